@@ -1,0 +1,164 @@
+//! What can go wrong, as an administrator needs to hear it: what, and what to do next.
+//! Holds words and numbers only, never types of the rest of the program.
+
+use std::fmt;
+
+/// The result of nearly every function here.
+pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
+
+/// The kinds of failure; each has one exit code, which scripts and units may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The work was begun and failed.
+    Failed,
+    /// The command line cannot be understood.
+    Usage,
+    /// Another run works on this site.
+    Locked,
+    /// The settings or the machine are not fit for the work; nothing was begun.
+    Unfit,
+    /// A pre-job hook asked to skip this run.
+    Skipped,
+    /// A signal ended the work.
+    Interrupted,
+}
+
+impl Kind {
+    /// The exit code of the program for this kind.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Failed | Kind::Interrupted => 1,
+            Kind::Usage => 2,
+            Kind::Locked => 4,
+            Kind::Unfit => 5,
+            Kind::Skipped => 6,
+        }
+    }
+}
+
+/// Exit code of a run that made its backup but has something to say about it.
+pub const EXIT_WARNINGS: u8 = 3;
+
+/// A failure with its kind and, where one is known, the administrator's next step.
+///
+/// It travels inside `anyhow::Error`, alone or as the context of a cause.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Fault { kind, message: message.into(), hint: None }
+    }
+
+    /// The work was begun and failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Kind::Failed, message)
+    }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Another run holds the lock.
+    pub fn locked(message: impl Into<String>) -> Self {
+        Self::new(Kind::Locked, message)
+    }
+
+    /// Settings or machine are unfit.
+    pub fn unfit(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unfit, message)
+    }
+
+    /// A hook asked to skip.
+    pub fn skipped(message: impl Into<String>) -> Self {
+        Self::new(Kind::Skipped, message)
+    }
+
+    /// A signal ended the work.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
+    /// Adds what the administrator should do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Wraps the cause of a failure in a [`Fault`].
+pub trait OrFault<T> {
+    /// On an error: the fault that `fault` makes, with the error as its cause.
+    fn or_fault(self, fault: impl FnOnce() -> Fault) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFault<T> for std::result::Result<T, E> {
+    fn or_fault(self, fault: impl FnOnce() -> Fault) -> Result<T> {
+        self.map_err(|cause| cause.into().context(fault()))
+    }
+}
+
+/// The kind of an error: that of its outermost [`Fault`]; plain errors are failures of the work.
+pub fn kind(error: &anyhow::Error) -> Kind {
+    error.downcast_ref::<Fault>().map_or(Kind::Failed, |fault| fault.kind)
+}
+
+/// The next step that the outermost [`Fault`] with a hint names.
+pub fn hint(error: &anyhow::Error) -> Option<&str> {
+    // A context hides inner faults from `downcast_ref` on the error itself, but not from the chain.
+    error
+        .downcast_ref::<Fault>()
+        .and_then(|fault| fault.hint.as_deref())
+        .or_else(|| error.chain().filter_map(|cause| cause.downcast_ref::<Fault>()).find_map(|f| f.hint.as_deref()))
+}
+
+/// The error, its causes and its hint, a line each, as they are printed and logged.
+pub fn lines(error: &anyhow::Error) -> Vec<String> {
+    let mut lines = vec![format!("error: {error}")];
+    lines.extend(error.chain().skip(1).map(|cause| format!("  because: {cause}")));
+    lines.extend(hint(error).map(|hint| format!("  next: {hint}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn kind_and_hint_are_found_through_contexts() {
+        let error: anyhow::Error = Fault::unfit("no target").hint("mount it").into();
+        let error = Err::<(), _>(error).context("preflight").unwrap_err();
+        assert_eq!(kind(&error), Kind::Unfit);
+        assert_eq!(hint(&error), Some("mount it"));
+        assert_eq!(lines(&error), ["error: preflight", "  because: no target", "  next: mount it"]);
+    }
+
+    #[test]
+    fn a_plain_error_is_a_failure() {
+        let error = anyhow::anyhow!("disk on fire");
+        assert_eq!(kind(&error), Kind::Failed);
+        assert_eq!(hint(&error), None);
+    }
+
+    #[test]
+    fn a_fault_as_context_gives_kind_and_hint() {
+        let cause = std::io::Error::other("refused");
+        let error = Err::<(), _>(cause).or_fault(|| Fault::unfit("no database").hint("start it")).unwrap_err();
+        assert_eq!(kind(&error), Kind::Unfit);
+        assert_eq!(lines(&error).len(), 3);
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+/// x
+pub fn main(_: std::env::ArgsOs) -> u8 {
+    0
+}

@@ -1,0 +1,140 @@
+//! Making files durable: the only place that publishes by fsync and rename.
+//! Copies no trees: that is `tree.rs` and `pool.rs`.
+
+use crate::error::{Fault, OrFault, Result};
+use nix::sys::statvfs::statvfs;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Name of a file on its way to its real name. Short, since the real name may have all of 255 bytes.
+const TEMPORARY: &str = ".mb-tmp";
+
+/// Writes a small file so that after a power cut the old or the new content stands there, whole.
+pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let temporary = path.with_file_name(TEMPORARY);
+    write_and_sync(&temporary, content, mode)
+        .and_then(|()| Ok(rename_durably(&temporary, path)?))
+        .or_fault(|| Fault::failed(format!("cannot write {}", path.display())))
+}
+
+/// Creates (or empties) a file, writes it and waits until the disk has it.
+pub fn write_and_sync(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    file.set_permissions(PermissionsExt::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(())
+}
+
+/// Renames and waits until the disk has the new name.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to)
+        .or_fault(|| Fault::failed(format!("cannot rename {} to {}", from.display(), to.display())))?;
+    sync_folder(parent(to))?;
+    if parent(from) != parent(to) {
+        sync_folder(parent(from))?;
+    }
+    Ok(())
+}
+
+/// Points a symbolic link at a new place; a reader sees the old or the new one, never none.
+pub fn switch_link(link: &Path, destination: &Path) -> Result<()> {
+    let temporary = link.with_file_name(TEMPORARY);
+    let _ = std::fs::remove_file(&temporary);
+    std::os::unix::fs::symlink(destination, &temporary)
+        .or_fault(|| Fault::failed(format!("cannot make {}", link.display())))?;
+    rename_durably(&temporary, link)
+}
+
+/// Waits until the disk has the names in a folder.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .or_fault(|| Fault::failed(format!("cannot sync the folder {}", folder.display())))
+}
+
+/// Waits until the disk has everything of the file system that holds `path`.
+pub fn sync_file_system(path: &Path) -> Result<()> {
+    let sync = || -> Result<()> { Ok(nix::unistd::syncfs(File::open(path)?.as_fd())?) };
+    sync().or_fault(|| Fault::failed(format!("cannot sync the file system of {}", path.display())))
+}
+
+/// Whether [`sync_file_system`] reports data that could not be written. Kernels before 5.8 lose such
+/// errors (Linux commit 735e4ae5ba28), so there each file has to be synced by itself.
+pub fn file_system_sync_reports_errors() -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
+    let mut numbers = release.as_deref().unwrap_or("0.0").split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut next = || numbers.next().and_then(|number| number.ok()).unwrap_or(0);
+    (next(), next()) >= (5, 8)
+}
+
+/// Makes a folder and the missing ones above it, each with this mode whatever the umask says.
+pub fn make_folders(path: &Path, mode: u32) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    make_folders(parent(path), mode)?;
+    let make = || -> Result<()> {
+        std::fs::create_dir(path)?;
+        Ok(std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?)
+    };
+    make().or_fault(|| Fault::failed(format!("cannot make the folder {}", path.display())))
+}
+
+/// The folder that holds `path`.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it, in bytes.
+    pub total_bytes: u64,
+    /// What root may still write, in bytes.
+    pub free_bytes: u64,
+    /// How many files and folders can still be made; `u64::MAX` where the file system has no such limit.
+    pub free_inodes: u64,
+}
+
+/// Room on the file system that holds `path`.
+pub fn space(path: &Path) -> Result<Space> {
+    let stat = statvfs(path).or_fault(|| Fault::failed(format!("cannot see the free space of {}", path.display())))?;
+    let unit = stat.fragment_size();
+    Ok(Space {
+        total_bytes: stat.blocks() * unit,
+        free_bytes: stat.blocks_free() * unit,
+        free_inodes: if stat.files() == 0 { u64::MAX } else { stat.files_free() },
+    })
+}
+
+/// The mount point of the file system that holds `path`.
+pub fn mount_point(path: &Path) -> Result<PathBuf> {
+    let path = std::fs::canonicalize(path).or_fault(|| Fault::unfit(format!("there is no {} here", path.display())))?;
+    let device = std::fs::metadata(&path)?.dev();
+    let top = path.ancestors().take_while(|folder| std::fs::metadata(folder).is_ok_and(|meta| meta.dev() == device));
+    Ok(top.last().unwrap_or(&path).to_path_buf())
+}
+
+/// Whether `inner` is `outer` or lies in it; both are resolved first.
+pub fn lies_in(inner: &Path, outer: &Path) -> bool {
+    let resolve = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    resolve(inner).starts_with(resolve(outer))
+}
+
+/// A path for use in names: what is not a letter or a digit becomes one dash.
+pub fn slug(path: &Path) -> String {
+    let mut slug = String::new();
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b if b.is_ascii_alphanumeric() || b == b'.' || b == b'_' => slug.push(b as char),
+            _ if slug.is_empty() || slug.ends_with('-') => {}
+            _ => slug.push('-'),
+        }
+    }
+    slug.trim_end_matches('-').chars().take(100).collect()
+}

@@ -1,0 +1,14 @@
+//! Everything of the operating system, so that the layers above read as what they mean.
+//! Knows nothing of Moodle, of databases or of backups.
+
+#[cfg(feature = "failpoints")]
+pub mod failpoint;
+pub mod files;
+pub mod lock;
+pub mod log;
+pub mod paths;
+pub mod priority;
+pub mod privileges;
+pub mod process;
+pub mod signals;
+pub mod time;

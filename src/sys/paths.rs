@@ -1,0 +1,51 @@
+//! Where the program keeps its own things. Everything else is told by the settings.
+
+use std::path::{Path, PathBuf};
+
+/// The program's own folders, all below one root.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    root: PathBuf,
+}
+
+impl Paths {
+    /// The usual places; `MOODLE_BACKUP_ROOT` puts a folder before all of them, for tests and for chroots.
+    pub fn from_environment() -> Self {
+        let root = std::env::var_os("MOODLE_BACKUP_ROOT").unwrap_or_else(|| "/".into());
+        Paths { root: root.into() }
+    }
+
+    fn below_root(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// `/etc/moodle-backup`: settings and hooks.
+    pub fn etc(&self) -> PathBuf {
+        self.below_root("/etc/moodle-backup")
+    }
+
+    /// The settings file that is read when none is named.
+    pub fn settings(&self) -> PathBuf {
+        self.etc().join("settings.toml")
+    }
+
+    /// `/var/lib/moodle-backup`: what must survive a power cut (the state of a closed site).
+    pub fn state(&self) -> PathBuf {
+        self.below_root("/var/lib/moodle-backup")
+    }
+
+    /// `/var/log/moodle-backup`: one log a run.
+    pub fn logs(&self) -> PathBuf {
+        self.below_root("/var/log/moodle-backup")
+    }
+
+    /// `/run/moodle-backup`: what runs now.
+    pub fn run(&self) -> PathBuf {
+        self.below_root("/run/moodle-backup")
+    }
+
+    /// The root itself; `/` on a real system.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
