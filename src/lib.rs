@@ -2,6 +2,29 @@
 //! its layers, from the top down, are drawn in `docs/design.md` and kept by `tests/layers.rs`.
 //! This file holds the list of modules only.
 
-pub mod error;
 pub mod run;
+
+pub mod cli;
+pub mod report;
+
+pub mod backup;
+pub mod prune;
+
+pub mod hooks;
+pub mod preflight;
+pub mod window;
+
+pub mod archive;
+pub mod database;
+pub mod moodle;
+pub mod pool;
+pub mod retention;
+pub mod store;
+pub mod tree;
+
+pub mod entry;
+pub mod hashes;
+pub mod settings;
+
+pub mod error;
 pub mod sys;

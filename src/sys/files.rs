@@ -17,7 +17,7 @@ const TEMPORARY: &str = ".mb-tmp";
 pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let temporary = path.with_file_name(TEMPORARY);
     write_and_sync(&temporary, content, mode)
-        .and_then(|()| Ok(rename_durably(&temporary, path)?))
+        .and_then(|()| rename_durably(&temporary, path))
         .or_fault(|| Fault::failed(format!("cannot write {}", path.display())))
 }
 

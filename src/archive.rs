@@ -1,0 +1,1 @@
+//! Copies of a tree as one compressed tar.

@@ -1,0 +1,1 @@
+//! Databases: who answers where, and how it is dumped.

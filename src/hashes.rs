@@ -1,0 +1,1 @@
+//! Sorted lists of content hashes that need not fit into memory.

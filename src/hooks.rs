@@ -1,0 +1,1 @@
+//! The administrator's own programs around a run.

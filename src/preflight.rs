@@ -1,0 +1,1 @@
+//! Everything that must be true before a run touches anything.

@@ -1,0 +1,1 @@
+//! Deleting what retention no longer wants.

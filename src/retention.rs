@@ -1,0 +1,1 @@
+//! Which backups to keep: a pure rule over their times.

@@ -1,0 +1,1 @@
+//! What lies on the target: sites, backups, their manifests and notes.
