@@ -173,9 +173,11 @@ impl Database {
             "mysqli" | "mariadb" | "auroramysql" => Engine::MariaDb,
             "pgsql" => Engine::Postgres,
             other => {
-                return Err(Fault::unfit(format!("the site's database is of the type {other:?}, which is not supported"))
-                    .hint("supported are mysqli, mariadb, auroramysql and pgsql")
-                    .into());
+                return Err(Fault::unfit(format!(
+                    "the site's database is of the type {other:?}, which is not supported"
+                ))
+                .hint("supported are mysqli, mariadb, auroramysql and pgsql")
+                .into());
             }
         };
         let options = Values(&values.0["dboptions"]);
@@ -213,7 +215,10 @@ fn tls(options: &Values) -> Result<Tls> {
         Some("prefer") => Ok(Tls::Prefer),
         Some("require") => Ok(Tls::Require),
         Some("verify-full") => Ok(Tls::VerifyFull),
-        Some(other) => Err(Fault::unfit(format!("config.php sets the database option ssl to {other:?}, which Moodle does not know")).into()),
+        Some(other) => Err(Fault::unfit(format!(
+            "config.php sets the database option ssl to {other:?}, which Moodle does not know"
+        ))
+        .into()),
     }
 }
 

@@ -38,7 +38,8 @@ pub(super) fn start(units: &[String], log: &Log) -> Result<()> {
     for unit in units {
         log.info(format!("starting {unit}"));
         let started = systemctl(&["start", unit]).success().or_fault(|| {
-            Fault::failed(format!("cannot start {unit}")).hint(format!("systemctl status {unit}; systemctl start {unit}"))
+            Fault::failed(format!("cannot start {unit}"))
+                .hint(format!("systemctl status {unit}; systemctl start {unit}"))
         });
         result = result.and(started.map(drop));
     }
