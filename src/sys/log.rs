@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,12 @@ impl Log {
         inner.activity.log = Some(path);
         inner.activity_file = Some(activity_file);
         inner.publish();
+        Ok(())
+    }
+
+    /// From now on everything also goes to the end of this file, which is another process's log.
+    pub fn append_to(&self, path: &Path) -> Result<()> {
+        self.lock().file = Some(File::options().append(true).open(path)?);
         Ok(())
     }
 

@@ -209,6 +209,18 @@ impl Program {
         })
     }
 
+    /// Starts it so that it outlives us: its standard input is a pipe to us, which it may watch for our end; its
+    /// standard error goes where ours goes.
+    pub fn spawn_outliving(self) -> Result<Outliving> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        // SAFETY: setsid(2) is async-signal-safe.
+        unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+        let child = command.spawn().or_fault(|| Fault::failed(format!("cannot start {}", self.path.display())))?;
+        Ok(Outliving { child })
+    }
+
     /// Runs it to its end, however that is.
     pub fn output(self) -> Result<Output> {
         let mut running = self.spawn()?;
@@ -244,6 +256,29 @@ impl Output {
         let tail: String = words.chars().skip(words.chars().count().saturating_sub(2000)).collect();
         let said = if tail.is_empty() { "it said nothing".into() } else { format!("it said: {tail}") };
         Err(Fault::failed(format!("{name} ended with {}; {said}", self.ending())).into())
+    }
+}
+
+/// A program that goes on when we end.
+#[derive(Debug)]
+pub struct Outliving {
+    child: Child,
+}
+
+impl Outliving {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes to its standard input.
+    pub fn tell(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))
+    }
+
+    /// Waits for its end, which the caller knows to be near.
+    pub fn wait(mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait()
     }
 }
 
