@@ -6,9 +6,9 @@
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 /// Reads until the pipe closes, keeps what was not taken back, and undoes it in reverse order.
 const SCRIPT: &str = r#"
@@ -61,32 +61,38 @@ pub fn watch(leftover: &Leftover) -> Watch {
         Leftover::Folder(path) => format!("folder {path}"),
     };
     // The id is drawn under the lock, so that ids rise in the order of the lines.
-    let mut pipe = pipe().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut janitor = janitor();
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    writeln!(pipe, "+ {id} {line}").expect("the janitor reads");
+    tell(&mut janitor, &format!("+ {id} {line}"));
     Watch { id }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let mut pipe = pipe().lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let _ = writeln!(pipe, "- {}", self.id);
+        tell(&mut janitor(), &format!("- {}", self.id));
     }
 }
 
-fn pipe() -> &'static Mutex<ChildStdin> {
-    static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    PIPE.get_or_init(|| {
-        // A group of its own: Ctrl-C on the tests must not end the one that cleans up after them.
-        let mut shell = Command::new("sh")
-            .args(["-c", SCRIPT])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .current_dir("/")
-            .process_group(0)
-            .spawn()
-            .expect("sh starts");
-        Mutex::new(shell.stdin.take().expect("a pipe was asked for"))
-    })
+fn tell(janitor: &mut Child, line: &str) {
+    let pipe = janitor.stdin.as_mut().expect("a pipe was asked for");
+    // Whoever killed the janitor has to clean up.
+    let _ = writeln!(pipe, "{line}");
+}
+
+fn janitor() -> MutexGuard<'static, Child> {
+    static JANITOR: OnceLock<Mutex<Child>> = OnceLock::new();
+    JANITOR.get_or_init(|| Mutex::new(start())).lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn start() -> Child {
+    // A group of its own: Ctrl-C on the tests must not end the one that cleans up after them.
+    Command::new("sh")
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .process_group(0)
+        .spawn()
+        .expect("sh starts")
 }

@@ -102,7 +102,11 @@ impl Load {
             threads.push(std::thread::spawn(move || {
                 let end = Instant::now() + client.options.limit;
                 while !stop.load(Ordering::Relaxed) && Instant::now() < end {
-                    if runs_tasks { client.run_tasks() } else { client.act() }
+                    if runs_tasks {
+                        client.run_tasks()
+                    } else {
+                        client.act()
+                    }
                     done.fetch_add(1, Ordering::Relaxed);
                 }
                 client.finish()

@@ -38,7 +38,8 @@ pub fn compare_snapshots(a: &Snapshot, b: &Snapshot) -> Vec<String> {
             Some(others) => compare_rows(table, rows, others, &mut differences),
         }
     }
-    differences.extend(b.keys().filter(|table| !a.contains_key(*table)).map(|table| format!("{table}: only in the second")));
+    differences
+        .extend(b.keys().filter(|table| !a.contains_key(*table)).map(|table| format!("{table}: only in the second")));
     differences
 }
 

@@ -476,7 +476,8 @@ fn copy_code(wanted: &SiteBuilder, root: &Path) {
 fn write_plugins(folder: &Path, count: usize) {
     let line = "$string['pocket'] = 'One line of the many that a plugin brings along';\n";
     for number in 0..count {
-        let parent = folder.join(format!("plugin{}", number / 40)).join(["lang/en", "classes", "db", "amd/src"][number % 4]);
+        let parent =
+            folder.join(format!("plugin{}", number / 40)).join(["lang/en", "classes", "db", "amd/src"][number % 4]);
         if number % 40 < 4 {
             std::fs::create_dir_all(&parent).expect("a folder can be made");
         }
@@ -487,7 +488,8 @@ fn write_plugins(folder: &Path, count: usize) {
 
 /// The text of config.php.
 fn config_php(wanted: &SiteBuilder, site: &PocketSite) -> String {
-    let mut php = String::from("<?php  // Moodle configuration file\n\nunset($CFG);\nglobal $CFG;\n$CFG = new stdClass();\n\n");
+    let mut php =
+        String::from("<?php  // Moodle configuration file\n\nunset($CFG);\nglobal $CFG;\n$CFG = new stdClass();\n\n");
     // Our own: a witness to whoever runs the site's code as root.
     let witness = quoted(text(&site.scratch.join("ran-as-root")));
     let _ = writeln!(php, "if (posix_geteuid() === 0) {{ touch({witness}); }}\n");

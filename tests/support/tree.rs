@@ -114,13 +114,16 @@ impl TreeCompare {
         differ("same file as", shown(a.first.as_deref()), shown(b.first.as_deref()));
         match kind_a {
             "link" => differ("target", link_target(&full_a), link_target(&full_b)),
-            "file" if !same_content(&full_a, a, &full_b, b) => differ("content", size(a), format!("{} (other)", size(b))),
+            "file" if !same_content(&full_a, a, &full_b, b) => {
+                differ("content", size(a), format!("{} (other)", size(b)))
+            }
             _ => {}
         }
     }
 
     fn compares_time(&self, kind: &str) -> bool {
-        !self.without_times && !(self.without_folder_times && matches!(kind, "folder" | "link"))
+        let is_left_out = self.without_folder_times && matches!(kind, "folder" | "link");
+        !self.without_times && !is_left_out
     }
 }
 

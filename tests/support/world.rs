@@ -264,7 +264,7 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
 
 /// The built program.
 pub fn program() -> &'static Path {
-    Path::new(option_env!("CARGO_BIN_EXE_moodle-backup").expect("a test of the package that builds the program"))
+    Path::new(env!("CARGO_BIN_EXE_moodle-backup"))
 }
 
 fn environment_has(process: i32, entry: &str) -> bool {
