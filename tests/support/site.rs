@@ -457,7 +457,7 @@ fn copy_code(wanted: &SiteBuilder, root: &Path) {
     let docroot = docroot(wanted.layout, root);
     copy_tree(&pocket_moodle().join("site"), &docroot);
     if wanted.layout != Layout::Classic {
-        copy_tree(&pocket_moodle().join("layouts/public"), &docroot);
+        copy_tree(&pocket_moodle().join("layouts/public"), root);
     }
     if wanted.admin != "admin" {
         std::fs::rename(docroot.join("admin"), docroot.join(&wanted.admin)).expect("a folder can be renamed");
@@ -514,8 +514,7 @@ fn config_php(wanted: &SiteBuilder, site: &PocketSite) -> String {
         }
     }
     php.push_str(&wanted.config);
-    let setup = if wanted.layout == Layout::Classic { "lib/setup.php" } else { "public/lib/setup.php" };
-    let _ = writeln!(php, "\nrequire_once(__DIR__ . '/{setup}');\n\n// There is no php closing tag in this file.");
+    php.push_str("\nrequire_once(__DIR__ . '/lib/setup.php');\n\n// There is no php closing tag in this file.\n");
     php
 }
 

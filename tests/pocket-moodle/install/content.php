@@ -22,12 +22,14 @@ function insert_rows(\pocket\database $db, string $table, array $rows): void {
     }
 }
 
-function add_settings(\pocket\database $db, string $version, string $release): void {
+function add_settings(\pocket\database $db, string $version, string $release, string $branch): void {
     $settings = [
         'version' => $version,
         'release' => $release,
+        'branch' => $branch,
         'siteidentifier' => bin2hex(random_bytes(16)) . 'pocket',
         'maintenance_enabled' => '0',
+        'maintenance_message' => '',
         'cron_enabled' => '1',
         'cron_keepalive' => '180',
         'lang' => 'en',

@@ -28,7 +28,7 @@ foreach (\pocket\install\create_statements($CFG->prefix, $DB->is_postgres()) as 
     $DB->query($statement);
 }
 $DB->query('BEGIN');
-\pocket\install\add_settings($DB, sprintf('%.2f', $version), $release);
+\pocket\install\add_settings($DB, sprintf('%.2f', $version), $release, $branch);
 \pocket\install\add_people_and_courses($DB);
 \pocket\install\add_tasks($DB);
 \pocket\install\add_nasty_rows($DB, $CFG->prefix);

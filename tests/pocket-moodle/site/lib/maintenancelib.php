@@ -22,6 +22,18 @@ function enable_cli_maintenance_mode(stdClass $cfg): void {
     chmod($page, $cfg->filepermissions);
 }
 
+/** Whether a release sets maintenance_enabled to a text of its own besides making the file. */
+function marks_cli_maintenance(stdClass $cfg): bool {
+    return (int) $cfg->branch >= 501;
+}
+
+/** From 5.1 on, a site whose file is merely removed stays closed by this setting. */
+function mark_cli_maintenance(stdClass $cfg): void {
+    if (marks_cli_maintenance($cfg)) {
+        set_config('maintenance_enabled', 'cli mode');
+    }
+}
+
 function maintenance_page(string $message): string {
     return "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>Maintenance</title></head>"
         . "<body><p>$message</p></body></html>\n";

@@ -8,18 +8,20 @@
  * then the database. What a page does belongs in the page.
  */
 
-define('MOODLE_INTERNAL', true);
+defined('MOODLE_INTERNAL') || define('MOODLE_INTERNAL', true);
 
 global $CFG, $DB;
 
 require_once(__DIR__ . '/setuplib.php');
 
+setup_fill_permissions($CFG);
 setup_check_essentials($CFG);
 setup_fill_defaults($CFG);
 setup_check_cli();
 setup_stop_if_closed($CFG);
 
-if (defined('ABORT_AFTER_CONFIG')) {
+// A script may look at the settings first, define the second constant, and come here again for the rest.
+if (defined('ABORT_AFTER_CONFIG') && !defined('ABORT_AFTER_CONFIG_CANCEL')) {
     return;
 }
 

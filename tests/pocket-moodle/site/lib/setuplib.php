@@ -9,13 +9,31 @@
 
 defined('MOODLE_INTERNAL') || die();
 
-/** Ends the request as Moodle does when it cannot start: words for people, 503 for browsers, 1 for shells. */
+/** Ends the request as Moodle does when it cannot start: words for people, 500 for browsers, 1 for shells. */
 function setup_fatal(string $message): void {
     if (isset($_SERVER['REMOTE_ADDR'])) {
-        header($_SERVER['SERVER_PROTOCOL'] . ' 503 Service Unavailable');
+        header($_SERVER['SERVER_PROTOCOL'] . ' 500 Internal Server Error');
     }
     echo $message . "\n";
     exit(1);
+}
+
+/** What is made in moodledata is open to whom config.php says, by default to all: the folder above has to be closed. */
+function setup_fill_permissions(stdClass $cfg): void {
+    if (!isset($cfg->config_php_settings)) {
+        // Kept so that cfg.php can tell what is fixed in config.php.
+        $cfg->config_php_settings = (array) $cfg;
+    }
+    if (!isset($cfg->directorypermissions)) {
+        $cfg->directorypermissions = 02777;
+    }
+    if (!isset($cfg->filepermissions)) {
+        $cfg->filepermissions = $cfg->directorypermissions & 0666;
+    }
+    if (!isset($cfg->umaskpermissions)) {
+        $cfg->umaskpermissions = ($cfg->directorypermissions & 0777) ^ 0777;
+    }
+    umask($cfg->umaskpermissions);
 }
 
 /** Moodle's first questions about config.php, in its order and its words. */
@@ -37,11 +55,8 @@ function setup_check_essentials(stdClass $cfg): void {
     }
 }
 
-/** Fills in every path and permission that Moodle derives; filedir and trashdir stay unset there, so here too. */
+/** Fills in every path that Moodle derives; filedir and trashdir stay unset there, so here too. */
 function setup_fill_defaults(stdClass $cfg): void {
-    // Kept so that cfg.php can tell what is fixed in config.php.
-    $cfg->config_php_settings = (array) $cfg;
-
     $cfg->dirroot = dirname(__DIR__);
     $cfg->libdir = __DIR__;
     if (basename($cfg->dirroot) === 'public') {
@@ -57,7 +72,6 @@ function setup_fill_defaults(stdClass $cfg): void {
         'localrequestdir' => sys_get_temp_dir() . '/requestdir',
         'langotherroot' => "$cfg->dataroot/lang",
         'langlocalroot' => "$cfg->dataroot/lang",
-        'directorypermissions' => 02777,
     ];
     foreach ($defaults as $name => $value) {
         if (!isset($cfg->$name)) {
@@ -67,10 +81,6 @@ function setup_fill_defaults(stdClass $cfg): void {
     if (!isset($cfg->backuptempdir)) {
         $cfg->backuptempdir = "$cfg->tempdir/backup";
     }
-    if (!isset($cfg->filepermissions)) {
-        $cfg->filepermissions = $cfg->directorypermissions & 0666;
-    }
-    umask(0);
 }
 
 /** A script on the command line has to say so, or it is taken for a page that lost its server. */
@@ -87,7 +97,7 @@ function setup_check_cli(): void {
 /** While climaintenance.html exists, web requests end here: without a database, and even for ABORT_AFTER_CONFIG. */
 function setup_stop_if_closed(stdClass $cfg): void {
     $page = "$cfg->dataroot/climaintenance.html";
-    define('CLI_MAINTENANCE', file_exists($page));
+    defined('CLI_MAINTENANCE') || define('CLI_MAINTENANCE', file_exists($page));
     if (CLI_MAINTENANCE && !CLI_SCRIPT) {
         send_maintenance_headers();
         // The site may be opened between the question and the answer.
@@ -109,19 +119,19 @@ function setup_connect(stdClass $cfg): \pocket\database {
     try {
         return \pocket\database::connect($cfg);
     } catch (\pocket\database_exception $e) {
-        setup_fatal('Error: Database connection failed' . "\n" . $e->getMessage());
+        setup_fatal("!!! <p>Error: Database connection failed</p>\n<p>" . $e->getMessage() . '</p> !!!');
     }
 }
 
 /** While an upgrade runs, Moodle lets nothing else in. */
 function setup_stop_if_upgrading(stdClass $cfg): void {
-    if (empty($cfg->upgraderunning)) {
+    if (defined('NO_UPGRADE_CHECK') || empty($cfg->upgraderunning)) {
         return;
     }
     if ($cfg->upgraderunning < time()) {
         unset_config('upgraderunning');
     } else {
-        setup_fatal('Site is being upgraded, please retry later.');
+        setup_fatal('!!! Site is being upgraded, please retry later. !!!');
     }
 }
 
@@ -132,6 +142,7 @@ function setup_start_planned_maintenance(stdClass $cfg): void {
     }
     if (!file_exists("$cfg->dataroot/climaintenance.html")) {
         enable_cli_maintenance_mode($cfg);
+        mark_cli_maintenance($cfg);
     }
     unset_config('maintenance_later');
     if (!CLI_SCRIPT) {

@@ -4,7 +4,7 @@
 /**
  * Closes and opens the site, and shows which it is.
  *
- * Which settings each option clears is Moodle's; a backup has to put back what it found.
+ * Which settings each option clears is Moodle's, and differs from 5.1 on; a backup has to put back what it found.
  */
 
 define('CLI_SCRIPT', true);
@@ -41,11 +41,20 @@ if ($options['enablelater']) {
     return 0;
 }
 
-if ($options['enable']) {
-    if (file_exists($page)) {
-        exit(0);
+if ($options['enable'] && marks_cli_maintenance($CFG)) {
+    if (!file_exists($page)) {
+        enable_cli_maintenance_mode($CFG);
+        mark_cli_maintenance($CFG);
+        unset_config('maintenance_later');
+        echo "Your site is currently in Command Line Interface (CLI) maintenance mode. No web access is allowed.\n";
     }
-    enable_cli_maintenance_mode($CFG);
+    exit(0);
+}
+
+if ($options['enable']) {
+    if (!file_exists($page)) {
+        enable_cli_maintenance_mode($CFG);
+    }
     set_config('maintenance_enabled', '0');
     unset_config('maintenance_later');
     echo "Your site is currently in CLI maintenance mode.\n";
