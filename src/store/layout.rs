@@ -13,6 +13,8 @@ pub const SITE_FILE: &str = "SITE.json";
 pub const LATEST: &str = "latest";
 /// The pool, in the site's folder; and the link to it in a backup's moodledata.
 pub const POOL: &str = "filedir";
+/// Files on their way into the pool.
+pub const INCOMING: &str = ".incoming";
 /// Files whose content does not match their name.
 pub const DAMAGED: &str = "damaged";
 /// What is learnt about backups after they were sealed.
@@ -75,7 +77,7 @@ pub enum Name {
 pub fn classify(name: &[u8]) -> Name {
     let Ok(name) = std::str::from_utf8(name) else { return Name::Unknown };
     match name {
-        SITE_FILE | LATEST | POOL | DAMAGED | NOTES | TEMPORARY => Name::Own,
+        SITE_FILE | LATEST | POOL | INCOMING | DAMAGED | NOTES | TEMPORARY => Name::Own,
         // Made by mkfs where the site's folder is a file system of its own.
         "lost+found" => Name::Own,
         name if name.starts_with(PROBE) => Name::Own,
