@@ -220,7 +220,12 @@ pub struct Prune {
 
 /// `guard`: what the run tells the guard that it starts.
 #[derive(Args, Clone, Debug)]
-pub struct Guard {}
+pub struct Guard {
+    /// The note about the closed site
+    pub state: PathBuf,
+    /// After so many milliseconds it is opened in any case
+    pub max: u64,
+}
 
 /// A label is one line that fits into a list.
 fn label(text: &str) -> Result<String, String> {
