@@ -203,7 +203,7 @@ fn prune() -> Prune {
         when: time(when),
         keep: !because.is_empty(),
         because: because.iter().map(|why| (*why).to_owned()).collect(),
-        own_bytes: 190_840_832,
+        own_bytes: Some(190_840_832),
     };
     Prune {
         site: "moodle".into(),
@@ -215,7 +215,9 @@ fn prune() -> Prune {
         ],
         pool_files: 17,
         pool_bytes: 3 << 20,
+        finished: vec!["2026-11-14T010001Z".into()],
         refused_because: vec![],
+        pool_refused_because: Some("the folder filedir/zz is none of ours".into()),
     }
 }
 

@@ -80,8 +80,12 @@ pub struct Prune {
     pub pool_files: u64,
     /// Their bytes.
     pub pool_bytes: u64,
+    /// Removals that were begun earlier and had been interrupted, and were brought to their end.
+    pub finished: Vec<String>,
     /// Why nothing may be removed now, if so.
     pub refused_because: Vec<String>,
+    /// Why the pool was left alone, or not gone through to its end, if so.
+    pub pool_refused_because: Option<String>,
 }
 
 /// What becomes of a backup.
@@ -95,8 +99,8 @@ pub struct Fate {
     pub keep: bool,
     /// Why it stays: `last`, `daily`, `pinned`, `in use`; nothing where it goes.
     pub because: Vec<String>,
-    /// Bytes on the disk that go when it goes.
-    pub own_bytes: u64,
+    /// Bytes on the disk that go when it goes, where that is known.
+    pub own_bytes: Option<u64>,
 }
 
 /// As text.
@@ -116,13 +120,13 @@ pub fn prune_text(prune: &Prune, look: &Look) -> String {
         table.row(vec![
             fate.name.clone(),
             look.minute(fate.when),
-            human::bytes(fate.own_bytes),
+            fate.own_bytes.map_or("-".into(), human::bytes),
             if fate.keep { "keep".into() } else { "REMOVE".into() },
             fate.because.join(", "),
         ]);
     }
     let removed: Vec<&Fate> = prune.backups.iter().filter(|fate| !fate.keep).collect();
-    let bytes: u64 = removed.iter().map(|fate| fate.own_bytes).sum::<u64>() + prune.pool_bytes;
+    let bytes: u64 = removed.iter().filter_map(|fate| fate.own_bytes).sum::<u64>() + prune.pool_bytes;
     let verdict = format!(
         "{} {} of {}, and {} from the pool: {}.",
         if prune.dry_run { "Would remove" } else { "Removed" },
@@ -131,5 +135,11 @@ pub fn prune_text(prune: &Prune, look: &Look) -> String {
         human::count(prune.pool_files, "file"),
         human::bytes(bytes)
     );
-    table.text(look) + "\n" + &wrapped("", &verdict)
+    let mut text = table.text(look) + "\n" + &wrapped("", &verdict);
+    if !prune.finished.is_empty() {
+        text += &wrapped("", &format!("Ended interrupted removals of: {}.", prune.finished.join(", ")));
+    }
+    let pool = prune.pool_refused_because.iter();
+    text.extend(pool.map(|why| wrapped("", &format!("The pool was not cleaned to its end: {why}."))));
+    text
 }

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How often a plain line is printed while a step goes on.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What indicatif draws: all but the spinner is our own text.
+const TEMPLATE: &str = "{spinner} {wide_msg}";
+
 /// How far a step is: `45%, 1.2 GiB of 2.0 GiB`; none where that is not known.
 pub fn share(activity: &Activity) -> Option<String> {
     let amount = |number: u64| match activity.unit.as_str() {
@@ -47,7 +50,7 @@ impl Pace {
             unit => format!("{} {unit}/s", human::number(rate as u64)),
         };
         match activity.total.checked_sub(activity.done) {
-            Some(left) if left > 0 => Some(format!("{speed}, {} left", human::duration((left as f64 / rate).ceil()))),
+            Some(left) if left > 0 => Some(format!("{speed}, {} left", human::age((left as f64 / rate).ceil() as i64))),
             _ => Some(speed),
         }
     }
@@ -66,7 +69,8 @@ impl Follower {
     pub fn new(terminal: bool) -> Follower {
         let bar = terminal.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(spinner());
+            let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner());
+            bar.set_style(style.tick_chars("-\\|/ "));
             bar
         });
         Follower { bar, pace: None, printed: None }
@@ -75,17 +79,14 @@ impl Follower {
     /// Shows how far the run is. To be called about twice a second.
     pub fn show(&mut self, activity: &Activity) {
         let now = Instant::now();
-        match self.line(activity, now) {
-            Some(line) if self.bar.is_none() => self.above(&line),
-            _ => {}
+        if let (Some(line), None) = (self.line(activity, now), &self.bar) {
+            self.above(&line);
         }
         if let Some(bar) = &self.bar {
             let pace = self.pace.as_ref().and_then(|pace| pace.text(activity, now));
-            bar.set_style(if activity.total > 0 { meter() } else { spinner() });
-            bar.set_length(activity.total.max(1));
-            bar.set_position(activity.done);
-            bar.set_prefix(plain(&activity.step));
-            bar.set_message(share(activity).into_iter().chain(pace).collect::<Vec<_>>().join(", "));
+            let amounts: Vec<String> = share(activity).into_iter().chain(pace).collect();
+            // One text for all, so that each drawing is of one moment; indicatif cuts it to the terminal's width.
+            bar.set_message(format!("{:15} {}{}", plain(&activity.step), meter(activity), amounts.join(", ")));
             bar.tick();
         }
     }
@@ -125,20 +126,16 @@ impl Follower {
     }
 }
 
-const SPINNER: &str = "{spinner} {prefix:16} {wide_msg}";
-const METER: &str = "{spinner} {prefix:16} [{bar:16}] {wide_msg}";
-
-fn spinner() -> ProgressStyle {
-    styled(SPINNER)
-}
-
-fn meter() -> ProgressStyle {
-    styled(METER).progress_chars("=> ")
-}
-
-fn styled(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.tick_chars("-\\|/ ")
+/// `[====>     ] `, where it is known how much there is.
+fn meter(activity: &Activity) -> String {
+    const WIDTH: usize = 10;
+    if activity.total == 0 {
+        return String::new();
+    }
+    let share = activity.done.min(activity.total) as f64 / activity.total as f64;
+    let full = (share * WIDTH as f64) as usize;
+    let head = if full < WIDTH { ">" } else { "" };
+    format!("[{:WIDTH$}] ", "=".repeat(full) + head)
 }
 
 #[cfg(test)]
@@ -173,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn the_templates_of_the_bar_are_understood() {
-        for template in [SPINNER, METER] {
-            assert!(ProgressStyle::with_template(template).is_ok());
-        }
+    fn the_meter_fills_up() {
+        let meters = [0, 45, 99, 100, 120].map(|done| meter(&activity("x", done, 100, "files")));
+        assert_eq!(meters, ["[>         ] ", "[====>     ] ", "[=========>] ", "[==========] ", "[==========] "]);
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }
