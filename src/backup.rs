@@ -88,7 +88,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
 fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
     let site = preflight::read_site(job.settings)?;
-    let locks = locks::hold(job, &site, log)?;
+    let mut locks = locks::hold(job, &site, log)?;
 
     log.step("preflight")?;
     let ready = preflight::require(job.settings, &site, log)?;
@@ -119,7 +119,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     let published = draft.seal(Sealing { manifest, previous: previous.as_ref(), log: log.activity().log.as_deref() })?;
 
     context.backup = Some(published.path.clone());
-    let pruned = after_publishing(job, &store, &locks, &published, &hooks, context, log);
+    let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
     Ok(Outcome { published, pruned })
 }
 
@@ -230,7 +230,6 @@ fn after_publishing(
     job: &Job,
     store: &Store,
     locks: &locks::Locks,
-    published: &Published,
     hooks: &Hooks,
     context: &mut Context,
     log: &Log,
@@ -238,7 +237,8 @@ fn after_publishing(
     let mut pruned = Vec::new();
     let mut steps = || -> Result<()> {
         log.step("prune")?;
-        pruned = prune::after_run(job.settings, store, published, locks.store_lock(), log)?;
+        let request = prune::Request { dry_run: false, whole_pool: false };
+        pruned = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?.removed;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

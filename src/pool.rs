@@ -125,6 +125,13 @@ impl Pool {
         self.folder.join(hashes::relative_path(hash)).symlink_metadata().is_ok_and(|meta| meta.is_file())
     }
 
+    /// Size of a file in bytes; an error if the pool does not have it.
+    pub fn size(&self, hash: &Hash) -> Result<u64> {
+        let path = self.folder.join(hashes::relative_path(hash));
+        let meta = path.symlink_metadata().or_fault(|| Fault::failed(format!("{} has gone", path.display())))?;
+        Ok(meta.len())
+    }
+
     /// Copies what the pool lacks of all that Moodle has, and puts the names of all that it has into `met`.
     /// `expected` is the number of files that is likely, for the progress display; 0 if not known.
     pub fn copy_all(&self, source: &Source, effort: Effort, expected: u64, log: &Log) -> Result<(Copied, Collector)> {

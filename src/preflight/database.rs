@@ -77,10 +77,13 @@ fn read_facts(site: &Site) -> Result<Facts> {
 }
 
 fn dumpable(name: &str, connection: Connection, log: &Log) -> Result<Dumpable> {
-    let client = Client::for_dump(&connection, log)?;
     let mut session = connection.session()?;
-    let server = session.server_facts()?;
+    let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
+    let mut client = connection.check_client(&server)?;
+    for left_out in connection.probe_dump(&mut client)? {
+        log.warn(left_out);
+    }
     Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
 }
 

@@ -53,7 +53,7 @@ pub fn read_site(settings: &Settings) -> Result<Site> {
         Some(name) => read_as(settings, &layout, Identity::by_name(name)?)?,
         None => read_as_owner(settings, &layout)?,
     };
-    let connection = config.connection(php.user())?;
+    let connection = config.connection(php.user());
     Ok(Site { layout, release, php, config, connection })
 }
 

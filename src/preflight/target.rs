@@ -49,7 +49,7 @@ pub(super) fn examine(
     let store = findings.keep("target", existing_store(settings, identity))?;
     let newest = store.as_ref().and_then(|store| findings.keep("backups", store.backups()));
     note_unknown(newest.as_ref(), findings);
-    let newest = newest.and_then(|listing| listing.newest().and_then(|backup| backup.manifest.as_ref().ok().cloned()));
+    let newest = newest.and_then(|listing| listing.newest().map(|backup| backup.manifest.clone()));
     log.detail("estimating the room that is needed");
     let forecast = match newest {
         Some(manifest) => next_forecast(&manifest),
@@ -144,7 +144,7 @@ fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Re
         measure(folder, &mut inner)?;
         forecast.bytes += inner.bytes / 2;
     }
-    let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.bytes / DUMP_SHARE);
+    let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.size_bytes / DUMP_SHARE);
     forecast.bytes += dumps.sum::<u64>();
     Ok(forecast)
 }
@@ -172,7 +172,7 @@ fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
 fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
     let target = &settings.target.path;
     let space: Space = files::space(target)?;
-    let reserve = settings.target.min_free.bytes(space.total_bytes);
+    let reserve = settings.target.min_free.bytes_of(space.total_bytes);
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     if space.free_bytes < forecast.bytes.saturating_add(reserve) {
         return Err(Fault::unfit(format!(

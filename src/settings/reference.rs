@@ -164,8 +164,8 @@ const SITE: &[Key] = &[
         "services",
         Kind::Texts,
         "[]",
-        "systemd units that are stopped while the site is closed, and started again, such as [\"apache2.service\"]. \
-         Not needed as a rule: Moodle's maintenance mode keeps users out.",
+        "systemd units of the web server, such as [\"apache2.service\", \"php8.2-fpm.service\"], for \"run --restart none\" \
+         and for stop_services in [window].",
     ),
     unset(
         "environment",
@@ -326,6 +326,13 @@ const WINDOW: &[Key] = &[
     ),
     default("cron_before", Kind::Flag, "false", "Whether Moodle's cron is run once before the site is closed."),
     default("cron_after", Kind::Flag, "false", "Whether Moodle's cron is started once the site is open again."),
+    default(
+        "stop_services",
+        Kind::Flag,
+        "false",
+        "Whether the services of [site] are stopped while the site is closed. Not needed as a rule: Moodle's maintenance \
+         mode keeps users out.",
+    ),
     default(
         "purge_caches",
         Kind::Flag,
