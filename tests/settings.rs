@@ -35,6 +35,12 @@ fn a_missing_file_leads_to_setup_and_sample() {
 }
 
 #[test]
+fn the_installed_file_says_what_to_set_first() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/settings.toml");
+    golden("settings/as-installed.txt", &refusal(&sample));
+}
+
+#[test]
 fn a_file_is_known_by_its_full_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("two.toml");
