@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::preflight::{self, Ready, Site};
 use crate::prune;
 use crate::settings::{Settings, WindowMode};
-use crate::store::{Backup, Draft, Published, Sealing, Store};
+use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::priority;
@@ -24,7 +24,6 @@ use dumps::{Disturbed, Dumps};
 use files::Files;
 use parts::Parts;
 use record::Record;
-use std::path::PathBuf;
 
 /// The steps of a run in their order, by the names that log and status show.
 pub const STEPS: [&str; 15] = [

@@ -168,6 +168,9 @@ pub struct Run {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Where the log goes
+    #[arg(long, hide = true)]
+    pub log: Option<PathBuf>,
 }
 
 /// `run --restart`

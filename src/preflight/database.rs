@@ -100,8 +100,8 @@ fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
         host: if elsewhere { extra.host.clone() } else { own.host },
         port: extra.port.or(if elsewhere { None } else { own.port }),
         socket: if elsewhere { extra.socket.clone() } else { own.socket },
-        // Moodle's password is for Moodle's account only.
-        password: if extra.user.is_none() { own.password } else { None },
+        // Moodle's password is for Moodle's account on Moodle's server only.
+        password: if extra.user.is_none() && !elsewhere { own.password } else { None },
         user: extra.user.clone().unwrap_or(own.user),
         name: extra.name.clone(),
         schema: extra.schema.clone(),

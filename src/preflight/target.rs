@@ -5,7 +5,8 @@ use super::findings::Findings;
 use super::site::Site;
 use crate::error::{Fault, OrFault, Result};
 use crate::settings::Settings;
-use crate::store::{self, ComponentKind, Listing, Manifest, SiteIdentity, Store};
+use crate::store::manifest::{ComponentKind, Manifest};
+use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
 use crate::sys::log::Log;
 use crate::sys::mounts;
@@ -45,7 +46,7 @@ pub(super) fn examine(
             "a disk or partition of its own survives the loss of this one and cannot fill it up",
         );
     }
-    findings.keep("target", store::probe::probe(target))?;
+    findings.keep("target", probe::probe(target))?;
     let store = findings.keep("target", existing_store(settings, identity))?;
     let newest = store.as_ref().and_then(|store| findings.keep("backups", store.backups()));
     note_unknown(newest.as_ref(), findings);
@@ -72,7 +73,7 @@ fn note_unknown(listing: Option<&Listing>, findings: &mut Findings) {
     if let Some(listing) = listing.filter(|listing| !listing.unknown.is_empty()) {
         findings.warning(
             "backups",
-            format!("among the backups lies what does not belong there: {}", listing.unknown.join(", ")),
+            format!("among the backups lies what does not belong there: {:?}", listing.unknown),
             "nothing is pruned as long as it is there: move it away",
         );
     }
@@ -172,7 +173,7 @@ fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
 fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
     let target = &settings.target.path;
     let space: Space = files::space(target)?;
-    let reserve = settings.target.min_free.bytes_of(space.total_bytes);
+    let reserve = settings.target.min_free.bytes(space.total_bytes);
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     if space.free_bytes < forecast.bytes.saturating_add(reserve) {
         return Err(Fault::unfit(format!(

@@ -14,7 +14,7 @@ pub mod status;
 
 use crate::error;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How text is to look. Colour only underlines what words say already.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ pub fn json<T: Serialize>(view: &T) -> error::Result<String> {
 }
 
 /// An error, as `--json` prints it in place of the result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Failure {
     /// What went wrong.
     pub error: String,

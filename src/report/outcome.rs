@@ -4,10 +4,10 @@ use super::layout::{pair, wrapped};
 use super::show::section;
 use super::{Failure, Look, Paint, human};
 use crate::sys::log::StepTime;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What `run` prints at its end.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Name of the site.
     pub site: String,
@@ -42,7 +42,7 @@ pub struct Outcome {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ending {
     /// With a backup.

@@ -49,7 +49,7 @@ pub struct Site {
     pub php: Option<PathBuf>,
     /// The user Moodle's code runs as, never root; the owner of dataroot if not set.
     pub web_user: Option<String>,
-    /// systemd units to stop while the site is closed.
+    /// systemd units of the web server.
     pub services: Vec<String>,
     /// Environment for PHP.
     #[serde(default)]
@@ -177,6 +177,8 @@ pub struct Window {
     pub cron_before: bool,
     /// Start Moodle's cron after opening.
     pub cron_after: bool,
+    /// Stop the site's services while closed.
+    pub stop_services: bool,
     /// Empty Moodle's caches while closed.
     pub purge_caches: bool,
 }
