@@ -8,7 +8,7 @@ mod locks;
 mod parts;
 mod record;
 
-use crate::error::{Result, kind, Kind};
+use crate::error::{Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
 use crate::pool::Pool;
 use crate::preflight::{self, Ready, Site};
@@ -115,7 +115,8 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     record.files(&files, &draft, previous.as_ref(), log)?;
     record.parts(&parts, log);
     let manifest = record.finish(log)?;
-    let published = draft.seal(Sealing { manifest, previous: previous.as_ref(), log: log.activity().log.as_deref() })?;
+    let published =
+        draft.seal(Sealing { manifest, previous: previous.as_ref(), log: log.activity().log.as_deref() })?;
 
     context.backup = Some(published.path.clone());
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);

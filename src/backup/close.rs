@@ -87,9 +87,10 @@ impl<'a> Closing<'a> {
 
 fn purge_caches(site: &Site, log: &Log) -> Result<()> {
     log.info("purging Moodle's caches");
-    script(site, "purge_caches.php")?.timeout(PURGE_TIMEOUT).success().or_fault(|| {
-        Fault::failed("Moodle cannot purge its caches").hint("set purge_caches in [window] to false")
-    })?;
+    script(site, "purge_caches.php")?
+        .timeout(PURGE_TIMEOUT)
+        .success()
+        .or_fault(|| Fault::failed("Moodle cannot purge its caches").hint("set purge_caches in [window] to false"))?;
     Ok(())
 }
 

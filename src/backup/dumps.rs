@@ -208,9 +208,8 @@ impl<'a> Dumps<'a> {
 fn blocked(session: &mut Session, limit: Duration) -> Result<Option<Disturbed>> {
     let blocked = session.blocked_by_dump()?;
     let longest = blocked.first().filter(|blocked| blocked.seconds >= limit.as_secs().max(1));
-    Ok(longest.map(|one| {
-        Disturbed(format!("the dump made the site wait for {} s ({})", one.seconds, one.query.trim()))
-    }))
+    Ok(longest
+        .map(|one| Disturbed(format!("the dump made the site wait for {} s ({})", one.seconds, one.query.trim()))))
 }
 
 /// Where a dump lies in the backup.

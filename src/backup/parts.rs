@@ -120,7 +120,10 @@ impl<'a> Parts<'a> {
 
     fn share_or_archive(&mut self, number: usize, log: &Log) -> Result<()> {
         if self.share(number)? {
-            log.detail(format!("{} is unchanged and shared with the backup before", self.archives[number].component.name));
+            log.detail(format!(
+                "{} is unchanged and shared with the backup before",
+                self.archives[number].component.name
+            ));
             return Ok(());
         }
         for _ in 0..ATTEMPTS {

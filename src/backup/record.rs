@@ -1,9 +1,9 @@
 //! What a run writes down of itself: the manifest, gathered step by step.
 
+use super::Job;
 use super::dumps::{DumpedAll, DumpedDatabase};
 use super::files::Files;
 use super::parts::Parts;
-use super::Job;
 use crate::entry::Findings;
 use crate::error::Result;
 use crate::git::Checkout;
@@ -35,14 +35,7 @@ pub struct Record<'a> {
 
 impl<'a> Record<'a> {
     /// What is known before the window.
-    pub fn begin(
-        job: &Job,
-        site: &Site,
-        ready: &'a Ready,
-        store: &Store,
-        draft: &Draft,
-        log: &Log,
-    ) -> Result<Self> {
+    pub fn begin(job: &Job, site: &Site, ready: &'a Ready, store: &Store, draft: &Draft, log: &Log) -> Result<Self> {
         let mut manifest = Manifest::new(draft.label().as_str(), store.next_sequence()?);
         manifest.comment.clone_from(&job.label);
         manifest.host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -89,7 +82,10 @@ impl<'a> Record<'a> {
         for database in dumped.databases {
             let own = database.name == "site";
             let extra = self.ready.databases.extra.iter().find(|extra| extra.name == database.name);
-            let described = describe_database(if own { &self.ready.databases.site } else { extra.unwrap_or(&self.ready.databases.site) }, &database);
+            let described = describe_database(
+                if own { &self.ready.databases.site } else { extra.unwrap_or(&self.ready.databases.site) },
+                &database,
+            );
             self.manifest.components.extend(components_of(&database, own));
             if own { self.manifest.database = described } else { self.manifest.extra_databases.push(described) }
         }
@@ -141,7 +137,8 @@ impl<'a> Record<'a> {
 
     fn note_losses(&mut self, files: &Files, previous: Option<&Backup>, log: &Log) {
         let pool = &mut self.manifest.pool;
-        let lost: Vec<Hash> = files.nowhere.iter().filter(|hash| !files.copied.damaged.contains(hash)).copied().collect();
+        let lost: Vec<Hash> =
+            files.nowhere.iter().filter(|hash| !files.copied.damaged.contains(hash)).copied().collect();
         pool.damaged_at_source = files.copied.damaged.iter().map(|hash| to_hex(hash)).collect();
         if pool.external {
             pool.external_files = lost.len() as u64;
@@ -157,7 +154,8 @@ impl<'a> Record<'a> {
             (damaged, "files of the site have another content than their names say"),
         ];
         for ((now, before), what) in losses {
-            let new: Vec<String> = now.iter().filter(|hash| !before.unwrap_or_default().contains(hash)).cloned().collect();
+            let new: Vec<String> =
+                now.iter().filter(|hash| !before.unwrap_or_default().contains(hash)).cloned().collect();
             if now.is_empty() {
                 continue;
             }
@@ -279,12 +277,7 @@ fn found(site: &Site, ready: &Ready) -> &'static str {
 }
 
 /// Writes what git says of the code into the backup. Trouble with git is no trouble of the backup.
-fn note_code_changes(
-    site: &Site,
-    draft: &Draft,
-    components: &mut Vec<Component>,
-    log: &Log,
-) -> Result<Option<Code>> {
+fn note_code_changes(site: &Site, draft: &Draft, components: &mut Vec<Component>, log: &Log) -> Result<Option<Code>> {
     // A missing git was warned of in preflight.
     let Ok(Some(checkout)) = Checkout::at(&site.layout.root) else { return Ok(None) };
     let changes = match checkout.changes() {
