@@ -88,7 +88,7 @@ fn mount_new_ext4(image: &Path, mount: &Path) -> bool {
     file.set_len(GROUND_BYTES).expect("an image can be made long");
     let options = "lazy_itable_init=1,nodiscard";
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-O", "^has_journal", "-E", options]).arg(image))
-        && run(Command::new("mount").args(["-o", "loop,discard,noinit_itable"]).arg(image).arg(mount))
+        && run(Command::new("mount").args(["-o", "loop,discard,noinit_itable,nobarrier"]).arg(image).arg(mount))
 }
 
 /// Makes a folder, with those above it, that belongs to a user.
