@@ -72,6 +72,8 @@ impl MariaDb {
             .arg(option("--datadir", &self.scratch.join("data")))
             .arg(option("--socket", &self.socket()))
             .arg(option("--pid-file", &self.scratch.join("run/server.pid")))
+            // A server that starts deletes the temporary tables of all others in the same folder.
+            .arg(option("--tmpdir", &self.scratch.join("run")))
             .arg(format!("--port={}", self.port))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"])
             .args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"])
