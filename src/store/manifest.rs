@@ -90,6 +90,8 @@ pub struct Database {
     /// The dump, below the backup.
     #[serde(with = "path_text")]
     pub file: PathBuf,
+    /// Further dumps of it, to be loaded after that one: tables that take no part in the snapshot.
+    pub more_files: Vec<String>,
     /// `mariadb`, `mysql` or `postgresql`.
     pub engine: String,
     /// As the server tells it.

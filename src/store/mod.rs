@@ -9,6 +9,7 @@ pub mod listing;
 pub mod manifest;
 pub mod notes;
 pub mod probe;
+pub mod restore_database;
 pub mod restore_text;
 pub mod seal;
 pub mod shell;
