@@ -3,6 +3,7 @@
 
 mod member;
 
+use crate::entry::attributes::{self, Attributes};
 use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Writer, open_read, walk};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -136,7 +138,11 @@ struct Archive<'a> {
 impl Archive<'_> {
     fn add(&mut self, entry: &Entry, at: At<'_>, findings: &mut Findings) -> Result<()> {
         if entry.kind != Kind::File {
-            let added = self.members.add_empty(entry);
+            let attributes = match entry.kind {
+                Kind::Folder => self.attributes(at.folder, entry, findings),
+                _ => Vec::new(),
+            };
+            let added = self.members.add_empty(entry, &attributes);
             return self.added(added, entry);
         }
         if entry.links > 1
@@ -147,7 +153,8 @@ impl Archive<'_> {
             return self.added(added, entry);
         }
         let Some((mut file, now)) = self.open_file(entry, at, findings) else { return Ok(()) };
-        let Some(entry) = self.add_file(&mut file, now, findings)? else { return Ok(()) };
+        let attributes = self.attributes(file.as_fd(), &now, findings);
+        let Some(entry) = self.add_file(&mut file, now, &attributes, findings)? else { return Ok(()) };
         if entry.links > 1 {
             self.names.insert((entry.device, entry.inode), entry.clone());
         }
@@ -162,6 +169,13 @@ impl Archive<'_> {
         }
         self.log.progress(self.done.entries, 0, "files");
         self.index.write(entry)
+    }
+
+    fn attributes(&self, fd: BorrowedFd<'_>, entry: &Entry, findings: &mut Findings) -> Attributes {
+        attributes::read(fd).unwrap_or_else(|error| {
+            findings.problem(&entry.path, format!("its extended attributes cannot be read: {}", error.desc()));
+            Vec::new()
+        })
     }
 
     fn unwritable(&self) -> Fault {
@@ -183,15 +197,27 @@ impl Archive<'_> {
     }
 
     /// Adds a file that may be written to or cut meanwhile.
-    fn add_file(&mut self, file: &mut File, entry: Entry, findings: &mut Findings) -> Result<Option<Entry>> {
+    fn add_file(
+        &mut self,
+        file: &mut File,
+        entry: Entry,
+        attributes: &Attributes,
+        findings: &mut Findings,
+    ) -> Result<Option<Entry>> {
         if entry.size <= WHOLE {
-            self.add_whole(file, entry, findings)
+            self.add_whole(file, entry, attributes, findings)
         } else {
-            self.add_streamed(file, entry, findings)
+            self.add_streamed(file, entry, attributes, findings)
         }
     }
 
-    fn add_whole(&mut self, file: &mut File, mut entry: Entry, findings: &mut Findings) -> Result<Option<Entry>> {
+    fn add_whole(
+        &mut self,
+        file: &mut File,
+        mut entry: Entry,
+        attributes: &Attributes,
+        findings: &mut Findings,
+    ) -> Result<Option<Entry>> {
         for left in (0..ATTEMPTS).rev() {
             self.buffer.clear();
             let read = rewind_and_read(file, entry.size, &mut self.buffer);
@@ -209,12 +235,12 @@ impl Archive<'_> {
                     findings.changed_while_read.push(entry.path.clone());
                 }
                 let written = Entry { size: self.buffer.len() as u64, ..entry };
-                self.members.add_file(&written, &self.buffer[..]).or_fault(|| self.unwritable())?;
+                self.members.add_file(&written, attributes, &self.buffer[..]).or_fault(|| self.unwritable())?;
                 return Ok(Some(written));
             }
             entry = after;
             if entry.size > WHOLE {
-                return self.add_streamed(file, entry, findings);
+                return self.add_streamed(file, entry, attributes, findings);
             }
         }
         Ok(None)
@@ -222,9 +248,15 @@ impl Archive<'_> {
 
     /// Adds a large file as it is read. Its size stands before it in the archive, so what it lacks in the end is
     /// filled up with zeros, as tar does, and what it has more is left out.
-    fn add_streamed(&mut self, file: &mut File, entry: Entry, findings: &mut Findings) -> Result<Option<Entry>> {
+    fn add_streamed(
+        &mut self,
+        file: &mut File,
+        entry: Entry,
+        attributes: &Attributes,
+        findings: &mut Findings,
+    ) -> Result<Option<Entry>> {
         let mut exactly = Exactly { file: &*file, left: entry.size, trouble: None };
-        let added = self.members.add_file(&entry, &mut exactly);
+        let added = self.members.add_file(&entry, attributes, &mut exactly);
         let trouble = exactly.trouble;
         signals::check()?;
         added.or_fault(|| self.unwritable())?;

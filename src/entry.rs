@@ -2,12 +2,15 @@
 //! Below it: the walk that finds entries, the index files that keep them, and what is left out.
 //! Copies nothing.
 
+pub(crate) mod attributes;
 mod exclude;
 mod index;
+mod names;
 mod walk;
 
 pub use exclude::Exclusions;
 pub use index::{Cursor, Reader, Writer};
+pub(crate) use names::{Hint, names};
 pub(crate) use walk::open_read;
 pub use walk::{At, Findings, Note, Step, open_folder, walk};
 

@@ -5,7 +5,7 @@
 mod copy;
 mod place;
 
-use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Time, Writer, split, walk};
+use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Time, Writer, attributes, split, walk};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
 use crate::sys::signals;
@@ -76,7 +76,7 @@ pub fn sync(job: &Job<'_>, log: &Log) -> Result<Synced> {
         match step {
             Step::Entry(entry, _) if entry.kind == Kind::Folder => pass.enter(entry)?,
             Step::Entry(entry, at) => pass.leaf(entry, at, findings)?,
-            Step::Leave(entry) => pass.leave(entry)?,
+            Step::Leave(entry, at) => pass.leave(entry, at, findings)?,
         }
         Ok(ControlFlow::Continue(()))
     })?;
@@ -141,14 +141,19 @@ impl<'a> Pass<'a> {
         self.record(entry)
     }
 
-    fn leave(&mut self, entry: &Entry) -> Result<()> {
+    fn leave(&mut self, entry: &Entry, at: At<'_>, findings: &mut Findings) -> Result<()> {
         let before = self.place.removed();
         if let Some(already) = &mut self.already {
             already.pass_below(&entry.path, &mut |gone| self.place.remove(&gone))?;
         }
         let unfinished = self.unfinished.pop().unwrap_or(true);
         if unfinished || self.place.removed() != before {
-            self.place.finish_folder(entry)?;
+            let attributes = attributes::read(at.folder).unwrap_or_else(|error| {
+                findings.problem(&entry.path, format!("its extended attributes cannot be read: {}", error.desc()));
+                Vec::new()
+            });
+            let kept = self.place.finish_folder(entry, &attributes)?;
+            findings.attributes_lost += u64::from(!kept);
         }
         Ok(())
     }
@@ -218,7 +223,8 @@ impl<'a> Pass<'a> {
             return Ok(Some(entry.clone()));
         }
         match self.place.copy_file(at, &entry.path)? {
-            Copied::Whole { entry, bytes, changed } => {
+            Copied::Whole { entry, bytes, changed, kept } => {
+                findings.attributes_lost += u64::from(!kept);
                 self.synced.files_copied += 1;
                 self.synced.bytes_copied += bytes;
                 if changed {

@@ -1,6 +1,7 @@
 //! The members of a tar: headers in GNU's form, with its long names, and a POSIX extended header where a time does
 //! not fit. GNU tar, bsdtar and Python read them. Reads no file and knows no compression.
 
+use crate::entry::attributes::Attributes;
 use crate::entry::{Entry, Kind, Time};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::collections::HashMap;
@@ -27,7 +28,8 @@ impl<W: Write> Members<W> {
     }
 
     /// Adds a folder or a symbolic link.
-    pub fn add_empty(&mut self, entry: &Entry) -> io::Result<()> {
+    pub fn add_empty(&mut self, entry: &Entry, attributes: &Attributes) -> io::Result<()> {
+        self.extend(entry, attributes)?;
         let mut path = entry.path.clone();
         let kind = match entry.kind {
             Kind::Symlink => EntryType::Symlink,
@@ -41,11 +43,13 @@ impl<W: Write> Members<W> {
 
     /// Adds a further name of a file that is in the archive as `first`.
     pub fn add_link(&mut self, entry: &Entry, first: &[u8]) -> io::Result<()> {
+        self.extend(entry, &Attributes::new())?;
         self.add(EntryType::Link, entry, &entry.path, first, 0, io::empty())
     }
 
     /// Adds a file; `content` must have as many bytes as the entry says.
-    pub fn add_file(&mut self, entry: &Entry, content: impl Read) -> io::Result<()> {
+    pub fn add_file(&mut self, entry: &Entry, attributes: &Attributes, content: impl Read) -> io::Result<()> {
+        self.extend(entry, attributes)?;
         self.add(EntryType::Regular, entry, &entry.path, b"", entry.size, content)
     }
 
@@ -71,10 +75,6 @@ impl<W: Write> Members<W> {
         header.set_size(size);
         header.set_mtime(u64::try_from(entry.mtime.seconds).unwrap_or(0));
         self.set_owner_names(&mut header, entry)?;
-        if entry.mtime.nanos != 0 || entry.mtime.seconds < 0 {
-            let record = extended_record("mtime", &decimal(entry.mtime));
-            self.add_before(EntryType::XHeader, b"././@PaxHeader", record.as_bytes())?;
-        }
         if target.len() > SHORT {
             self.add_before(EntryType::GNULongLink, b"././@LongLink", &with_nul(target))?;
         }
@@ -85,6 +85,26 @@ impl<W: Write> Members<W> {
         set_name(&mut header, path);
         header.set_cksum();
         self.builder.append(&header, content)
+    }
+
+    /// Adds what does not fit into the next member's own header.
+    fn extend(&mut self, entry: &Entry, attributes: &Attributes) -> io::Result<()> {
+        let mut records = Vec::new();
+        if entry.mtime.nanos != 0 || entry.mtime.seconds < 0 {
+            records.extend(extended_record(b"mtime", decimal(entry.mtime).as_bytes()));
+        }
+        for (name, value) in attributes {
+            match (name.to_bytes(), list_as_text(value)) {
+                (b"system.posix_acl_access", Some(list)) => {
+                    records.extend(extended_record(b"SCHILY.acl.access", &list))
+                }
+                (b"system.posix_acl_default", Some(list)) => {
+                    records.extend(extended_record(b"SCHILY.acl.default", &list))
+                }
+                (name, _) => records.extend(extended_record(&[b"SCHILY.xattr.", name].concat(), value)),
+            }
+        }
+        if records.is_empty() { Ok(()) } else { self.add_before(EntryType::XHeader, b"././@PaxHeader", &records) }
     }
 
     /// Adds a member that tells more about the next one.
@@ -139,14 +159,37 @@ fn decimal(time: Time) -> String {
     }
 }
 
+/// An access control list in the text form of tar, from the kernel's (`linux/posix_acl_xattr.h`: the version, 2, then
+/// eight bytes an entry: tag, permissions, number of the user or group).
+fn list_as_text(list: &[u8]) -> Option<Vec<u8>> {
+    let entries = list.strip_prefix(&2u32.to_le_bytes())?.chunks(8);
+    let texts: Option<Vec<String>> = entries
+        .map(|entry| {
+            let &[tag, _, permissions, _, a, b, c, d] = entry else { return None };
+            let who = match tag {
+                0x01 => "user:".to_owned(),
+                0x02 => format!("user:{}", u32::from_le_bytes([a, b, c, d])),
+                0x04 => "group:".to_owned(),
+                0x08 => format!("group:{}", u32::from_le_bytes([a, b, c, d])),
+                0x10 => "mask:".to_owned(),
+                0x20 => "other:".to_owned(),
+                _ => return None,
+            };
+            let may = |bit: u8, letter: char| if permissions & bit == 0 { '-' } else { letter };
+            Some(format!("{who}:{}{}{}", may(4, 'r'), may(2, 'w'), may(1, 'x')))
+        })
+        .collect();
+    Some(texts?.join(",").into_bytes())
+}
+
 /// A record of a POSIX extended header: it begins with its own length, the digits of that among it.
-fn extended_record(key: &str, value: &str) -> String {
+fn extended_record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
         length = rest + length.to_string().len();
     }
-    format!("{length} {key}={value}\n")
+    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
 }
 
 #[cfg(test)]
@@ -163,10 +206,10 @@ mod tests {
 
     #[test]
     fn a_record_counts_its_own_digits() {
-        assert_eq!(extended_record("mtime", "1"), "11 mtime=1\n");
+        assert_eq!(extended_record(b"mtime", b"1"), b"11 mtime=1\n");
         for length in 0..300 {
-            let record = extended_record("k", &"v".repeat(length));
-            assert!(record.starts_with(&format!("{} ", record.len())), "{record:?}");
+            let record = extended_record(b"k", &vec![b'v'; length]);
+            assert!(record.starts_with(format!("{} ", record.len()).as_bytes()), "{record:?}");
         }
     }
 }

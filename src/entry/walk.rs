@@ -2,14 +2,14 @@
 //! descriptors and never follows a symbolic link, so that nobody who can write to the tree can lead it elsewhere.
 //! Reads no file and changes nothing.
 
+use super::names::{Hint, names};
 use super::{Entry, Exclusions, Kind, shown};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::signals;
-use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -45,6 +45,9 @@ pub struct Findings {
     pub vanished: u64,
     /// Files that were written to while they were read, also when they were read again.
     pub changed_while_read: Vec<Vec<u8>>,
+    /// How many files and folders have lost their access control lists or other extended attributes, which the file
+    /// system of the copy cannot keep.
+    pub attributes_lost: u64,
     /// Folders in which another file system begins; it is part of the tree all the same.
     pub mounts: Vec<Vec<u8>>,
 }
@@ -71,7 +74,7 @@ pub enum Step<'a> {
     /// An entry; a folder before all that is in it. The root comes first, with an empty path.
     Entry(&'a Entry, At<'a>),
     /// A folder, after all that is in it.
-    Leave(&'a Entry),
+    Leave(&'a Entry, At<'a>),
 }
 
 /// Walks a tree in the order of [`super::compare_paths`], across mount points, until `visit` breaks it off.
@@ -86,7 +89,7 @@ pub fn walk(
     let unreadable = || Fault::failed(format!("cannot read the folder {}", root.display()));
     let (fd, stat) = open_folder(root).or_fault(unreadable)?;
     let entry = Entry::from_stat(Vec::new(), &stat).ok_or_else(unreadable)?;
-    let mut walker = Walker { exclude, findings, visit, depth: 0 };
+    let mut walker = Walker { exclude, findings, visit, depth: 0, buffer: Vec::new() };
     walker.folder(fd, &entry).map(|_| ())
 }
 
@@ -102,31 +105,28 @@ struct Walker<'a> {
     findings: &'a mut Findings,
     visit: &'a mut dyn FnMut(Step<'_>, &mut Findings) -> Result<ControlFlow<()>>,
     depth: usize,
+    buffer: Vec<u8>,
 }
 
 impl Walker<'_> {
     fn folder(&mut self, fd: OwnedFd, entry: &Entry) -> Result<ControlFlow<()>> {
         signals::check()?;
-        let (dir, names) = match names(fd) {
-            Ok(read) => read,
-            Err(error) => {
-                self.findings.problem(&entry.path, format!("cannot list the folder: {}", error.desc()));
-                return Ok(ControlFlow::Continue(()));
-            }
+        let names = match names(fd.as_fd(), &mut self.buffer) {
+            Ok(names) => names,
+            // A folder that was removed since it was opened can no longer be listed.
+            Err(error) => return self.missed(&entry.path, error),
         };
-        let at = At { folder: dir.as_fd(), name: c"." };
+        let at = At { folder: fd.as_fd(), name: c"." };
         if (self.visit)(Step::Entry(entry, at), self.findings)?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
-        for (name, probably_folder) in names {
+        for (name, hint) in names {
             let path = join(&entry.path, name.to_bytes());
-            if !self.exclude.excludes(&path)
-                && self.one(dir.as_fd(), &name, path, probably_folder, entry.device)?.is_break()
-            {
+            if !self.exclude.excludes(&path) && self.one(fd.as_fd(), &name, path, hint, entry.device)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        (self.visit)(Step::Leave(entry), self.findings)
+        (self.visit)(Step::Leave(entry, at), self.findings)
     }
 
     fn one(
@@ -134,12 +134,12 @@ impl Walker<'_> {
         folder: BorrowedFd<'_>,
         name: &CStr,
         path: Vec<u8>,
-        probably_folder: bool,
+        hint: Hint,
         device: u64,
     ) -> Result<ControlFlow<()>> {
-        let found = match probably_folder {
-            true => Ok(Found::Folder),
-            false => look(folder, name, path.clone()),
+        let found = match hint {
+            Hint::Folder => Ok(Found::Folder),
+            Hint::Other => look(folder, name, path.clone()),
         };
         match found {
             Ok(Found::Folder) => self.enter(folder, name, path, device),
@@ -214,21 +214,6 @@ pub(crate) fn open_read(folder: BorrowedFd<'_>, name: &CStr, also: OFlag) -> nix
         Err(Errno::EPERM) => openat(folder, name, flags, Mode::empty()),
         opened => opened,
     }
-}
-
-/// The names in a folder, sorted, each with whether it seems to be a folder.
-fn names(fd: OwnedFd) -> nix::Result<(Dir, Vec<(CString, bool)>)> {
-    let mut dir = Dir::from_fd(fd)?;
-    let mut names = Vec::new();
-    for item in dir.iter() {
-        let item = item?;
-        let name = item.file_name();
-        if name != c"." && name != c".." {
-            names.push((name.to_owned(), item.file_type() == Some(Type::Directory)));
-        }
-    }
-    names.sort_unstable();
-    Ok((dir, names))
 }
 
 fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {

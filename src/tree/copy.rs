@@ -1,6 +1,7 @@
 //! Copies one file that may be written to, cut or taken away meanwhile, with its metadata.
 //! Knows nothing of trees and indexes.
 
+use crate::entry::attributes::{self, Attributes};
 use crate::entry::{At, Entry, Kind, Time, open_read};
 use crate::sys::signals;
 use nix::errno::Errno;
@@ -20,8 +21,9 @@ const ATTEMPTS: usize = 2;
 /// How the copying of a file ended.
 pub(super) enum Copied {
     /// The copy is there. `entry` tells of the file as it was just before it was read; if it was `changed`
-    /// meanwhile, the copy may be neither the old nor the new content.
-    Whole { entry: Entry, bytes: u64, changed: bool },
+    /// meanwhile, the copy may be neither the old nor the new content. Not `kept` if the destination's file system
+    /// cannot keep its extended attributes.
+    Whole { entry: Entry, bytes: u64, changed: bool, kept: bool },
     /// There is no such file any more; nothing was made.
     Gone,
     /// It cannot be read; nothing was made.
@@ -88,8 +90,9 @@ fn attempt(source: &OwnedFd, copy: &OwnedFd, path: &[u8], buffer: &mut [u8]) -> 
         let (Some(entry), Some(after)) = entries else { return Ok(Copied::Gone) };
         let changed = !entry.is_same(&after) || bytes != entry.size;
         if !changed || left == 0 {
-            set_metadata(copy.as_fd(), &entry).map_err(Broken::Writing)?;
-            return Ok(Copied::Whole { entry, bytes, changed });
+            let attributes = attributes::read(source.as_fd()).map_err(Broken::Reading)?;
+            let kept = set_metadata(copy.as_fd(), &entry, &attributes).map_err(Broken::Writing)?;
+            return Ok(Copied::Whole { entry, bytes, changed, kept });
         }
         ftruncate(copy, 0).map_err(Broken::Writing)?;
     }
@@ -151,13 +154,16 @@ fn write_all(copy: &OwnedFd, mut bytes: &[u8], mut at: u64) -> nix::Result<()> {
     Ok(())
 }
 
-/// Gives an open file or folder the owner, mode and times of an entry.
-pub(super) fn set_metadata(fd: BorrowedFd<'_>, entry: &Entry) -> nix::Result<()> {
-    // The owner first: changing it takes setuid and setgid away.
+/// Gives an open file or folder the owner, mode and times of an entry and these attributes; false if its file system
+/// cannot keep them.
+pub(super) fn set_metadata(fd: BorrowedFd<'_>, entry: &Entry, attributes: &Attributes) -> nix::Result<bool> {
+    // The owner first: changing it takes setuid, setgid and capabilities away.
     fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+    let kept = attributes::write(fd, attributes)?;
     fchmod(fd, Mode::from_bits_truncate(entry.mode))?;
     let [atime, mtime] = times(entry);
-    futimens(fd, &atime, &mtime)
+    futimens(fd, &atime, &mtime)?;
+    Ok(kept)
 }
 
 /// Access time (left as it is) and time of last change of an entry, as the system calls take them.

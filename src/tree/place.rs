@@ -2,9 +2,9 @@
 //! descriptors, never by a symbolic link. Decides nothing about what goes there.
 
 use super::copy::{self, Copied};
-use crate::entry::{At, Entry, Kind, lies_below, open_folder, split, to_path};
+use crate::entry::attributes::Attributes;
+use crate::entry::{At, Entry, Hint, Kind, lies_below, names, open_folder, split, to_path};
 use crate::error::{Fault, OrFault, Result};
-use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, mkdirat, utimensat};
@@ -102,11 +102,12 @@ impl Place {
         self.within(path, |folder, name| mkdirat(folder, name, Mode::S_IRWXU))
     }
 
-    /// Gives a folder its owner, mode and times; last, since writing in it changes its times.
-    pub fn finish_folder(&mut self, entry: &Entry) -> Result<()> {
+    /// Gives a folder its owner, mode, attributes and times; last, since writing in it changes its times. False if the
+    /// attributes cannot be kept here.
+    pub fn finish_folder(&mut self, entry: &Entry, attributes: &Attributes) -> Result<bool> {
         let path = self.path.join(to_path(&entry.path));
         let fd = self.folders.to(&entry.path).map_err(|error| with_cause(&path, error))?;
-        copy::set_metadata(fd, entry).map_err(|error| with_cause(&path, error))
+        copy::set_metadata(fd, entry, attributes).map_err(|error| with_cause(&path, error))
     }
 
     /// Makes a symbolic link with its own owner and times.
@@ -157,14 +158,9 @@ fn remove_any(folder: BorrowedFd<'_>, name: &[u8], is_folder: bool) -> nix::Resu
     if !is_folder {
         return unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
     }
-    let mut dir = Dir::from_fd(openat(folder, name, FOLDER, Mode::empty())?)?;
-    // Read to the end first: what a reader of a folder sees while things are removed from it is not defined.
-    let items: Vec<_> = dir.iter().collect::<nix::Result<_>>()?;
-    for item in items {
-        let name = item.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            remove_any(dir.as_fd(), name, item.file_type() == Some(Type::Directory))?;
-        }
+    let inner = openat(folder, name, FOLDER, Mode::empty())?;
+    for (name, hint) in names(inner.as_fd(), &mut Vec::new())? {
+        remove_any(inner.as_fd(), name.to_bytes(), hint == Hint::Folder)?;
     }
     unlinkat(folder, name, UnlinkatFlags::RemoveDir)
 }
