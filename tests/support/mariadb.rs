@@ -1,0 +1,180 @@
+//! A MariaDB server of one's own, on a socket and a loopback port.
+//!
+//! What both engines share is in `database`; nothing about Moodle here.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use nix::sys::signal::Signal;
+
+use super::ports;
+use super::process::{Daemon, command_as, owner_ids, succeed, succeed_with_input};
+use super::scratch::Scratch;
+use super::template;
+use super::tls::{self, Certificate};
+
+const USER: &str = "mysql";
+
+/// A running server. Root of this machine is its root, by the socket.
+pub struct MariaDb {
+    daemon: Mutex<Option<Daemon>>,
+    port: u16,
+    tls: Option<Certificate>,
+    scratch: Scratch,
+}
+
+impl MariaDb {
+    /// A server of its own for one test.
+    pub fn start() -> Arc<Self> {
+        Self::start_in(Scratch::new(), false)
+    }
+
+    /// The same, with a self-signed certificate, for clients that want TLS.
+    pub fn start_with_tls() -> Arc<Self> {
+        Self::start_in(Scratch::new(), true)
+    }
+
+    /// The server that all tests of this process may share, if they leave it as it is.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: OnceLock<Arc<MariaDb>> = OnceLock::new();
+        Arc::clone(SHARED.get_or_init(Self::start))
+    }
+
+    /// A server whose data lie in a folder of one's choice: for benches, on a file system of its own.
+    pub fn start_in(scratch: Scratch, with_tls: bool) -> Arc<Self> {
+        let version = template::version_of(Path::new("mariadbd"));
+        template::copy(&format!("mariadb-{version}"), &scratch.join("data"), initialise);
+        let tls = with_tls.then(|| tls::certificate(&scratch, USER));
+        // Not the scratch folder itself: there mysql must be able to make its socket.
+        scratch.folder_of("run", USER);
+        let port = ports::reserve();
+        let server = MariaDb { daemon: Mutex::new(None), port: port.port(), tls, scratch };
+        port.release();
+        server.restart();
+        Arc::new(server)
+    }
+
+    /// Starts the server again on its data, after `kill`.
+    pub fn restart(&self) {
+        let mut slot = self.lock();
+        drop(slot.take());
+        let mut daemon = Daemon::start(&mut self.server_command(), Signal::SIGKILL, &self.scratch.join("server.log"));
+        daemon.wait_until_up(|| UnixStream::connect(self.socket()).is_ok());
+        *slot = Some(daemon);
+    }
+
+    fn server_command(&self) -> Command {
+        let mut command = command_as(USER, "mariadbd");
+        command
+            .arg("--no-defaults")
+            .arg(option("--datadir", &self.scratch.join("data")))
+            .arg(option("--socket", &self.socket()))
+            .arg(option("--pid-file", &self.scratch.join("run/server.pid")))
+            .arg(format!("--port={}", self.port))
+            .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"])
+            .args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"])
+            .args(["--max-allowed-packet=64M", "--innodb-buffer-pool-size=128M", LOG_SIZE])
+            // The data are thrown away, so nothing waits for the disk.
+            .args(["--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite"]);
+        if let Some(tls) = &self.tls {
+            command.arg(option("--ssl-cert", &tls.certificate)).arg(option("--ssl-key", &tls.key));
+        }
+        command
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.scratch.join("run/db.sock")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The certificate by which clients can verify the server, if it has one.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|tls| tls.certificate.as_path())
+    }
+
+    /// The server's process.
+    pub fn process_id(&self) -> Option<u32> {
+        self.lock().as_ref().map(Daemon::id)
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn kill(&self) {
+        drop(self.lock().take());
+    }
+
+    /// Sends the server a signal: SIGSTOP makes a database that hangs.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(daemon) = &*self.lock() {
+            daemon.signal(signal);
+        }
+    }
+
+    /// Makes a database and a user that may do anything in it, by the socket and by TCP, and nothing elsewhere.
+    pub fn create_database(&self, name: &str, user: &str, password: &str) {
+        let user = quoted(user);
+        let mut sql = format!("CREATE DATABASE {};\n", identifier(name));
+        for host in ["localhost", "127.0.0.1"] {
+            sql.push_str(&format!(
+                "CREATE USER IF NOT EXISTS {user}@'{host}' IDENTIFIED BY {};\n\
+                 GRANT ALL PRIVILEGES ON {}.* TO {user}@'{host}';\n",
+                quoted(password),
+                identifier(name).replace('_', "\\_").replace('%', "\\%"),
+            ));
+        }
+        self.run_sql(None, &sql);
+    }
+
+    /// Runs statements as root and returns what the client prints: tab-separated, escaped, without a header.
+    #[track_caller]
+    pub fn run_sql(&self, database: Option<&str>, sql: &str) -> Vec<u8> {
+        succeed_with_input(self.client().args(database), sql.as_bytes())
+    }
+
+    /// The client as root, in batch mode, without any settings of this machine.
+    pub fn client(&self) -> Command {
+        let mut command = Command::new("mariadb");
+        command
+            .args(["--no-defaults", "--user=root", "--batch", "--skip-column-names"])
+            .args(["--default-character-set=utf8mb4", "--max-allowed-packet=1G"])
+            .arg(option("--socket", &self.socket()));
+        command
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Daemon>> {
+        self.daemon.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Small, so that a template is copied quickly.
+const LOG_SIZE: &str = "--innodb-log-file-size=16M";
+
+fn initialise(data: &Path) {
+    std::fs::create_dir(data).expect("a folder can be made");
+    let (uid, gid) = owner_ids(USER);
+    std::os::unix::fs::chown(data, Some(uid), Some(gid)).expect("a folder can be given away");
+    succeed(
+        Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=socket"])
+            .args([LOG_SIZE, "--innodb-data-file-path=ibdata1:4M:autoextend"])
+            .arg(option("--datadir", data)),
+    );
+}
+
+fn option(name: &str, path: &Path) -> String {
+    format!("{name}={}", super::scratch::text(path))
+}
+
+/// Text as a literal of MariaDB's SQL.
+pub fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+/// A name as an identifier of MariaDB's SQL.
+pub fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,51 @@
+//! What the black-box tests, the demo and the bench stand on: real database servers, a pocket Moodle that is served and
+//! put under load, file systems of their own, and ways to compare what came back with what was there.
+//!
+//! Nothing here knows how the program works inside; it only starts the built binary. Everything that is started or
+//! mounted ends with its owner, and with the test process if that should die (see `janitor`).
+//!
+//! Needs root, and the packages mariadb-server, postgresql, php-cli, php-mysql, php-pgsql, php-mbstring, php-xml.
+//! Use it by `mod support;` and the names re-exported below.
+
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
+
+mod database;
+mod http;
+mod janitor;
+mod load;
+mod mariadb;
+mod ports;
+mod postgres;
+mod process;
+mod rows;
+mod scratch;
+mod site;
+mod target;
+mod template;
+mod tls;
+mod tree;
+mod watch;
+mod world;
+
+pub use database::{Connect, Database, Engine, Server};
+pub use http::Response;
+pub use load::{Load, LoadOptions, LoadReport};
+pub use mariadb::MariaDb;
+pub use postgres::Postgres;
+pub use process::{Daemon, command_as, owner_ids, succeed, wait_for};
+pub use rows::{rows_compare, rows_snapshot};
+pub use scratch::Scratch;
+pub use site::{Layout, PocketSite, SiteBuilder};
+pub use target::{FileSystem, TestTarget};
+pub use tree::{TreeCompare, tree_compare};
+pub use watch::{Closed, ClosedWatch};
+pub use world::{Output, Running, World, WorldBuilder};
+
+/// The user that web servers and PHP run as.
+pub const WEB_USER: &str = "www-data";
+
+/// Panics with every difference on a line of its own, if there are any.
+#[track_caller]
+pub fn assert_same(what: &str, differences: Vec<String>) {
+    assert!(differences.is_empty(), "{what}: {} differences\n{}", differences.len(), differences.join("\n"));
+}

@@ -1,0 +1,195 @@
+//! File systems of their own for targets and sites: a plain folder, or an image on a loop device that can be filled up,
+//! made read-only, broken, and copied as a power cut would leave it.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::janitor::{self, Leftover, Watch};
+use super::process::succeed;
+use super::scratch::{Scratch, text};
+
+/// What an image is formatted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    Ext4,
+    Xfs,
+    Btrfs,
+}
+
+/// A folder to back up to, or to put a site on. Mounted ones are unmounted when this is dropped.
+pub struct TestTarget {
+    image: Option<Image>,
+    path: PathBuf,
+    scratch: Scratch,
+}
+
+/// A mounted image file.
+struct Image {
+    file: PathBuf,
+    mount: PathBuf,
+    _watch: Watch,
+}
+
+impl TestTarget {
+    /// A folder on the file system that everything temporary is on: quickest.
+    pub fn folder() -> Self {
+        let scratch = Scratch::new();
+        let path = scratch.join("target");
+        std::fs::create_dir(&path).expect("a folder can be made");
+        TestTarget { image: None, path, scratch }
+    }
+
+    /// An ext4 of its own.
+    pub fn ext4(mebibytes: u64) -> Self {
+        Self::formatted(FileSystem::Ext4, mebibytes)
+    }
+
+    /// A file system of its own, on a sparse file: space is taken as it is used.
+    pub fn formatted(kind: FileSystem, mebibytes: u64) -> Self {
+        let scratch = Scratch::new();
+        let file = scratch.join("disk.img");
+        let image = File::create(&file).expect("an image can be made");
+        image.set_len(mebibytes << 20).expect("an image can be made long");
+        succeed(&mut format(kind, &file));
+        Self::mounted(scratch, file)
+    }
+
+    /// Mounts a copy of another target's image: what a power cut at this moment would leave.
+    pub fn copy_of(other: &TestTarget) -> Self {
+        let scratch = Scratch::new();
+        let file = scratch.join("disk.img");
+        succeed(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(other.image_file()).arg(&file));
+        Self::mounted(scratch, file)
+    }
+
+    fn mounted(scratch: Scratch, file: PathBuf) -> Self {
+        let mount = scratch.join("disk");
+        std::fs::create_dir(&mount).expect("a folder can be made");
+        let watch = janitor::watch(&Leftover::Mount(text(&mount)));
+        // The loop device goes with the mount, by itself.
+        succeed(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(&mount));
+        TestTarget { image: Some(Image { file, mount: mount.clone(), _watch: watch }), path: mount, scratch }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The image file under the mounted file system.
+    pub fn image_file(&self) -> &Path {
+        &self.image.as_ref().expect("a target with an image").file
+    }
+
+    /// The loop device.
+    pub fn device(&self) -> PathBuf {
+        let found = succeed(Command::new("findmnt").args(["-no", "SOURCE"]).arg(&self.path));
+        PathBuf::from(String::from_utf8_lossy(&found).trim())
+    }
+
+    /// The file system's UUID.
+    pub fn uuid(&self) -> String {
+        let found = succeed(Command::new("blkid").args(["-o", "value", "-s", "UUID"]).arg(self.image_file()));
+        String::from_utf8_lossy(&found).trim().to_owned()
+    }
+
+    /// Takes the file system away, also from under those who use it.
+    pub fn unmount(&self) {
+        succeed(Command::new("umount").arg("-l").arg(&self.path));
+    }
+
+    /// Mounts it again after `unmount`.
+    pub fn mount_again(&self) {
+        succeed(Command::new("mount").args(["-o", "loop"]).arg(self.image_file()).arg(&self.path));
+    }
+
+    pub fn set_read_only(&self, read_only: bool) {
+        let mode = if read_only { "remount,ro" } else { "remount,rw" };
+        succeed(Command::new("mount").args(["-o", mode]).arg(&self.path));
+    }
+
+    /// Loses the disk: from now on every access is an input/output error.
+    pub fn lose_disk(&self) {
+        let folder = File::open(&self.path).expect("the mount can be opened");
+        let without_flushing: u32 = 2;
+        // SAFETY: the descriptor is open and the argument is an u32, as the request has it.
+        unsafe { shutdown_file_system(folder.as_raw_fd(), &raw const without_flushing) }
+            .expect("the file system can be shut down");
+    }
+
+    /// Fills the file system up to that many bytes; the filling can be taken away by `make_room`.
+    pub fn fill_up(&self, leave: u64) {
+        let mut filling = File::create(self.filling()).expect("a file can be made");
+        let chunk = vec![0x5au8; 1 << 20];
+        loop {
+            let free = self.free_bytes();
+            let wanted = free.saturating_sub(leave).min(chunk.len() as u64);
+            // Full is what was wanted.
+            if wanted < 4096 || filling.write_all(&chunk[..wanted as usize]).is_err() {
+                return;
+            }
+            filling.sync_all().expect("what was written has its place");
+        }
+    }
+
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.filling()).expect("the filling can be taken away");
+    }
+
+    /// Free space, for root too.
+    pub fn free_bytes(&self) -> u64 {
+        let found = nix::sys::statvfs::statvfs(&self.path).expect("a file system can be asked");
+        found.blocks_available() * found.fragment_size()
+    }
+
+    /// Room beside the file system, for what must not lie on it.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    fn filling(&self) -> PathBuf {
+        self.path.join("filling")
+    }
+}
+
+// _IOR('X', 125, __u32) of linux/fs.h: ext4, xfs and btrfs know it. It is written as a read there, and takes a value.
+nix::ioctl_write_ptr_bad!(shutdown_file_system, nix::request_code_read!(b'X', 125, 4), u32);
+
+fn format(kind: FileSystem, file: &Path) -> Command {
+    let mut command = match kind {
+        FileSystem::Ext4 => {
+            let mut command = Command::new("mkfs.ext4");
+            // No blocks kept for root: a full disk is full for the program too.
+            command.args(["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
+            command
+        }
+        FileSystem::Xfs => {
+            let mut command = Command::new("mkfs.xfs");
+            command.args(["-q", "-f"]);
+            command
+        }
+        FileSystem::Btrfs => {
+            let mut command = Command::new("mkfs.btrfs");
+            command.args(["-q", "-f"]);
+            command
+        }
+    };
+    command.arg(file);
+    command
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let unmount = |args: &[&str]| {
+            let mut command = Command::new("umount");
+            command.args(args).arg(&self.mount).stdin(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.success())
+        };
+        // Someone may still stand in it; then it goes when they do.
+        if !unmount(&[]) {
+            unmount(&["-l"]);
+        }
+    }
+}
