@@ -87,7 +87,8 @@ fn differences(a: &Database, b: &Database) -> Vec<String> {
     rows_compare(a, b).into_iter().filter(|line| !line.starts_with("(owners)")).collect()
 }
 
-const NASTY: &str = "INSERT INTO `mdl_files` VALUES (1,''x'');\n-- Dump completed\n\\.\n\tCOPY public.mdl_files (id) FROM stdin;\n";
+const NASTY: &str =
+    "INSERT INTO `mdl_files` VALUES (1,''x'');\n-- Dump completed\n\\.\n\tCOPY public.mdl_files (id) FROM stdin;\n";
 
 fn fill(database: &Database, files: u32) {
     let is_mariadb = matches!(database.server, Server::MariaDb(_));
@@ -103,7 +104,9 @@ fn fill(database: &Database, files: u32) {
     let odd_blob = if is_mariadb { "x'00275c0a1a22'" } else { "'\\x00275c0a1a22'" };
     for sql in [
         "CREATE TABLE mdl_files (id bigint PRIMARY KEY, contenthash varchar(40), filename varchar(255))".to_owned(),
-        format!("INSERT INTO mdl_files SELECT i, {hash}, concat('it''s (a \"file\"; ', i, '),(') FROM (SELECT {series}) s"),
+        format!(
+            "INSERT INTO mdl_files SELECT i, {hash}, concat('it''s (a \"file\"; ', i, '),(') FROM (SELECT {series}) s"
+        ),
         format!("CREATE TABLE mdl_odd (id bigint PRIMARY KEY, a text, b {blob})"),
         format!("INSERT INTO mdl_odd VALUES (1, '{odd}', {odd_blob}), (2, NULL, NULL), (3, '', {odd_blob})"),
         "CREATE TABLE mdl_none (id bigint)".to_owned(),
