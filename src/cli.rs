@@ -168,6 +168,9 @@ pub struct Run {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Where the log goes
+    #[arg(long, hide = true)]
+    pub log: Option<PathBuf>,
 }
 
 /// `run --restart`
@@ -220,7 +223,12 @@ pub struct Prune {
 
 /// `guard`: what the run tells the guard that it starts.
 #[derive(Args, Clone, Debug)]
-pub struct Guard {}
+pub struct Guard {
+    /// The note about the closed site
+    pub state: PathBuf,
+    /// After so many milliseconds it is opened in any case
+    pub max: u64,
+}
 
 /// A label is one line that fits into a list.
 fn label(text: &str) -> Result<String, String> {

@@ -244,6 +244,26 @@ fn skip_to(list: &mut Peekable<impl Iterator<Item = Result<Hash>>>, hash: &Hash)
     }
 }
 
+/// What is in either of two sorted lists, in order, each once.
+pub fn union(
+    left: impl Iterator<Item = Result<Hash>>,
+    right: impl Iterator<Item = Result<Hash>>,
+) -> impl Iterator<Item = Result<Hash>> {
+    let (mut left, mut right) = (left.peekable(), right.peekable());
+    std::iter::from_fn(move || {
+        let from_left = match (left.peek(), right.peek()) {
+            (Some(Ok(a)), Some(Ok(b))) if a == b => {
+                right.next();
+                true
+            }
+            (Some(Ok(a)), Some(Ok(b))) => a < b,
+            (Some(_), None) | (Some(Err(_)), _) => true,
+            (None, _) | (Some(Ok(_)), Some(Err(_))) => false,
+        };
+        if from_left { left.next() } else { right.next() }
+    })
+}
+
 /// Whether two sorted lists name the same hashes.
 pub fn same(
     mut left: impl Iterator<Item = Result<Hash>>,
@@ -360,10 +380,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn difference_and_same_agree_with_sets(left: BTreeSet<u16>, right: BTreeSet<u16>) {
+        fn merges_agree_with_sets(left: BTreeSet<u16>, right: BTreeSet<u16>) {
             let list = |set: &BTreeSet<u16>| set.iter().map(|n| Ok(hash(u32::from(*n)))).collect::<Vec<_>>().into_iter();
             let expected: Vec<Hash> = left.difference(&right).map(|n| hash(u32::from(*n))).collect();
             prop_assert_eq!(all(difference(list(&left), list(&right))), expected);
+            let expected: Vec<Hash> = left.union(&right).map(|n| hash(u32::from(*n))).collect();
+            prop_assert_eq!(all(union(list(&left), list(&right))), expected);
             prop_assert_eq!(same(list(&left), list(&right)).unwrap(), left == right);
         }
     }

@@ -60,7 +60,8 @@ pub struct Copied {
 }
 
 impl Copied {
-    fn add(&mut self, other: Copied) {
+    /// Adds what another copy did.
+    pub fn add(&mut self, other: Copied) {
         self.files += other.files;
         self.bytes += other.bytes;
         self.damaged.extend(other.damaged);
@@ -122,6 +123,13 @@ impl Pool {
     /// Whether the pool has this file.
     pub fn has(&self, hash: &Hash) -> bool {
         self.folder.join(hashes::relative_path(hash)).symlink_metadata().is_ok_and(|meta| meta.is_file())
+    }
+
+    /// Size of a file in bytes; an error if the pool does not have it.
+    pub fn size(&self, hash: &Hash) -> Result<u64> {
+        let path = self.folder.join(hashes::relative_path(hash));
+        let meta = path.symlink_metadata().or_fault(|| Fault::failed(format!("{} has gone", path.display())))?;
+        Ok(meta.len())
     }
 
     /// Copies what the pool lacks of all that Moodle has, and puts the names of all that it has into `met`.

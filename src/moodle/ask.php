@@ -35,7 +35,8 @@ register_shutdown_function(function () use (&$mbanswer, $mbmarker, $mbencode) {
     if ($mbanswer === null && $last !== null) {
         $said .= "\n{$last['message']} in {$last['file']} line {$last['line']}";
     }
-    fwrite(STDOUT, "\n$mbmarker" . json_encode(['answer' => $mbanswer, 'said' => bin2hex(trim($said))]) . "\n");
+    // Not STDOUT: PHP has no such constant when the script itself comes from standard input.
+    echo "\n$mbmarker" . json_encode(['answer' => $mbanswer, 'said' => bin2hex(trim($said))]) . "\n";
 });
 
 require($mbconfig);

@@ -57,9 +57,14 @@ impl Php {
 
     /// PHP, to be given a script.
     pub fn start(&self) -> Program {
-        let program = Program::new(&self.program)
-            .user(&self.user)
-            .args(["-d", "display_errors=stderr", "-d", "log_errors=0", "-d", "max_input_vars=5000"]);
+        let program = Program::new(&self.program).user(&self.user).args([
+            "-d",
+            "display_errors=stderr",
+            "-d",
+            "log_errors=0",
+            "-d",
+            "max_input_vars=5000",
+        ]);
         self.environment.iter().fold(program, |program, (name, value)| program.env(name, value))
     }
 }

@@ -169,15 +169,7 @@ fn relocated(values: &Values, dataroot: &Path, root: &Path) -> Vec<PathBuf> {
 impl Database {
     fn from_values(values: &Values) -> Result<Self> {
         let kind = values.text("dbtype").ok_or_else(|| Fault::unfit("$CFG->dbtype is not set"))?;
-        let engine = match kind.as_str() {
-            "mysqli" | "mariadb" | "auroramysql" => Engine::MariaDb,
-            "pgsql" => Engine::Postgres,
-            other => {
-                return Err(Fault::unfit(format!("the site's database is of the type {other:?}, which is not supported"))
-                    .hint("supported are mysqli, mariadb, auroramysql and pgsql")
-                    .into());
-            }
-        };
+        let engine = Engine::from_dbtype(&kind)?;
         let options = Values(&values.0["dboptions"]);
         let name = values.text("dbname").ok_or_else(|| Fault::unfit("$CFG->dbname is not set"))?;
         let host = values.text("dbhost").unwrap_or_default();
@@ -185,7 +177,7 @@ impl Database {
             socket: socket(&options, engine, &host),
             port: options.number("dbport").and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0),
             schema: options.text("dbschema"),
-            tls: tls(&options)?,
+            tls: Tls::from_moodle(&options.text("ssl").unwrap_or_default())?,
             user: values.text("dbuser").unwrap_or_default(),
             password: values.text("dbpass").unwrap_or_default(),
             engine,
@@ -203,17 +195,6 @@ fn socket(options: &Values, engine: Engine, host: &str) -> Option<PathBuf> {
     match engine {
         Engine::MariaDb => Some(socket),
         Engine::Postgres => Some(socket).filter(|_| matches!(host, "" | "localhost" | "127.0.0.1")),
-    }
-}
-
-fn tls(options: &Values) -> Result<Tls> {
-    match options.text("ssl").as_deref() {
-        None => Ok(Tls::Default),
-        Some("disable") => Ok(Tls::Disable),
-        Some("prefer") => Ok(Tls::Prefer),
-        Some("require") => Ok(Tls::Require),
-        Some("verify-full") => Ok(Tls::VerifyFull),
-        Some(other) => Err(Fault::unfit(format!("config.php sets the database option ssl to {other:?}, which Moodle does not know")).into()),
     }
 }
 

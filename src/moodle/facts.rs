@@ -71,9 +71,12 @@ fn pair(row: Vec<Option<String>>) -> Option<(String, String)> {
 }
 
 /// The quoted name of one of Moodle's tables.
-pub(crate) fn table(connection: &Connection, prefix: &str, name: &str) -> Result<String> {
+pub fn table(connection: &Connection, prefix: &str, name: &str) -> Result<String> {
     if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(Fault::unfit(format!("the table prefix {prefix:?} in config.php has characters that Moodle does not allow")).into());
+        return Err(Fault::unfit(format!(
+            "the table prefix {prefix:?} in config.php has characters that Moodle does not allow"
+        ))
+        .into());
     }
     Ok(match (connection.engine, &connection.schema) {
         (Engine::MariaDb, _) => format!("`{prefix}{name}`"),

@@ -8,5 +8,5 @@ mod layout;
 
 pub use ask::{Php, maintenance_page, read_config};
 pub use config::{Config, MAINTENANCE_PAGE, UNFINISHED_PAGE};
-pub use facts::Facts;
+pub use facts::{Facts, table};
 pub use layout::{Layout, Release};

@@ -81,8 +81,11 @@ impl Reader<'_> {
 
     fn syntax(&self, error: &toml::de::Error) -> Mistake {
         let line = error.span().map(|span| self.line_of(span));
-        let advice = format!(": {} (texts stand in quotes, lists in [ ])", error.message());
-        Mistake { line, what: "this is not TOML".into(), advice }
+        let (what, advice) = match error.message() {
+            "duplicate key" => ("a key or section is there twice", String::new()),
+            message => ("this is not TOML", format!(": {message} (texts stand in double quotes, lists in [ ])")),
+        };
+        Mistake { line, what: what.into(), advice }
     }
 
     fn document(&mut self, document: &DeTable) {

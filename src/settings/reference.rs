@@ -164,8 +164,8 @@ const SITE: &[Key] = &[
         "services",
         Kind::Texts,
         "[]",
-        "systemd units that are stopped while the site is closed, and started again, such as [\"apache2.service\"]. \
-         Not needed as a rule: Moodle's maintenance mode keeps users out.",
+        "systemd units of the web server, such as [\"apache2.service\", \"php8.2-fpm.service\"], for \"run --restart none\" \
+         and for stop_services in [window].",
     ),
     unset(
         "environment",
@@ -229,16 +229,26 @@ const DATABASE: &[Key] = &[
 
 const DATABASE_EXTRA: &[Key] = &[
     required("name", Kind::Text, r#""gradebook""#, "The name of the database; also that of its dump in a backup."),
-    unset("engine", Kind::Choice(&["mariadb", "postgres"]), r#""mariadb""#, "Its server. If not set: as Moodle's."),
-    unset("host", Kind::Text, r#""db2.example.org""#, "Its host. If not set: as Moodle's."),
+    unset(
+        "engine",
+        Kind::Choice(&["mariadb", "postgres"]),
+        r#""mariadb""#,
+        "The kind of its server, where that is another than Moodle's.",
+    ),
+    unset("host", Kind::Text, r#""db2.example.org""#, "The host of its server, where that is another than Moodle's."),
     unset("port", Kind::Whole(1, 65_535), "3306", "Its port. If not set: the usual one of the engine."),
-    unset("socket", Kind::Path, r#""/run/mysqld/mysqld.sock""#, "Its local socket, in place of host and port."),
+    unset(
+        "socket",
+        Kind::Path,
+        r#""/run/mysqld/mysqld.sock""#,
+        "The local socket of its server, in place of host and port.",
+    ),
     unset("user", Kind::Text, r#""backup""#, "The account for its dump. If not set: Moodle's own."),
     unset(
         "options_file",
         Kind::Path,
         r#""/etc/moodle-backup/gradebook.cnf""#,
-        "Account and password for it, as for Moodle's database above. If not set: as there.",
+        "Account and password for it, in a file as above.",
     ),
     unset("schema", Kind::Text, r#""public""#, "On PostgreSQL, the one schema to dump. If not set: all."),
 ];
@@ -317,6 +327,13 @@ const WINDOW: &[Key] = &[
     default("cron_before", Kind::Flag, "false", "Whether Moodle's cron is run once before the site is closed."),
     default("cron_after", Kind::Flag, "false", "Whether Moodle's cron is started once the site is open again."),
     default(
+        "stop_services",
+        Kind::Flag,
+        "false",
+        "Whether the services of [site] are stopped while the site is closed. Not needed as a rule: Moodle's maintenance \
+         mode keeps users out.",
+    ),
+    default(
         "purge_caches",
         Kind::Flag,
         "false",
@@ -327,10 +344,20 @@ const WINDOW: &[Key] = &[
 
 const RETENTION: &[Key] = &[
     default("last", Kind::Whole(0, 10_000), "3", "The newest so many, whatever their age."),
-    default("daily", Kind::Whole(0, 10_000), "7", "The newest of a day, for so many days."),
-    default("weekly", Kind::Whole(0, 10_000), "4", "The newest of a week (Monday to Sunday), for so many weeks."),
-    default("monthly", Kind::Whole(0, 10_000), "12", "The newest of a month, for so many months."),
-    default("yearly", Kind::Whole(0, 10_000), "0", "The newest of a year, for so many years."),
+    default(
+        "daily",
+        Kind::Whole(0, 10_000),
+        "7",
+        "The newest of each day, for the last so many days that have backups (by UTC, as are all of these).",
+    ),
+    default(
+        "weekly",
+        Kind::Whole(0, 10_000),
+        "4",
+        "The newest of each week (Monday to Sunday), for the last so many weeks.",
+    ),
+    default("monthly", Kind::Whole(0, 10_000), "12", "The newest of each month, for the last so many months."),
+    default("yearly", Kind::Whole(0, 10_000), "0", "The newest of each year, for the last so many years."),
     default(
         "make_room",
         Kind::Flag,
@@ -384,7 +411,7 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "database.extra",
         repeated: true,
-        text: "Another database to be saved along; repeat the section for each.",
+        text: "Another database to be saved along; repeat the section for each. On Moodle's own server, name is enough.",
         keys: DATABASE_EXTRA,
     },
     Section { name: "directories", repeated: false, text: "Other folders to be saved along.", keys: DIRECTORIES },

@@ -253,7 +253,7 @@ fn target_and_site_do_not_contain_each_other() {
 fn broken_toml_is_told_with_its_line() {
     let lines = messages("[site]\nroot = /var/www/moodle\n");
     assert!(lines[0].contains("this is not TOML in line 2 of /etc/"), "{lines:?}");
-    assert!(lines[0].ends_with("(texts stand in quotes, lists in [ ])"), "{lines:?}");
+    assert!(lines[0].ends_with("(texts stand in double quotes, lists in [ ])"), "{lines:?}");
 }
 
 #[test]

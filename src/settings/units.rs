@@ -55,7 +55,7 @@ impl Room {
     }
 
     /// In bytes, on a file system of this size.
-    pub fn bytes_of(self, total_bytes: u64) -> u64 {
+    pub fn bytes(self, total_bytes: u64) -> u64 {
         match self {
             Room::Bytes(bytes) => bytes,
             Room::Percent(percent) => total_bytes / 100 * u64::from(percent),
@@ -89,7 +89,7 @@ mod tests {
         assert_eq!(Room::parse("5%"), Ok(Room::Percent(5)));
         assert_eq!(Room::parse("10G"), Ok(Room::Bytes(10 << 30)));
         assert_eq!(Room::parse("512"), Ok(Room::Bytes(512)));
-        assert_eq!(Room::Percent(5).bytes_of(2000), 100);
+        assert_eq!(Room::Percent(5).bytes(2000), 100);
         for text in ["100%", "5 percent", "10GB", "-1G", "", "99999999T"] {
             assert!(Room::parse(text).is_err(), "{text}");
         }

@@ -51,6 +51,14 @@ impl Store {
         Ok(Some(site))
     }
 
+    /// An error if the folder is another site's. Changes nothing.
+    pub fn require(&self, identity: &SiteIdentity) -> Result<()> {
+        match self.site_file()? {
+            Some(site) => self.refuse_stranger(&site.identity, identity),
+            None => self.refuse_stranger_by_newest_backup(identity),
+        }
+    }
+
     /// Makes the folder this site's, or refuses it.
     pub(super) fn claim(&self, identity: &SiteIdentity, log: &Log) -> Result<()> {
         let known = self.site_file()?;

@@ -10,7 +10,6 @@ use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// How a site is left closed on purpose.
@@ -82,9 +81,13 @@ impl Closure {
         paths.state().join("closed")
     }
 
+    /// Where the note about a site lies, if a run is at work on it or has died.
+    pub(super) fn file_for(paths: &Paths, dataroot: &Path) -> PathBuf {
+        Self::folder(paths).join(format!("{}.json", files::unique_name(dataroot)))
+    }
+
     pub(super) fn state_file(&self, paths: &Paths) -> PathBuf {
-        let digest = to_hex(&Sha1::digest(self.dataroot.as_os_str().as_bytes()));
-        Self::folder(paths).join(format!("{}-{}.json", files::slug(&self.dataroot), &digest[..8]))
+        Self::file_for(paths, &self.dataroot)
     }
 
     pub(super) fn write(&self, state: &Path) -> Result<()> {

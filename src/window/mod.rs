@@ -17,7 +17,7 @@ pub use closure::{Closure, Hold};
 pub use drain::drain;
 pub use guard::watch;
 pub use page::fallback_page;
-pub use recover::{Recovered, held, recover, resume};
+pub use recover::{Recovered, held, recover, recover_site, resume};
 pub use services::active;
 
 use crate::error::{Fault, Result};
@@ -74,8 +74,7 @@ impl Window {
         let state = closure.state_file(request.paths);
         closure.write(&state)?;
         let guard = Guard::start(request.paths, &state, request.max)?;
-        let mut window =
-            Window { closure, state, guard: Some(guard), closed: Instant::now(), log: log.clone() };
+        let mut window = Window { closure, state, guard: Some(guard), closed: Instant::now(), log: log.clone() };
         window.closure.page_put_up = page::put_up(&window.closure, request.page, request.page_mode)?;
         window.closed = Instant::now();
         if !window.closure.page_put_up {

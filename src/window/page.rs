@@ -46,7 +46,13 @@ pub fn put_up(closure: &Closure, content: &[u8], mode: u32) -> Result<bool> {
 
 /// Gives the complete page its name unless one stands there. A link does both at once.
 fn place(unfinished: &Path, page: &Path) -> std::io::Result<bool> {
-    match nix::unistd::linkat(nix::fcntl::AT_FDCWD, unfinished, nix::fcntl::AT_FDCWD, page, nix::fcntl::AtFlags::empty()) {
+    match nix::unistd::linkat(
+        nix::fcntl::AT_FDCWD,
+        unfinished,
+        nix::fcntl::AT_FDCWD,
+        page,
+        nix::fcntl::AtFlags::empty(),
+    ) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
         // File systems without hard links.
@@ -64,7 +70,8 @@ pub fn stands(closure: &Closure) -> Result<bool> {
 }
 
 fn is_ours(closure: &Closure) -> Result<bool> {
-    let open = File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path(closure));
+    let open =
+        File::options().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path(closure));
     let mut content = Vec::new();
     match open {
         Ok(file) => file.take(16 << 20).read_to_end(&mut content)?,

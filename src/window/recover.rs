@@ -49,6 +49,17 @@ fn recover_one(state: &Path, log: &Log) -> Result<Recovered> {
     Ok(Recovered::Reopened(closure))
 }
 
+/// Reopens one site that a dead run has left closed. The caller holds the site's lock, which shows that the run is dead.
+pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<Closure>> {
+    let state = Closure::file_for(paths, dataroot);
+    if !state.exists() {
+        return Ok(None);
+    }
+    let closure = Closure::read(&state)?;
+    closure.undo(&state, log)?;
+    Ok(Some(closure))
+}
+
 /// The note about a site that is held closed on purpose.
 pub fn held(paths: &Paths, dataroot: &Path) -> Result<Option<Closure>> {
     for state in notes(paths)? {

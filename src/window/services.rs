@@ -37,8 +37,9 @@ pub(super) fn start(units: &[String], log: &Log) -> Result<()> {
     let mut result = Ok(());
     for unit in units {
         log.info(format!("starting {unit}"));
-        let started = systemctl(&["start", unit]).success().or_fault(|| {
-            Fault::failed(format!("cannot start {unit}")).hint(format!("systemctl status {unit}; systemctl start {unit}"))
+        let started = systemctl(&["start", unit]).despite_signals().success().or_fault(|| {
+            Fault::failed(format!("cannot start {unit}"))
+                .hint(format!("systemctl status {unit}; systemctl start {unit}"))
         });
         result = result.and(started.map(drop));
     }

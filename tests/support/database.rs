@@ -125,8 +125,7 @@ impl Database {
             }
             Server::Postgres(server) => {
                 let output = server.run_sql(Some(&self.name), sql);
-                let output = output.strip_suffix(b"\n").unwrap_or(&output);
-                split(output, 0x1e, 0x1f).map(|row| row.map(<[u8]>::to_vec).collect()).collect()
+                split(&output, 0, 0x1f).map(|row| row.map(<[u8]>::to_vec).collect()).collect()
             }
         }
     }

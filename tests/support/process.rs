@@ -23,11 +23,12 @@ pub fn owner_ids(user: &str) -> (u32, u32) {
     (found.uid.as_raw(), found.gid.as_raw())
 }
 
-/// A command that runs as another user, with that user's group only.
+/// A command that runs as another user, with that user's group only, and nothing of root's environment.
 pub fn command_as(user: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let (uid, gid) = owner_ids(user);
     let mut command = Command::new(program);
-    command.uid(uid).gid(gid);
+    command.uid(uid).gid(gid).env_clear().env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command
 }
 

@@ -363,6 +363,20 @@ impl PocketSite {
         self.database.value(&self.prefixed(sql))
     }
 
+    /// Sets a setting of core as an administrator does. The site would not see one that is changed by SQL: it is cached.
+    #[track_caller]
+    pub fn set_config(&self, name: &str, value: &str) {
+        let output = self.cli("cfg", &[&format!("--name={name}"), &format!("--set={value}")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// A setting of core as it stands in the database; `None` where there is no row.
+    #[track_caller]
+    pub fn config(&self, name: &str) -> Option<String> {
+        let rows = self.query(&format!("SELECT value FROM {{config}} WHERE name = '{name}'"));
+        rows.into_iter().flatten().next()
+    }
+
     /// Rows of files whose content is neither in the pool nor in the trash, as `id hash`.
     pub fn lost_files(&self) -> Vec<String> {
         let rows = self.query("SELECT id, contenthash FROM {files} WHERE filesize > 0");

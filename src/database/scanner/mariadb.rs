@@ -1,0 +1,389 @@
+//! The reader for what `mariadb-dump` and `mysqldump` write (client/mysqldump.cc): statements one after another,
+//! `INSERT INTO` with many rows each, strings with backslashes. The clients switch NO_BACKSLASH_ESCAPES and
+//! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
+
+use super::hash_field::HashField;
+use super::{FilesTable, HASH_COLUMN, Scanned};
+use memchr::{memchr, memchr2, memchr3};
+use std::collections::BTreeMap;
+
+/// How much of a statement is kept to find the columns of a table: far more than any CREATE TABLE has.
+const HEAD_KEPT: usize = 4 * 1024 * 1024;
+
+/// How much of a line is kept to know a comment.
+const LINE_KEPT: usize = 64;
+
+/// The line after which the client is done.
+const END_MARK: &[u8] = b"-- Dump completed";
+
+/// Where in the dump the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    /// Before a statement or a comment.
+    Between,
+    /// In one of which the kind is not known yet; what was seen of it is in `head`.
+    Opening,
+    /// In a comment, up to the end of the line.
+    Comment,
+    /// In a statement that is read to its end, and is in `head` if it describes a table.
+    Statement { keep: bool },
+    /// In an INSERT, before its rows.
+    BeforeValues,
+    /// In the rows of a table of which only the number counts.
+    Rows,
+    /// In the rows of the files table.
+    FilesRows,
+    /// Between `DELIMITER ;;` and `DELIMITER ;`: routines and triggers, which can hold anything.
+    Routines,
+}
+
+/// What surrounds the next byte of a statement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Quote {
+    None,
+    /// In a string or name that ends with this byte.
+    In(u8),
+    /// After a backslash in such a string.
+    Escape(u8),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reader {
+    place: Place,
+    quote: Quote,
+    head: Vec<u8>,
+    files: Option<HashField>,
+    /// Position of the hash in a row, from CREATE TABLE.
+    hash_column: Option<usize>,
+    /// Position of the hash in the rows of this INSERT.
+    hash_position: Option<usize>,
+    field: usize,
+    in_row: bool,
+    rows: u64,
+    table: String,
+    tables: BTreeMap<String, u64>,
+    established: bool,
+    complete: bool,
+}
+
+impl Reader {
+    pub fn new(files: Option<FilesTable>) -> Self {
+        Reader {
+            place: Place::Between,
+            quote: Quote::None,
+            head: Vec::new(),
+            files: files.map(HashField::new),
+            hash_column: None,
+            hash_position: None,
+            field: 0,
+            in_row: false,
+            rows: 0,
+            table: String::new(),
+            tables: BTreeMap::new(),
+            established: false,
+            complete: false,
+        }
+    }
+
+    pub fn established(&self) -> bool {
+        self.established || self.complete
+    }
+
+    pub fn finish(mut self) -> Scanned {
+        if self.place == Place::Comment {
+            self.end_comment();
+        }
+        let files = self.files.as_ref();
+        Scanned {
+            files_seen: files.is_some_and(|files| self.tables.contains_key(&files.table().name))
+                && self.hash_column.is_some(),
+            files: files.map_or(0, |files| files.rows),
+            null_hashes: files.map_or(0, |files| files.null),
+            malformed_hashes: files.map_or(0, |files| files.malformed),
+            complete: self.complete,
+            tables: self.tables,
+        }
+    }
+
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let taken = match self.place {
+                Place::Between => self.between(bytes),
+                Place::Opening => self.opening(bytes),
+                Place::Comment => self.comment(bytes),
+                Place::Statement { keep } => self.statement(bytes, keep),
+                Place::BeforeValues => self.before_values(bytes),
+                Place::Rows => self.count_rows(bytes),
+                Place::FilesRows => self.read_files(bytes),
+                Place::Routines => self.routines(bytes),
+            };
+            bytes = &bytes[taken..];
+        }
+    }
+
+    fn between(&mut self, bytes: &[u8]) -> usize {
+        let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if blank < bytes.len() {
+            self.head.clear();
+            self.quote = Quote::None;
+            self.place = Place::Opening;
+        }
+        blank
+    }
+
+    /// Takes one byte, and decides as soon as the beginning tells what this is.
+    fn opening(&mut self, bytes: &[u8]) -> usize {
+        self.head.push(bytes[0]);
+        let could_be = |word: &[u8]| word.starts_with(&self.head);
+        let is = |word: &[u8]| self.head.starts_with(word);
+        let kinds: [&[u8]; 7] =
+            [b"--", b"/*M!999999\\-", b"/*!999999\\-", b"DELIMITER ", b"INSERT ", b"REPLACE ", b"CREATE TABLE "];
+        if is(b"--") || is(b"/*M!999999\\-") || is(b"/*!999999\\-") {
+            // The line that switches the sandbox on ends without a semicolon.
+            self.place = Place::Comment;
+        } else if is(b"DELIMITER ") {
+            self.head.clear();
+            self.place = Place::Routines;
+        } else if is(b"INSERT ") || is(b"REPLACE ") {
+            self.place = Place::BeforeValues;
+        } else if is(b"CREATE TABLE ") {
+            self.established = true;
+            self.place = Place::Statement { keep: true };
+        } else if !kinds.into_iter().any(could_be) {
+            // Its quotes, if any, are in the bytes taken so far.
+            let head = std::mem::take(&mut self.head);
+            self.place = Place::Statement { keep: false };
+            self.statement(&head, false);
+        }
+        1
+    }
+
+    fn comment(&mut self, bytes: &[u8]) -> usize {
+        let end = memchr(b'\n', bytes);
+        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        match end {
+            Some(end) => {
+                self.end_comment();
+                end + 1
+            }
+            None => bytes.len(),
+        }
+    }
+
+    fn end_comment(&mut self) {
+        // Nothing but blanks may follow the mark: then this stays so to the end.
+        self.complete = self.head.starts_with(END_MARK);
+        self.place = Place::Between;
+    }
+
+    fn keep(&mut self, bytes: &[u8], limit: usize) {
+        let room = limit.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Reads up to the semicolon that ends the statement.
+    fn statement(&mut self, bytes: &[u8], keep: bool) -> usize {
+        self.complete = false;
+        let mut at = 0;
+        let mut ended = false;
+        while at < bytes.len() && !ended {
+            ended = self.quote == Quote::None && bytes[at] == b';';
+            self.step_quote(bytes[at]);
+            at += 1;
+        }
+        if keep {
+            self.keep(&bytes[..at], HEAD_KEPT);
+        }
+        if ended {
+            if keep {
+                self.table_described();
+            }
+            self.place = Place::Between;
+        }
+        at
+    }
+
+    fn step_quote(&mut self, byte: u8) {
+        self.quote = match self.quote {
+            Quote::None if matches!(byte, b'\'' | b'"' | b'`') => Quote::In(byte),
+            // A doubled quote ends and begins again.
+            Quote::In(end) if byte == end => Quote::None,
+            Quote::In(end) if byte == b'\\' && end != b'`' => Quote::Escape(end),
+            Quote::Escape(end) => Quote::In(end),
+            other => other,
+        };
+    }
+
+    /// `head` holds a whole CREATE TABLE.
+    fn table_described(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        let Some((name, rest)) = head.strip_prefix(b"CREATE TABLE ").and_then(quoted_name) else { return };
+        if self.files.as_ref().is_some_and(|files| files.table().name == name) {
+            self.hash_column = column_lines(rest).position(|column| column.as_bytes() == HASH_COLUMN);
+        }
+        self.tables.entry(name).or_insert(0);
+    }
+
+    /// Reads `INSERT INTO `t` (`a`,`b`) VALUES`.
+    fn before_values(&mut self, bytes: &[u8]) -> usize {
+        self.complete = false;
+        for (at, &byte) in bytes.iter().enumerate() {
+            self.step_quote(byte);
+            self.keep(&[byte], HEAD_KEPT);
+            if self.quote == Quote::None && byte == b'S' && self.head.ends_with(b" VALUES") {
+                self.begin_rows();
+                return at + 1;
+            }
+            if self.quote == Quote::None && byte == b';' {
+                self.place = Place::Between;
+                return at + 1;
+            }
+        }
+        bytes.len()
+    }
+
+    fn begin_rows(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        let start = memchr(b'`', &head).unwrap_or(head.len());
+        let (name, rest) = quoted_name(&head[start..]).unwrap_or_default();
+        let columns = memchr(b'(', rest).map(|open| names_in(&rest[open..]));
+        self.hash_position = match columns {
+            Some(columns) => columns.iter().position(|column| column.as_bytes() == HASH_COLUMN),
+            None => self.hash_column,
+        };
+        let is_files = self.files.as_ref().is_some_and(|files| files.table().name == name);
+        self.place = if is_files { Place::FilesRows } else { Place::Rows };
+        self.table = name;
+        (self.rows, self.field, self.in_row) = (0, 0, false);
+        self.quote = Quote::None;
+    }
+
+    fn end_rows(&mut self) {
+        *self.tables.entry(std::mem::take(&mut self.table)).or_insert(0) += self.rows;
+        self.place = Place::Between;
+    }
+
+    /// Every parenthesis that opens outside a string opens a row: values are numbers, strings, hexadecimal, NULL.
+    fn count_rows(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            if let Quote::Escape(end) = self.quote {
+                if at >= bytes.len() {
+                    return at;
+                }
+                self.quote = Quote::In(end);
+                at += 1;
+            }
+            if self.quote != Quote::None {
+                let Some(next) = memchr2(b'\'', b'\\', &bytes[at..]) else { return bytes.len() };
+                at += next + 1;
+                self.quote = if bytes[at - 1] == b'\'' { Quote::None } else { Quote::Escape(b'\'') };
+                continue;
+            }
+            let Some(next) = memchr3(b'\'', b'(', b';', &bytes[at..]) else { return bytes.len() };
+            at += next + 1;
+            match bytes[at - 1] {
+                b'\'' => self.quote = Quote::In(b'\''),
+                b'(' => self.rows += 1,
+                _ => {
+                    self.end_rows();
+                    return at;
+                }
+            }
+        }
+    }
+
+    fn read_files(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let start = at;
+            let wanted = self.in_row && self.hash_position == Some(self.field);
+            if self.quote == Quote::None {
+                let byte = bytes[at];
+                at += 1;
+                match byte {
+                    b'(' if !self.in_row => (self.in_row, self.field) = (true, 0),
+                    b',' if self.in_row => self.field += 1,
+                    b')' => {
+                        self.in_row = false;
+                        self.rows += 1;
+                        self.files.as_mut().into_iter().for_each(HashField::end_row);
+                    }
+                    b';' => {
+                        self.end_rows();
+                        return at;
+                    }
+                    _ => {
+                        self.step_quote(byte);
+                        self.push_if(wanted, &bytes[start..at]);
+                    }
+                }
+                continue;
+            }
+            if matches!(self.quote, Quote::In(_)) {
+                at += memchr2(b'\'', b'\\', &bytes[at..]).unwrap_or(bytes.len() - at);
+            }
+            if let Some(&byte) = bytes.get(at) {
+                self.step_quote(byte);
+                at += 1;
+            }
+            self.push_if(wanted, &bytes[start..at]);
+        }
+        at
+    }
+
+    fn push_if(&mut self, wanted: bool, part: &[u8]) {
+        if let Some(files) = self.files.as_mut().filter(|_| wanted) {
+            files.push(part);
+        }
+    }
+
+    /// Line by line up to the one that sets the delimiter back.
+    fn routines(&mut self, bytes: &[u8]) -> usize {
+        self.complete = false;
+        let end = memchr(b'\n', bytes);
+        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        let Some(end) = end else { return bytes.len() };
+        // `head` holds the rest of the line after the word at first, whole lines afterwards.
+        if self.head == b";" || self.head == b"DELIMITER ;" {
+            self.place = Place::Between;
+        }
+        self.head.clear();
+        end + 1
+    }
+}
+
+/// The name that `text` begins with, in backquotes, and what follows it.
+fn quoted_name(text: &[u8]) -> Option<(String, &[u8])> {
+    let mut name = Vec::new();
+    let mut rest = text.trim_ascii_start().strip_prefix(b"`")?;
+    loop {
+        let end = memchr(b'`', rest)?;
+        name.extend_from_slice(&rest[..end]);
+        rest = &rest[end + 1..];
+        if rest.first() != Some(&b'`') {
+            return Some((String::from_utf8_lossy(&name).into_owned(), rest));
+        }
+        name.push(b'`');
+        rest = &rest[1..];
+    }
+}
+
+/// The columns in the body of a CREATE TABLE: the server writes each on a line of its own that begins with its name.
+fn column_lines(body: &[u8]) -> impl Iterator<Item = String> + '_ {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
+    lines.filter(|line| line.starts_with(b"`")).filter_map(|line| Some(quoted_name(line)?.0))
+}
+
+/// The names in a list like ` (`a`,`b`)`.
+fn names_in(list: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = list;
+    while let Some(start) = memchr(b'`', rest) {
+        let Some((name, after)) = quoted_name(&rest[start..]) else { break };
+        names.push(name);
+        rest = after;
+    }
+    names
+}

@@ -1,0 +1,397 @@
+//! The reader for what `pg_dump` writes as plain SQL (src/bin/pg_dump): statements, and after `COPY … FROM stdin;`
+//! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
+
+use super::hash_field::HashField;
+use super::{FilesTable, HASH_COLUMN, Scanned};
+use memchr::{memchr, memchr2};
+use std::collections::BTreeMap;
+
+/// How much of a statement is kept: a COPY names all columns of its table.
+const HEAD_KEPT: usize = 4 * 1024 * 1024;
+
+/// How much of a line is kept to know a comment.
+const LINE_KEPT: usize = 64;
+
+/// The comment before the last lines.
+const END_MARK: &[u8] = b"-- PostgreSQL database dump complete";
+
+/// Where in the dump the next byte stands.
+#[derive(Clone, Debug, PartialEq)]
+enum Place {
+    /// Before a statement, a comment or a command of psql.
+    Between,
+    /// In a comment or a command of psql, up to the end of the line.
+    Line,
+    /// In a statement, outside all quotes.
+    Statement,
+    /// In a comment within a statement, up to the end of the line.
+    InnerComment,
+    /// In a string or name that ends with this byte; with backslashes or without.
+    Quoted { end: u8, escapes: bool, escaped: bool },
+    /// After a dollar, of which it is not known yet whether it opens a quote.
+    Dollar(Vec<u8>),
+    /// In a text quoted by `$tag$`; how many bytes of the closing one were seen.
+    DollarQuoted { tag: Vec<u8>, seen: usize },
+    /// After the semicolon of a COPY, before its first row.
+    BeforeRows,
+    /// At the beginning of a row, or so many bytes into the end mark.
+    RowStart(usize),
+    /// In a row of a table of which only the number counts.
+    Row,
+    /// In a row of the files table.
+    FilesRow,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Reader {
+    place: Place,
+    head: Vec<u8>,
+    last: u8,
+    /// The byte before closed an E'' string: a quote now goes on with it.
+    escapes_go_on: bool,
+    files: Option<HashField>,
+    is_files: bool,
+    files_seen: bool,
+    hash_position: Option<usize>,
+    field: usize,
+    rows: u64,
+    table: String,
+    tables: BTreeMap<String, u64>,
+    established: bool,
+    complete: bool,
+}
+
+impl Reader {
+    pub fn new(files: Option<FilesTable>) -> Self {
+        Reader {
+            place: Place::Between,
+            head: Vec::new(),
+            last: 0,
+            escapes_go_on: false,
+            files: files.map(HashField::new),
+            is_files: false,
+            files_seen: false,
+            hash_position: None,
+            field: 0,
+            rows: 0,
+            table: String::new(),
+            tables: BTreeMap::new(),
+            established: false,
+            complete: false,
+        }
+    }
+
+    pub fn established(&self) -> bool {
+        self.established
+    }
+
+    pub fn finish(mut self) -> Scanned {
+        if self.place == Place::Line {
+            self.end_line();
+        }
+        let files = self.files.as_ref();
+        Scanned {
+            files_seen: self.files_seen,
+            files: files.map_or(0, |files| files.rows),
+            null_hashes: files.map_or(0, |files| files.null),
+            malformed_hashes: files.map_or(0, |files| files.malformed),
+            complete: self.complete,
+            tables: self.tables,
+        }
+    }
+
+    pub fn feed(&mut self, mut bytes: &[u8]) {
+        self.established |= !bytes.is_empty();
+        while !bytes.is_empty() {
+            let taken = match self.place {
+                Place::Between => self.between(bytes),
+                Place::Line => self.line(bytes),
+                Place::Statement => self.statement(bytes),
+                Place::InnerComment => self.inner_comment(bytes),
+                Place::Quoted { .. } => self.quoted(bytes),
+                Place::Dollar(_) => self.dollar(bytes[0]),
+                Place::DollarQuoted { .. } => self.dollar_quoted(bytes),
+                Place::BeforeRows => self.before_rows(bytes),
+                Place::RowStart(_) => self.row_start(bytes[0]),
+                Place::Row => self.row(bytes),
+                Place::FilesRow => self.files_row(bytes),
+            };
+            bytes = &bytes[taken..];
+        }
+    }
+
+    fn between(&mut self, bytes: &[u8]) -> usize {
+        let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let Some(&first) = bytes.get(blank) else { return blank };
+        self.head.clear();
+        self.last = 0;
+        self.place = match first {
+            // No statement begins with either.
+            b'-' | b'\\' => Place::Line,
+            _ => Place::Statement,
+        };
+        blank
+    }
+
+    fn keep(&mut self, bytes: &[u8], limit: usize) {
+        let room = limit.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn line(&mut self, bytes: &[u8]) -> usize {
+        let end = memchr(b'\n', bytes);
+        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        let Some(end) = end else { return bytes.len() };
+        self.end_line();
+        end + 1
+    }
+
+    fn end_line(&mut self) {
+        self.complete |= self.head.starts_with(END_MARK);
+        self.place = Place::Between;
+    }
+
+    /// Takes bytes up to one that matters: the end, or the beginning of something quoted.
+    fn statement(&mut self, bytes: &[u8]) -> usize {
+        self.complete = false;
+        let matters = |byte: &u8| matches!(byte, b';' | b'\'' | b'"' | b'$' | b'-');
+        let plain = bytes.iter().position(matters).unwrap_or(bytes.len());
+        self.keep(&bytes[..plain], HEAD_KEPT);
+        let escapes_go_on = std::mem::take(&mut self.escapes_go_on) && plain == 0;
+        if plain > 0 {
+            self.last = bytes[plain - 1];
+        }
+        let Some(&byte) = bytes.get(plain) else { return plain };
+        self.keep(&[byte], HEAD_KEPT);
+        match byte {
+            b';' => self.end_statement(),
+            b'\'' => {
+                let escapes = escapes_go_on || self.after_e();
+                self.place = Place::Quoted { end: byte, escapes, escaped: false };
+            }
+            b'"' => self.place = Place::Quoted { end: byte, escapes: false, escaped: false },
+            // Within a name a dollar is a letter.
+            b'$' if !is_word(self.last) => self.place = Place::Dollar(vec![b'$']),
+            b'-' if self.last == b'-' => self.place = Place::InnerComment,
+            _ => {}
+        }
+        self.last = byte;
+        plain + 1
+    }
+
+    /// Whether the quote that was just kept follows an E that stands alone.
+    fn after_e(&self) -> bool {
+        let before = self.head.len().checked_sub(3).and_then(|at| self.head.get(at)).copied();
+        matches!(self.last, b'e' | b'E') && !before.is_some_and(is_word)
+    }
+
+    fn inner_comment(&mut self, bytes: &[u8]) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else { return bytes.len() };
+        self.last = b'\n';
+        self.place = Place::Statement;
+        end + 1
+    }
+
+    fn quoted(&mut self, bytes: &[u8]) -> usize {
+        let Place::Quoted { end, escapes, escaped } = self.place else { return 0 };
+        if escaped {
+            self.place = Place::Quoted { end, escapes, escaped: false };
+            self.keep(&bytes[..1], HEAD_KEPT);
+            return 1;
+        }
+        let next = if escapes { memchr2(end, b'\\', bytes) } else { memchr(end, bytes) };
+        let taken = next.map_or(bytes.len(), |at| at + 1);
+        self.keep(&bytes[..taken], HEAD_KEPT);
+        match next {
+            Some(at) if bytes[at] == end => {
+                // A doubled quote ends and begins again.
+                self.last = end;
+                self.escapes_go_on = escapes;
+                self.place = Place::Statement;
+            }
+            Some(_) => self.place = Place::Quoted { end, escapes, escaped: true },
+            None => {}
+        }
+        taken
+    }
+
+    /// One byte after a dollar: part of a tag, its end, or the proof that it was none.
+    fn dollar(&mut self, byte: u8) -> usize {
+        let Place::Dollar(tag) = &mut self.place else { return 0 };
+        let first = tag.len() == 1;
+        if byte == b'$' {
+            tag.push(byte);
+            let tag = std::mem::take(tag);
+            self.place = Place::DollarQuoted { tag, seen: 0 };
+            return 1;
+        }
+        if is_word(byte) && !(first && byte.is_ascii_digit()) {
+            tag.push(byte);
+            return 1;
+        }
+        self.place = Place::Statement;
+        0
+    }
+
+    fn dollar_quoted(&mut self, bytes: &[u8]) -> usize {
+        let Place::DollarQuoted { tag, seen } = &mut self.place else { return 0 };
+        let mut taken = 0;
+        if *seen == 0 {
+            let Some(next) = memchr(b'$', bytes) else { return bytes.len() };
+            taken = next;
+        }
+        let byte = bytes[taken];
+        if byte == tag[*seen] {
+            *seen += 1;
+            taken += 1;
+        } else {
+            // A dollar that does not go on as the tag may be the first of the tag itself: it is looked at again.
+            *seen = 0;
+        }
+        if *seen == tag.len() {
+            self.last = b'$';
+            self.place = Place::Statement;
+        }
+        taken
+    }
+
+    fn end_statement(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        self.place = Place::Between;
+        if let Some(target) = head.strip_prefix(b"COPY ").filter(|head| head.ends_with(b" FROM stdin;")) {
+            self.begin_rows(target);
+        }
+    }
+
+    /// `target` is `schema.table (columns) FROM stdin;`
+    fn begin_rows(&mut self, target: &[u8]) {
+        let (mut names, rest) = name_path(target);
+        let table = names.pop().unwrap_or_default();
+        let schema = names.pop();
+        let columns = memchr(b'(', rest).map(|open| name_list(&rest[open + 1..])).unwrap_or_default();
+        self.is_files = self
+            .files
+            .as_ref()
+            .map(HashField::table)
+            .is_some_and(|files| files.name == table && (files.schema.is_none() || files.schema == schema));
+        self.hash_position = columns.iter().position(|column| column.as_bytes() == HASH_COLUMN);
+        self.files_seen |= self.is_files && self.hash_position.is_some();
+        self.table = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
+        (self.rows, self.field) = (0, 0);
+        self.place = Place::BeforeRows;
+    }
+
+    fn before_rows(&mut self, bytes: &[u8]) -> usize {
+        let Some(end) = memchr(b'\n', bytes) else { return bytes.len() };
+        self.place = Place::RowStart(0);
+        end + 1
+    }
+
+    /// Looks whether the line is `\.`; if it is not, the bytes of it that were taken belong to the row.
+    fn row_start(&mut self, byte: u8) -> usize {
+        let Place::RowStart(seen) = self.place else { return 0 };
+        match (seen, byte) {
+            (0, b'\\') | (1, b'.') => self.place = Place::RowStart(seen + 1),
+            (2, b'\n') => {
+                *self.tables.entry(std::mem::take(&mut self.table)).or_insert(0) += self.rows;
+                self.place = Place::Between;
+            }
+            _ => {
+                self.field = 0;
+                self.place = if self.is_files { Place::FilesRow } else { Place::Row };
+                self.push_if_wanted(&b"\\."[..seen]);
+                return 0;
+            }
+        }
+        1
+    }
+
+    fn row(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while let Some(end) = memchr(b'\n', &bytes[at..]) {
+            at += end + 1;
+            self.rows += 1;
+            if bytes.get(at).is_none_or(|byte| *byte == b'\\') {
+                self.place = Place::RowStart(0);
+                return at;
+            }
+        }
+        bytes.len()
+    }
+
+    fn files_row(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        loop {
+            let next = memchr2(b'\t', b'\n', &bytes[at..]);
+            let end = next.map_or(bytes.len(), |next| at + next);
+            self.push_if_wanted(&bytes[at..end]);
+            match next.map(|_| bytes[end]) {
+                None => return bytes.len(),
+                Some(b'\t') => self.field += 1,
+                Some(_) => {
+                    self.rows += 1;
+                    self.files.as_mut().into_iter().for_each(HashField::end_row);
+                    self.place = Place::RowStart(0);
+                    return end + 1;
+                }
+            }
+            at = end + 1;
+        }
+    }
+
+    fn push_if_wanted(&mut self, part: &[u8]) {
+        let wanted = self.is_files && self.hash_position == Some(self.field);
+        if let Some(files) = self.files.as_mut().filter(|_| wanted) {
+            files.push(part);
+        }
+    }
+}
+
+/// Whether the byte can stand within a name that is not quoted.
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+}
+
+/// The name that `text` begins with, quoted or not, and what follows it.
+fn name(text: &[u8]) -> (String, &[u8]) {
+    let mut plain = Vec::new();
+    let Some(mut rest) = text.strip_prefix(b"\"") else {
+        let end = text.iter().position(|byte| !is_word(*byte) && *byte != b'$').unwrap_or(text.len());
+        return (String::from_utf8_lossy(&text[..end]).into_owned(), &text[end..]);
+    };
+    while let Some(end) = memchr(b'"', rest) {
+        plain.extend_from_slice(&rest[..end]);
+        rest = &rest[end + 1..];
+        match rest.strip_prefix(b"\"") {
+            Some(after) => rest = after,
+            None => break,
+        }
+        plain.push(b'"');
+    }
+    (String::from_utf8_lossy(&plain).into_owned(), rest)
+}
+
+/// The names in `a.b.c`, and what follows.
+fn name_path(text: &[u8]) -> (Vec<String>, &[u8]) {
+    let (first, mut rest) = name(text);
+    let mut names = vec![first];
+    while let Some(after) = rest.strip_prefix(b".") {
+        let (next, after) = name(after);
+        names.push(next);
+        rest = after;
+    }
+    (names, rest)
+}
+
+/// The names in `a, b, c)`.
+fn name_list(text: &[u8]) -> Vec<String> {
+    let (first, mut rest) = name(text);
+    let mut names = vec![first];
+    while let Some(after) = rest.strip_prefix(b", ") {
+        let (next, after) = name(after);
+        names.push(next);
+        rest = after;
+    }
+    names
+}

@@ -1,0 +1,1 @@
+//! The scanner against real and random dumps.

@@ -1,0 +1,134 @@
+//! Looking at what others do in the database: what must come to rest before the snapshot, and who waits for a lock
+//! that the dump holds. Only looks; what to do about it is the caller's matter.
+
+use super::{Connection, Engine, Session, mariadb, postgres};
+use crate::error::Result;
+use serde::{Deserialize, Serialize};
+
+/// How much of a query is shown.
+const QUERY_SHOWN: usize = 300;
+
+/// A statement that runs, or a transaction that is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Work {
+    /// The server's number of the connection.
+    pub id: String,
+    /// What it does: the server's word.
+    pub state: String,
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// The beginning of the statement; empty for an idle transaction of which it is not known.
+    pub query: String,
+}
+
+/// A session that waits for a lock on the way of which the dump stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// The server's number of the connection.
+    pub id: String,
+    /// Who waits.
+    pub user: String,
+    /// For how long, in seconds.
+    pub seconds: u64,
+    /// The beginning of the statement, where we may see it.
+    pub query: String,
+}
+
+impl Session {
+    /// Statements of Moodle's account that run in this database and its transactions that are open, our own left out.
+    /// What the account may not see is not there: without the privilege PROCESS, MariaDB does not tell of
+    /// transactions that are open but idle.
+    pub fn active_work(&mut self) -> Result<Vec<Work>> {
+        let connection = self.connection().clone();
+        match self.engine() {
+            Engine::MariaDb => {
+                let mut work = self.works(&mariadb_statements(&connection))?;
+                if let Ok(open) = self.works(&mariadb_transactions(&connection)) {
+                    work.extend(open.into_iter().filter(|it| !it.state.is_empty()));
+                }
+                work.sort_by(|a, b| a.id.cmp(&b.id));
+                work.dedup_by(|a, b| a.id == b.id);
+                Ok(work)
+            }
+            Engine::Postgres => self.works(&postgres_work(&connection)),
+        }
+    }
+
+    /// Sessions that wait for a lock of the dump, or for one that waits for it: a TRUNCATE or ALTER, and behind it
+    /// everybody who wants that table. The longest waiting first.
+    pub fn blocked_by_dump(&mut self) -> Result<Vec<Blocked>> {
+        let sql = match self.engine() {
+            Engine::MariaDb => format!(
+                "SELECT ID, USER, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
+                 WHERE DB = DATABASE() AND STATE = 'Waiting for table metadata lock' ORDER BY TIME DESC"
+            ),
+            Engine::Postgres => postgres_blocked(),
+        };
+        let rows = self.query(&sql)?;
+        let blocked = rows.into_iter().map(|row| {
+            let [id, user, seconds, query] = texts(row);
+            Blocked { id, user, seconds: seconds.parse().unwrap_or(0), query }
+        });
+        Ok(blocked.collect())
+    }
+
+    fn works(&mut self, sql: &str) -> Result<Vec<Work>> {
+        let rows = self.query(sql)?;
+        let works = rows.into_iter().map(|row| {
+            let [id, state, seconds, query] = texts(row);
+            Work { id, state, seconds: seconds.parse().unwrap_or(0), query }
+        });
+        Ok(works.collect())
+    }
+}
+
+fn mariadb_statements(connection: &Connection) -> String {
+    let user = mariadb::sql_text(&connection.user);
+    format!(
+        "SELECT ID, COMMAND, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
+         WHERE DB = DATABASE() AND USER = {user} AND COMMAND NOT IN ('Sleep', 'Daemon') AND ID <> CONNECTION_ID()"
+    )
+}
+
+fn mariadb_transactions(connection: &Connection) -> String {
+    let user = mariadb::sql_text(&connection.user);
+    format!(
+        "SELECT p.ID, 'open transaction', TIMESTAMPDIFF(SECOND, t.trx_started, NOW()), \
+         LEFT(COALESCE(t.trx_query, ''), {QUERY_SHOWN}) FROM information_schema.INNODB_TRX t \
+         JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id \
+         WHERE p.DB = DATABASE() AND p.USER = {user} AND p.ID <> CONNECTION_ID()"
+    )
+}
+
+fn postgres_work(connection: &Connection) -> String {
+    let user = postgres::sql_text(&connection.user);
+    format!(
+        "SELECT pid, state, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
+         COALESCE(xact_start, query_start)))::bigint, 0), LEFT(COALESCE(query, ''), {QUERY_SHOWN}) \
+         FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND usename = {user} \
+         AND state <> 'idle' AND pid <> pg_backend_pid() AND application_name NOT IN ({}, {}) ORDER BY pid",
+        postgres::sql_text(postgres::APPLICATION),
+        postgres::sql_text(postgres::DUMP_APPLICATION),
+    )
+}
+
+fn postgres_blocked() -> String {
+    let dump = postgres::sql_text(postgres::DUMP_APPLICATION);
+    format!(
+        "WITH RECURSIVE waits AS (SELECT pid, unnest(pg_blocking_pids(pid)) AS behind FROM pg_catalog.pg_stat_activity \
+           WHERE datname = current_database()), \
+         stuck(pid) AS (SELECT w.pid FROM waits w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.behind \
+             WHERE a.application_name = {dump} \
+           UNION SELECT w.pid FROM waits w JOIN stuck s ON s.pid = w.behind) \
+         SELECT a.pid, a.usename, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
+           query_start))::bigint, 0) AS waited, LEFT(COALESCE(a.query, ''), {QUERY_SHOWN}) \
+         FROM stuck s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid WHERE a.application_name <> {dump} \
+         ORDER BY waited DESC"
+    )
+}
+
+/// The row's fields as texts; NULL and what it lacks are empty.
+fn texts<const N: usize>(row: Vec<Option<String>>) -> [String; N] {
+    let mut row = row.into_iter();
+    std::array::from_fn(|_| row.next().flatten().unwrap_or_default())
+}
