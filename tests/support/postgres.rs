@@ -175,7 +175,7 @@ fn initialise(data: &Path) {
     std::fs::write(&password, PASSWORD).expect("a file can be written");
     let mut command = command_as(USER, program("initdb"));
     command
-        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", USER])
+        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--wal-segsize=4", "--username", USER])
         .arg(format!("--pwfile={}", text(&password)))
         .arg("--pgdata")
         .arg(data)
