@@ -110,10 +110,10 @@ impl MariaDb {
         drop(self.lock().take());
     }
 
-    /// Sends the server a signal: SIGSTOP makes a database that hangs.
+    /// Signals all its processes: SIGSTOP makes a database that hangs.
     pub fn signal(&self, signal: Signal) {
         if let Some(daemon) = &*self.lock() {
-            daemon.signal(signal);
+            daemon.signal_family(signal);
         }
     }
 

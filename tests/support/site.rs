@@ -390,9 +390,9 @@ impl PocketSite {
         self.scratch.join("ran-as-root").exists()
     }
 
-    /// Clients at work until stopped.
-    pub fn load(&self, options: LoadOptions) -> Load {
-        Load::start(self.port, options)
+    /// Clients at work until stopped: a number of them, or what `LoadOptions` says.
+    pub fn load(&self, options: impl Into<LoadOptions>) -> Load {
+        Load::start(self.port, options.into())
     }
 
     /// Looks every few milliseconds whether the site is open, until stopped.
