@@ -1,4 +1,4 @@
-//! The programs that dump and query: found, of the right kind and version, and tried out with the very options of the
+//! The program that dumps: found, of the right kind and version, and tried out with the very options of the
 //! real dump. Starts no real dump: that is `dump.rs`.
 
 use super::scanner::{Scanned, Scanner};
@@ -77,6 +77,9 @@ impl Connection {
     /// a missing privilege, a refused connection or a bad option shows before the site is closed. Takes out of
     /// `client.extras` what the account may not read, and returns a warning for each.
     pub fn probe_dump(&self, client: &mut Client) -> Result<Vec<String>> {
+        if self.engine == Engine::Postgres {
+            self.check_sequences()?;
+        }
         let mut warnings = Vec::new();
         loop {
             let tables = Tables::Snapshot { but: Vec::new() };
@@ -93,6 +96,21 @@ impl Connection {
                 )),
                 None => return Err(self.trial_failed(client, &output)),
             }
+        }
+    }
+
+    /// The one privilege that the trial does not need and the dump does.
+    fn check_sequences(&self) -> Result<()> {
+        // CASE, since AND keeps no order, and the function fails on what is no sequence.
+        let forbidden = self.session()?.value(
+            "SELECT min(oid::regclass::text) FROM pg_catalog.pg_class WHERE relpersistence = 'p' \
+             AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') ELSE false END",
+        )?;
+        match forbidden {
+            None => Ok(()),
+            Some(name) => Err(Fault::unfit(format!("{} may not read the sequence {name}", self.account()))
+                .hint("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … to it, or name another account by options_file")
+                .into()),
         }
     }
 

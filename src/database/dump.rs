@@ -150,6 +150,11 @@ impl Dump {
         self.gauge.bytes()
     }
 
+    /// How long nothing has come from the client: a server that hangs, or one that waits for a lock.
+    pub fn silence(&self) -> Duration {
+        self.gauge.silence()
+    }
+
     /// Ends it, with the client.
     pub fn kill(mut self) {
         if let Some(running) = &mut self.running {

@@ -47,10 +47,7 @@ impl Session {
         match self.engine() {
             Engine::MariaDb => {
                 let mut work = self.works(&mariadb_statements(&connection))?;
-                self.rest_since_last_look();
-                if let Ok(open) = self.works(&mariadb_transactions(&connection)) {
-                    work.extend(open.into_iter().filter(|it| !it.state.is_empty()));
-                }
+                work.extend(self.open_transactions(&connection));
                 work.sort_by(|a, b| a.id.cmp(&b.id));
                 work.dedup_by(|a, b| a.id == b.id);
                 Ok(work)
@@ -63,10 +60,7 @@ impl Session {
     /// everybody who wants that table. The longest waiting first.
     pub fn blocked_by_dump(&mut self) -> Result<Vec<Blocked>> {
         let sql = match self.engine() {
-            Engine::MariaDb => format!(
-                "SELECT ID, USER, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
-                 WHERE DB = DATABASE() AND STATE = 'Waiting for table metadata lock' ORDER BY TIME DESC"
-            ),
+            Engine::MariaDb => mariadb_blocked(),
             Engine::Postgres => postgres_blocked(),
         };
         let rows = self.query(&sql)?;
@@ -75,6 +69,17 @@ impl Session {
             Blocked { id, user, seconds: seconds.parse().unwrap_or(0), query }
         });
         Ok(blocked.collect())
+    }
+
+    /// Nothing where the account may not look; then it is not asked again, since the refusal ends the client.
+    fn open_transactions(&mut self, connection: &Connection) -> Vec<Work> {
+        if self.transactions_hidden {
+            return Vec::new();
+        }
+        self.rest_since_last_look();
+        let open = self.works(&mariadb_transactions(connection));
+        self.transactions_hidden = open.is_err();
+        open.unwrap_or_default()
     }
 
     /// The server answers about transactions from a cache that it fills anew only after nobody has read it for a tenth
@@ -111,6 +116,16 @@ fn mariadb_transactions(connection: &Connection) -> String {
          LEFT(COALESCE(t.trx_query, ''), {QUERY_SHOWN}) FROM information_schema.INNODB_TRX t \
          JOIN information_schema.PROCESSLIST p ON p.ID = t.trx_mysql_thread_id \
          WHERE p.DB = DATABASE() AND p.USER = {user} AND p.ID <> CONNECTION_ID()"
+    )
+}
+
+/// Whoever waits for the structure of a table: the server does not tell behind whom. The dump itself, which may wait for
+/// another's TRUNCATE, is known by what it says.
+fn mariadb_blocked() -> String {
+    format!(
+        "SELECT ID, USER, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
+         WHERE DB = DATABASE() AND STATE = 'Waiting for table metadata lock' AND COALESCE(INFO, '') NOT LIKE \
+         'SELECT /*!40001 SQL_NO_CACHE */%' AND COALESCE(INFO, '') NOT LIKE 'show create table %' ORDER BY TIME DESC"
     )
 }
 
