@@ -76,13 +76,13 @@ fn start_slowly(connection: &Connection, path: &Path) -> Dump {
     let order = Order { tables: snapshot(), level: 12, files: None };
     let out = File::create(path).expect("a file can be made");
     let mut dump = Dump::start(connection, &client(connection), order, out, &log()).expect("the dump starts");
-    dump.wait_established(LIMIT).expect("the dump is established");
+    dump.wait_established(None, LIMIT).expect("the dump is established");
     dump
 }
 
 fn dump(connection: &Connection, path: &Path) -> (Dumped, Vec<[u8; 20]>) {
     let (mut dump, hashes) = start(connection, path);
-    dump.wait_established(LIMIT).expect("the dump is established");
+    dump.wait_established(None, LIMIT).expect("the dump is established");
     let dumped = dump.finish().unwrap_or_else(|failure| panic!("{:?}", failure.into_error()));
     let hashes = std::mem::take(&mut *hashes.lock().expect("not poisoned"));
     (dumped, hashes)
@@ -463,29 +463,33 @@ fn what_waits_for_a_dump_is_seen_and_goes_on_after_it() {
 fn a_postgres_dump_is_established_only_when_it_holds_its_locks() {
     let server = Server::Postgres(Postgres::shared());
     let scratch = Scratch::new();
-    let database = server.create_database("locks", "locks", "pass");
-    make_purses(&database);
-    let connection = connection(&database, "pass");
-    let client = client(&connection);
-    let mut holder = Visitor::of(&database);
-    holder.say("BEGIN");
-    holder.say("LOCK TABLE mdl_z_purse IN ACCESS EXCLUSIVE MODE");
-    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND \
-                  relation = (SELECT oid FROM pg_class WHERE relname = 'mdl_z_purse')";
-    wait_for("the lock", LIMIT, || database.value(locked) == "1");
-    let order = Order { tables: snapshot(), level: 1, files: None };
-    let path = scratch.join("dump.sql.zst");
-    let mut dump = Dump::start(&connection, &client, order, File::create(&path).unwrap(), &log()).unwrap();
-    let error = dump.wait_established(Duration::from_secs(1)).expect_err("a lock is in its way");
-    assert!(error.to_string().contains("did not begin within 1 seconds"), "{error:#}");
-    holder.say("COMMIT");
-    dump.wait_established(LIMIT).expect("the way is free");
-    let mut changer = Visitor::of(&database);
-    changer.say("TRUNCATE TABLE mdl_z_purse");
-    dump.finish().unwrap_or_else(|failure| panic!("{failure:?}"));
-    let back = server.create_database("locks_back", "locks_back", "pass");
-    load(&path, &back);
-    assert_eq!(back.value("SELECT count(*) FROM mdl_z_purse"), "2");
+    for (name, with_session) in [("locks", false), ("watched_locks", true)] {
+        let database = server.create_database(name, name, "pass");
+        make_purses(&database);
+        let connection = connection(&database, "pass");
+        let client = client(&connection);
+        let mut session = connection.session().unwrap();
+        let mut holder = Visitor::of(&database);
+        holder.say("BEGIN");
+        holder.say("LOCK TABLE mdl_z_purse IN ACCESS EXCLUSIVE MODE");
+        let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND \
+                      relation = (SELECT oid FROM pg_class WHERE relname = 'mdl_z_purse')";
+        wait_for("the lock", LIMIT, || database.value(locked) == "1");
+        let order = Order { tables: snapshot(), level: 1, files: None };
+        let path = scratch.join(name);
+        let mut dump = Dump::start(&connection, &client, order, File::create(&path).unwrap(), &log()).unwrap();
+        let mut wait = |limit| dump.wait_established(with_session.then_some(&mut session), limit);
+        let error = wait(Duration::from_secs(1)).expect_err("a lock is in its way");
+        assert!(error.to_string().contains("did not begin within 1 seconds"), "{error:#}");
+        holder.say("COMMIT");
+        wait(LIMIT).expect("the way is free");
+        let mut changer = Visitor::of(&database);
+        changer.say("TRUNCATE TABLE mdl_z_purse");
+        dump.finish().unwrap_or_else(|failure| panic!("{failure:?}"));
+        let back = server.create_database(&format!("{name}_back"), &format!("{name}_back"), "pass");
+        load(&path, &back);
+        assert_eq!(back.value("SELECT count(*) FROM mdl_z_purse"), "2");
+    }
 }
 
 #[test]

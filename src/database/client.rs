@@ -54,12 +54,14 @@ pub struct Client {
 
 impl Client {
     /// This program, ready to dump; as a trial without rows.
-    pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool) -> Result<Program> {
+    /// `name` is what its connection calls itself, where the server knows such names.
+    pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool, name: &str) -> Result<Program> {
         Ok(match connection.engine {
             Engine::MariaDb => mariadb::program(connection, &self.path, self.flavour)?
                 .args(mariadb::dump_arguments(connection, self, tables, trial)),
-            Engine::Postgres => postgres::program(connection, &self.path, postgres::DUMP_APPLICATION)?
-                .args(postgres::dump_arguments(self, trial)),
+            Engine::Postgres => {
+                postgres::program(connection, &self.path, name)?.args(postgres::dump_arguments(self, trial))
+            }
         })
     }
 }
@@ -83,7 +85,7 @@ impl Connection {
         let mut warnings = Vec::new();
         loop {
             let tables = Tables::Snapshot { but: Vec::new() };
-            let output = client.program(self, &tables, true)?.timeout(TRIAL_LIMIT).output()?;
+            let output = client.program(self, &tables, true, postgres::APPLICATION)?.timeout(TRIAL_LIMIT).output()?;
             if output.status.success() && ended_well(self.engine, &output) {
                 return Ok(warnings);
             }

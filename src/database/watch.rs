@@ -71,6 +71,18 @@ impl Session {
         Ok(blocked.collect())
     }
 
+    /// Whether the dump whose connection has this name holds its lock on every table; then its snapshot is open as well.
+    /// `pg_dump` takes both first, and goes on to read the catalogue for some time before its first byte of output.
+    /// False where that cannot be known.
+    pub(super) fn dump_holds_locks(&mut self, name: &str) -> bool {
+        if self.engine() == Engine::MariaDb {
+            return false;
+        }
+        let rows = self.query(&postgres_locks(name)).unwrap_or_default();
+        let counts = rows.into_iter().next().map(texts::<2>);
+        counts.is_some_and(|[tables, not_locked]| tables != "0" && not_locked == "0")
+    }
+
     /// Nothing where the account may not look; then it is not asked again, since the refusal ends the client.
     fn open_transactions(&mut self, connection: &Connection) -> Vec<Work> {
         if self.transactions_hidden {
@@ -135,24 +147,36 @@ fn postgres_work(connection: &Connection) -> String {
         "SELECT pid, state, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
          COALESCE(xact_start, query_start)))::bigint, 0), LEFT(COALESCE(query, ''), {QUERY_SHOWN}) \
          FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND usename = {user} \
-         AND state <> 'idle' AND pid <> pg_backend_pid() AND application_name NOT IN ({}, {}) ORDER BY pid",
-        postgres::sql_text(postgres::APPLICATION),
-        postgres::sql_text(postgres::DUMP_APPLICATION),
+         AND state <> 'idle' AND pid <> pg_backend_pid() AND application_name NOT LIKE {} ORDER BY pid",
+        postgres::sql_text(&format!("{}%", postgres::APPLICATION)),
     )
 }
 
 fn postgres_blocked() -> String {
-    let dump = postgres::sql_text(postgres::DUMP_APPLICATION);
+    let dump = postgres::sql_text(&format!("{}%", postgres::DUMP_APPLICATION));
     format!(
         "WITH RECURSIVE waits AS (SELECT pid, unnest(pg_blocking_pids(pid)) AS behind FROM pg_catalog.pg_stat_activity \
            WHERE datname = current_database()), \
          stuck(pid) AS (SELECT w.pid FROM waits w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.behind \
-             WHERE a.application_name = {dump} \
+             WHERE a.application_name LIKE {dump} \
            UNION SELECT w.pid FROM waits w JOIN stuck s ON s.pid = w.behind) \
          SELECT a.pid, a.usename, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
            query_start))::bigint, 0) AS waited, LEFT(COALESCE(a.query, ''), {QUERY_SHOWN}) \
-         FROM stuck s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid WHERE a.application_name <> {dump} \
+         FROM stuck s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid WHERE a.application_name NOT LIKE {dump} \
          ORDER BY waited DESC"
+    )
+}
+
+/// How many tables there are for a dump, and how many of them it has not locked. It locks no tables of extensions.
+fn postgres_locks(name: &str) -> String {
+    let name = postgres::sql_text(name);
+    format!(
+        "SELECT count(*), count(*) FILTER (WHERE c.oid NOT IN (SELECT l.relation FROM pg_catalog.pg_locks l \
+           JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE a.application_name = {name} AND l.granted \
+           AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND a.datname = current_database())) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND NOT EXISTS \
+           (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
     )
 }
 
