@@ -1,1 +1,281 @@
-//! The run, from lock to report.
+//! A run, from lock to report: the page to read first. Each step is announced by its name, and each is done elsewhere.
+//! What is published is never written again; whatever ends a run, the site comes back to the state it was found in.
+
+mod close;
+mod dumps;
+mod files;
+mod locks;
+mod parts;
+mod record;
+
+use crate::error::{Kind, Result, kind};
+use crate::hooks::{Context, Hooks, Phase};
+use crate::pool::Pool;
+use crate::preflight::{self, Ready, Site};
+use crate::prune;
+use crate::settings::{Settings, WindowMode};
+use crate::store::{Draft, Published, Sealing, Store};
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::priority;
+use crate::window::{Closed, Hold, Window};
+use close::Closing;
+use dumps::{Disturbed, Dumps};
+use files::Files;
+use parts::Parts;
+use record::Record;
+
+/// The steps of a run in their order, by the names that log and status show.
+pub const STEPS: [&str; 15] = [
+    "lock",
+    "preflight",
+    "pre-job",
+    "copy-ahead",
+    "close",
+    "snapshot",
+    "copy-delta",
+    "maintenance",
+    "reopen",
+    "copy-referenced",
+    "finish-dump",
+    "seal",
+    "prune",
+    "post-job",
+    "report",
+];
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// The site and all about it.
+    pub settings: &'a Settings,
+    /// The program's own folders.
+    pub paths: &'a Paths,
+    /// `short`, `full` or `none`, from the settings or the command line.
+    pub mode: WindowMode,
+    /// How the site is left; `None` means as it was found.
+    pub hold: Option<Hold>,
+    /// Whether the timer started it.
+    pub scheduled: bool,
+    /// The administrator's note.
+    pub label: Option<String>,
+}
+
+/// What a run leaves.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The new backup.
+    pub published: Published,
+    /// What was deleted to keep the rules.
+    pub pruned: Vec<String>,
+}
+
+/// Makes a backup. On an error nothing of it is left under a final name, and the hooks for failures have run.
+pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
+    let mut context = hook_context(job);
+    let result = published(job, &mut context, log);
+    if let Err(error) = &result
+        && !matches!(kind(error), Kind::Skipped | Kind::Locked)
+    {
+        context.result = "failed".into();
+        context.error = format!("{error:#}");
+        Hooks::new(&job.settings.hooks)?.run(Phase::Failure, &context, log)?;
+    }
+    result
+}
+
+fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
+    log.step("lock")?;
+    let site = preflight::read_site(job.settings)?;
+    let mut locks = locks::hold(job, &site, log)?;
+
+    log.step("preflight")?;
+    let ready = preflight::require(job.settings, &site, log)?;
+    let hooks = Hooks::new(&job.settings.hooks)?;
+
+    log.step("pre-job")?;
+    hooks.run(Phase::PreJob, context, log)?;
+
+    log.step("copy-ahead")?;
+    let store = locks.store(job, &ready, log)?;
+    let previous = store.backups()?.newest().cloned();
+    let draft = store.draft(store.new_label())?;
+    context.backup = Some(draft.path().to_path_buf());
+    priority::set_for_this_thread(job.settings.resources.nice, job.settings.resources.io);
+    let pool = Pool::open(store.folder(), store.owner().gid())?;
+    let mut files = Files::copy_ahead(job.settings, &site, pool, ready.forecast.pool_files, log)?;
+    let mut parts = Parts::new(job.settings, &site, &draft, previous.as_ref())?;
+    parts.copy(log)?;
+    let mut record = Record::begin(job, &site, &ready, &store, &draft, log)?;
+
+    let capture = Capture { job, site: &site, ready: &ready, draft: &draft, hooks: &hooks, log };
+    capture.all(&mut files, &mut parts, &mut record, context)?;
+
+    log.step("seal")?;
+    record.files(&files, &draft, previous.as_ref(), log)?;
+    record.parts(&parts, log);
+    let manifest = record.finish(log)?;
+    let published =
+        draft.seal(Sealing { manifest, previous: previous.as_ref(), log: log.activity().log.as_deref() })?;
+
+    context.backup = Some(published.path.clone());
+    let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
+    Ok(Outcome { published, pruned })
+}
+
+/// Everything that needs the site to stand still for a moment, and what follows from it.
+struct Capture<'a> {
+    job: &'a Job<'a>,
+    site: &'a Site,
+    ready: &'a Ready,
+    draft: &'a Draft,
+    hooks: &'a Hooks<'a>,
+    log: &'a Log,
+}
+
+impl Capture<'_> {
+    /// Tries until a dump comes to its end undisturbed: in short windows first, at last in one that lasts as long as
+    /// the dump, when nothing can disturb it.
+    fn all(&self, files: &mut Files, parts: &mut Parts, record: &mut Record, context: &mut Context) -> Result<()> {
+        let retries = self.job.settings.window.retries;
+        for attempt in 0..=retries + 1 {
+            let mode = match self.job.mode {
+                WindowMode::Short if attempt > retries => WindowMode::Full,
+                mode => mode,
+            };
+            match self.once(mode, files, parts, record, context)? {
+                Ok(()) => return Ok(()),
+                Err(disturbed) if attempt > retries => return Err(disturbed.into()),
+                Err(disturbed) => self.log.warn(format!("{disturbed}; the dump is begun again")),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn once(
+        &self,
+        mode: WindowMode,
+        files: &mut Files,
+        parts: &mut Parts,
+        record: &mut Record,
+        context: &mut Context,
+    ) -> Result<Result<(), Disturbed>> {
+        let log = self.log;
+        let closing = Closing::prepare(self.job, self.site, mode, log)?;
+        // Declared before the window, so that on an error the site is open before anything else is tidied up.
+        let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
+
+        log.step("close")?;
+        let mut window = closing.close(log)?;
+
+        log.step("snapshot")?;
+        dumps.start(&self.site.config.prefix, &self.job.settings.database, log)?;
+        record.snapshot_taken();
+
+        log.step("copy-delta")?;
+        parts.copy_again(log)?;
+        if let Some(window) = &window {
+            window.still_closed()?;
+        }
+
+        log.step("maintenance")?;
+        if (mode == WindowMode::Full || self.hooks.any(Phase::Maintenance)?)
+            && let Err(disturbed) = self.stay(&mut dumps, window.as_mut(), context)?
+        {
+            return Ok(Err(disturbed));
+        }
+
+        log.step("reopen")?;
+        record.window(mode, self.leave(window)?);
+
+        log.step("copy-referenced")?;
+        priority::set_for_this_thread(self.job.settings.resources.nice, self.job.settings.resources.io);
+        files.copy_referenced(&self.site.connection, &self.site.config.prefix)?;
+
+        log.step("finish-dump")?;
+        if let Err(disturbed) = dumps.wait(Some(self.job.settings.window.blocked), log)? {
+            return Ok(Err(disturbed));
+        }
+        let dumped = dumps.finish()?;
+        files.copy_dumped(&dumped.referenced)?;
+        record.dumps(dumped);
+        Ok(Ok(()))
+    }
+
+    /// Stays closed until the dumps are complete, and for the administrator's own steps, whose time is their own.
+    fn stay(
+        &self,
+        dumps: &mut Dumps,
+        window: Option<&mut Window>,
+        context: &mut Context,
+    ) -> Result<Result<(), Disturbed>> {
+        if let Err(disturbed) = dumps.wait(None, self.log)? {
+            return Ok(Err(disturbed));
+        }
+        context.closed = window.is_some();
+        match window {
+            None => self.hooks.run(Phase::Maintenance, context, self.log)?,
+            Some(window) => {
+                window.pause_guard();
+                self.hooks.run(Phase::Maintenance, context, self.log)?;
+                window.resume_guard();
+            }
+        }
+        context.closed = false;
+        Ok(Ok(()))
+    }
+
+    /// Brings the site back to the state it was found in, or leaves it closed if that was asked for.
+    fn leave(&self, window: Option<Window>) -> Result<Option<Closed>> {
+        match (window, self.job.hold) {
+            (None, _) => Ok(None),
+            (Some(window), None) => {
+                let closed = window.reopen()?;
+                self.log.info(format!("the site was closed for {:.2} s", closed.seconds));
+                Ok(Some(closed))
+            }
+            (Some(window), Some(hold)) => {
+                let closed = window.hold(hold)?;
+                self.log.info("the site stays closed, as asked for: \"moodle-backup resume\" opens it");
+                Ok(Some(closed))
+            }
+        }
+    }
+}
+
+/// What follows a published backup. Nothing here can make it less of a backup: troubles are warnings.
+fn after_publishing(
+    job: &Job,
+    store: &Store,
+    locks: &locks::Locks,
+    hooks: &Hooks,
+    context: &mut Context,
+    log: &Log,
+) -> Vec<String> {
+    let mut pruned = Vec::new();
+    let mut steps = || -> Result<()> {
+        log.step("prune")?;
+        let request = prune::Request { dry_run: false, whole_pool: false };
+        pruned = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?.removed;
+        log.step("post-job")?;
+        context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
+        hooks.run(Phase::PostJob, context, log)?;
+        close::cron_after(job, log)?;
+        log.step("report")
+    };
+    if let Err(error) = steps() {
+        log.warn(format!("the backup is published, but what follows it was not completed: {error:#}"));
+    }
+    pruned
+}
+
+fn hook_context(job: &Job) -> Context {
+    Context {
+        site: job.settings.site.name.clone(),
+        site_folder: job.settings.target.path.join(&job.settings.site.name),
+        label: job.label.clone().unwrap_or_default(),
+        scheduled: job.scheduled,
+        restart: job.hold.map_or("full", Hold::name).into(),
+        ..Context::default()
+    }
+}

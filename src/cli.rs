@@ -1,1 +1,240 @@
-//! The command line as it is typed.
+//! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
+
+use crate::settings::{WindowMode, units};
+use crate::sys::log::Verbosity;
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const AFTER: &str = "\
+Examples:
+  moodle-backup check                      is everything in place for a backup?
+  moodle-backup run                        make a backup now, and watch it
+  moodle-backup list                       which backups are there?
+  moodle-backup status --max-age 26h       is the last one recent?
+  moodle-backup --settings two.toml run    the same for another site
+
+Exit codes:
+  0  done
+  1  failed
+  2  the command line is wrong
+  3  done, with warnings
+  4  another run is at work on this site
+  5  the settings or this machine are not fit; nothing was begun
+  6  skipped, because a hook asked for it";
+
+/// Back up a whole Moodle site: code, database and moodledata, with the site
+/// closed for about a second.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "moodle-backup",
+    version,
+    verbatim_doc_comment,
+    after_long_help = AFTER,
+    after_help = "\"moodle-backup --help\" shows examples and exit codes.",
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 80
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Options for every command")]
+pub struct Global {
+    /// The settings file [default: /etc/moodle-backup/settings.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// Print the result as JSON, for other programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print everything that goes into the log
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour: auto, always or never
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
+}
+
+impl Global {
+    /// How much is printed to standard error.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Look whether everything is in place for a backup; change nothing
+    #[command(
+        verbatim_doc_comment,
+        after_long_help = "\
+Looks at the settings, Moodle's config.php, programs, rights, the database and
+the target, and says what is fine, what is not, and what to do about it.
+
+Exit codes: 0 all is fine, 3 there are warnings, 5 a backup would be refused."
+    )]
+    Check,
+    /// Make a backup
+    #[command(after_long_help = RUN_AFTER)]
+    Run(Run),
+    /// Show the backup that is running; Ctrl-C ends the showing only
+    Attach,
+    /// Open the site again after a run with --restart half or none
+    Resume,
+    /// Undo what an interrupted run left: the site open, nothing half done
+    #[command(after_long_help = "\
+Needs no settings, and can be called again and again. A site that is kept closed
+by \"run --restart half\" or \"none\" stays closed: see \"moodle-backup resume\".")]
+    Recover,
+    /// List the backups
+    List,
+    /// Show all about one backup
+    Show(One),
+    /// Tell how things stand: last backup, site, what runs, what is due
+    #[command(after_long_help = "\
+Example, for monitoring:
+  moodle-backup status --max-age 26h || echo \"no backup for a day\"
+
+Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
+3 something wants attention, such as a site that is held closed.")]
+    Status(Status),
+    /// Keep a backup for good: prune leaves it alone
+    Pin(One),
+    /// Let a pinned backup go when its time comes
+    Unpin(One),
+    /// Remove backups that the retention settings do not ask for
+    Prune(Prune),
+    /// Watch over a closed site and open it if the run cannot
+    #[command(hide = true)]
+    Guard(Guard),
+}
+
+/// A command about one backup.
+#[derive(Args, Clone, Debug)]
+pub struct One {
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23 or "2026-11-23 14:00", for the last one before its end
+    #[arg(value_name = "BACKUP", verbatim_doc_comment)]
+    pub backup: String,
+}
+
+const RUN_AFTER: &str = "\
+A run goes on without this terminal: Ctrl-C, a closed window or a lost
+connection end its display only, and \"moodle-backup attach\" shows it again.
+
+Examples:
+  moodle-backup run --dry-run              say what would be done
+  moodle-backup run --label \"before 5.1\"   a note for \"list\"
+  moodle-backup run --restart half         leave the site in maintenance,
+                                           until \"moodle-backup resume\"
+
+Exit codes: 0 done, 1 failed, 3 done with warnings, 4 another run is at work,
+5 refused before anything was begun, 6 skipped by a hook.";
+
+/// `run`
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// What becomes of the site when it has been closed
+    #[arg(long, value_enum, default_value_t = Restart::Full, value_name = "HOW")]
+    pub restart: Restart,
+    /// For how long the site is closed, in place of the setting
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub window: Option<Window>,
+    /// Work in this process, not in the background
+    #[arg(long)]
+    pub foreground: bool,
+    /// The run is one of the timer's, not one by hand
+    #[arg(long)]
+    pub scheduled: bool,
+    /// A note that is kept with the backup
+    #[arg(long, value_name = "TEXT", value_parser = label)]
+    pub label: Option<String>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where the log goes
+    #[arg(long, hide = true)]
+    pub log: Option<PathBuf>,
+}
+
+/// `run --restart`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Restart {
+    /// As it was before: open, unless it was in maintenance already
+    Full,
+    /// Web server running, site in maintenance, until "resume"
+    Half,
+    /// Services stopped too, site in maintenance, until "resume"
+    None,
+}
+
+/// `run --window`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Window {
+    /// Until the snapshot is taken, about a second
+    Short,
+    /// Until the dump of the database is complete
+    Full,
+    /// Not at all
+    None,
+}
+
+impl From<Window> for WindowMode {
+    fn from(window: Window) -> Self {
+        match window {
+            Window::Short => WindowMode::Short,
+            Window::Full => WindowMode::Full,
+            Window::None => WindowMode::None,
+        }
+    }
+}
+
+/// `status`
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Fail if the last good backup is older, such as 26h or 2d
+    #[arg(long, value_name = "AGE", value_parser = units::duration)]
+    pub max_age: Option<Duration>,
+}
+
+/// `prune`
+#[derive(Args, Clone, Debug)]
+pub struct Prune {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `guard`: what the run tells the guard that it starts.
+#[derive(Args, Clone, Debug)]
+pub struct Guard {
+    /// The note about the closed site
+    pub state: PathBuf,
+    /// After so many milliseconds it is opened in any case
+    pub max: u64,
+}
+
+/// A label is one line that fits into a list.
+fn label(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > 100 || text.contains(char::is_control) {
+        return Err("a label is one line of at most 100 characters".into());
+    }
+    Ok(text.to_owned())
+}

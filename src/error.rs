@@ -1,6 +1,7 @@
 //! What can go wrong, as an administrator needs to hear it: what, and what to do next.
 //! Holds words and numbers only, never types of the rest of the program.
 
+use nix::errno::Errno;
 use std::fmt;
 
 /// The result of nearly every function here.
@@ -123,6 +124,28 @@ pub fn hint(error: &anyhow::Error) -> Option<&str> {
         .downcast_ref::<Fault>()
         .and_then(|fault| fault.hint.as_deref())
         .or_else(|| error.chain().filter_map(|cause| cause.downcast_ref::<Fault>()).find_map(|f| f.hint.as_deref()))
+        .or_else(|| error.chain().filter_map(system_error).find_map(hint_for_system_error))
+}
+
+fn system_error(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    let from_io = || cause.downcast_ref::<std::io::Error>()?.raw_os_error().map(Errno::from_raw);
+    cause.downcast_ref::<Errno>().copied().or_else(from_io)
+}
+
+/// What helps against an error of the system, whatever was being done.
+fn hint_for_system_error(error: Errno) -> Option<&'static str> {
+    match error {
+        Errno::ENOSPC => Some(
+            "the disk is full, or has no inodes left (df -h, df -i): enlarge it, keep fewer backups in [retention], \
+             or remove some with \"moodle-backup prune\"",
+        ),
+        Errno::EDQUOT => Some("the quota of the disk is used up: raise it (repquota shows it)"),
+        Errno::EROFS => Some("the file system is read-only, which the kernel does after a disk error: see dmesg"),
+        Errno::EIO => Some("the disk reports an error: see dmesg and smartctl -a, and check its file system"),
+        Errno::EFBIG => Some("the file system allows no files of that size: use ext4, xfs or btrfs"),
+        Errno::EMFILE | Errno::ENFILE => Some("too many files are open: see ulimit -n and /proc/sys/fs/file-max"),
+        _ => None,
+    }
 }
 
 /// The error, its causes and its hint, a line each, as they are printed and logged.
@@ -152,6 +175,13 @@ mod tests {
         let error = anyhow::anyhow!("disk on fire");
         assert_eq!(kind(&error), Kind::Failed);
         assert_eq!(hint(&error), None);
+    }
+
+    #[test]
+    fn a_full_disk_explains_itself() {
+        let error = std::io::Error::from_raw_os_error(28);
+        let error = Err::<(), _>(error).or_fault(|| Fault::failed("cannot write x")).unwrap_err();
+        assert!(hint(&error).unwrap().contains("df -i"));
     }
 
     #[test]

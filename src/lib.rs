@@ -16,6 +16,7 @@ pub mod window;
 
 pub mod archive;
 pub mod database;
+pub mod git;
 pub mod moodle;
 pub mod pool;
 pub mod retention;

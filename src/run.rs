@@ -1,5 +1,150 @@
-//! x
-/// x
-pub fn main(_: std::env::ArgsOs) -> u8 {
-    0
+//! From the command line to the exit code: parses, reads the settings, hands the work to one function a command, and
+//! says how it ended. The work itself is elsewhere.
+
+mod detach;
+mod follow;
+mod job;
+mod record;
+mod syslog;
+
+use crate::cli::{self, Cli, Command};
+use crate::error::{self, EXIT_WARNINGS, Fault, Result};
+use crate::report::{self, Look};
+use crate::settings::{self, Settings};
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::{privileges, signals, time};
+use crate::window::{self, Recovered};
+use clap::{ColorChoice, Parser};
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The program. Returns its exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let session = Session::new(&cli);
+    // A panic is an error like any other: what is open is closed on the way, and the exit code says so.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.run(&cli.command)));
+    match result.unwrap_or_else(|_| Err(Fault::failed("the program has a mistake and gave up (see above)").into())) {
+        Ok(code) => code,
+        Err(error) => session.fail(&error),
+    }
+}
+
+/// One call of the program.
+#[derive(Debug)]
+struct Session<'a> {
+    global: &'a cli::Global,
+    paths: Paths,
+    log: Log,
+}
+
+impl<'a> Session<'a> {
+    fn new(cli: &'a Cli) -> Self {
+        Session { global: &cli.global, paths: Paths::from_environment(), log: Log::to_stderr(cli.global.verbosity()) }
+    }
+
+    fn run(&self, command: &Command) -> Result<u8> {
+        if let Command::Guard(guard) = command {
+            return window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0);
+        }
+        privileges::require_root()?;
+        signals::install()?;
+        match command {
+            Command::Run(run) => job::run(self, run),
+            Command::Attach => follow::attach(self),
+            Command::Recover => self.recover(),
+            Command::Resume => self.resume(),
+            _ => Err(Fault::usage("not yet").into()),
+        }
+    }
+
+    /// Says an error where it is wanted, and gives its exit code.
+    fn fail(&self, error: &anyhow::Error) -> u8 {
+        if self.global.json {
+            let _ = report::json(&report::Failure::of(error)).map(|json| print!("{json}"));
+        } else {
+            self.log.error(error);
+        }
+        error::kind(error).exit_code()
+    }
+
+    /// The settings, with the program's own folders where they are.
+    fn settings(&self) -> Result<Settings> {
+        let mut settings = settings::load(&self.settings_file())?;
+        if settings.hooks.folder == Path::new("/etc/moodle-backup") {
+            settings.hooks.folder = self.paths.etc();
+        }
+        Ok(settings)
+    }
+
+    fn settings_file(&self) -> PathBuf {
+        self.global.settings.clone().unwrap_or_else(|| self.paths.settings())
+    }
+
+    fn look(&self) -> Look {
+        let color = match self.global.color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        };
+        Look::here(color, time::now())
+    }
+
+    /// Prints a result as text or as JSON.
+    fn print<T: serde::Serialize>(&self, view: &T, text: impl FnOnce(&T, &Look) -> String) -> Result<()> {
+        use std::io::Write;
+        let text = if self.global.json { report::json(view)? } else { text(view, &self.look()) };
+        // A reader that has seen enough (head, less) is no failure.
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
+    }
+
+    fn recover(&self) -> Result<u8> {
+        let recovered = window::recover(&self.paths, &self.log)?;
+        if recovered.is_empty() {
+            self.log.info("no site was left closed");
+        }
+        for one in recovered {
+            self.log.info(match one {
+                Recovered::Reopened(site) => format!("reopened {} ({})", site.site, site.dataroot.display()),
+                Recovered::Held(site) => {
+                    format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site)
+                }
+                Recovered::Running(site) => format!("a run is at work on {} (process {})", site.site, site.pid),
+            });
+        }
+        Ok(0)
+    }
+
+    /// Without settings all held sites are meant.
+    fn resume(&self) -> Result<u8> {
+        let dataroot = match self.settings_file().exists() {
+            true => Some(crate::preflight::read_site(&self.settings()?)?.config.dataroot),
+            false => None,
+        };
+        let resumed = window::resume(&self.paths, dataroot.as_deref(), &self.log)?;
+        if resumed.is_empty() {
+            self.log.info("no site is held closed");
+        }
+        for site in resumed {
+            self.log.info(format!("{} is open again", site.site));
+        }
+        Ok(0)
+    }
+}
+
+/// The exit code of a run that made its backup.
+fn exit_code(warnings: &[String]) -> u8 {
+    if warnings.is_empty() { 0 } else { EXIT_WARNINGS }
 }

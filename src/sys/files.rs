@@ -3,6 +3,7 @@
 
 use crate::error::{Fault, OrFault, Result};
 use nix::sys::statvfs::statvfs;
+use sha1::{Digest, Sha1};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -137,4 +138,10 @@ pub fn slug(path: &Path) -> String {
         }
     }
     slug.trim_end_matches('-').chars().take(100).collect()
+}
+
+/// A name for notes about a path: readable, and another one for each path.
+pub fn unique_name(path: &Path) -> String {
+    let digest: [u8; 20] = Sha1::digest(path.as_os_str().as_bytes()).into();
+    format!("{}-{:02x}{:02x}{:02x}{:02x}", slug(path), digest[0], digest[1], digest[2], digest[3])
 }

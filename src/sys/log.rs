@@ -7,8 +7,9 @@ use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -104,16 +105,28 @@ impl Log {
         self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// From now on everything also goes into this file, and what runs now into `activity_file`.
-    pub fn keep_in(&self, site: &str, path: PathBuf, activity_file: PathBuf) -> Result<()> {
+    /// From now on everything also goes into this new file.
+    pub fn keep_in(&self, path: PathBuf) -> Result<()> {
         files::make_folders(files::parent(&path), 0o750)?;
+        let mut inner = self.lock();
+        inner.file = Some(File::options().create(true).append(true).mode(0o640).open(&path)?);
+        inner.activity.log = Some(path);
+        Ok(())
+    }
+
+    /// From now on this file tells what runs now, for `attach` and `status`.
+    pub fn show_in(&self, site: &str, activity_file: PathBuf) -> Result<()> {
         files::make_folders(files::parent(&activity_file), 0o755)?;
         let mut inner = self.lock();
-        inner.file = Some(File::options().create(true).append(true).open(&path)?);
         inner.activity.site = site.to_owned();
-        inner.activity.log = Some(path);
         inner.activity_file = Some(activity_file);
         inner.publish();
+        Ok(())
+    }
+
+    /// From now on everything also goes to the end of this file, which is another process's log.
+    pub fn append_to(&self, path: &Path) -> Result<()> {
+        self.lock().file = Some(File::options().append(true).open(path)?);
         Ok(())
     }
 

@@ -6,6 +6,7 @@ pub mod failpoint;
 pub mod files;
 pub mod lock;
 pub mod log;
+pub mod mounts;
 pub mod paths;
 pub mod priority;
 pub mod privileges;

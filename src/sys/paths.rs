@@ -44,6 +44,11 @@ impl Paths {
         self.below_root("/run/moodle-backup")
     }
 
+    /// Where a run of the site with this dataroot notes what it is doing.
+    pub fn activity(&self, dataroot: &Path) -> PathBuf {
+        self.run().join(format!("{}.json", super::files::unique_name(dataroot)))
+    }
+
     /// The root itself; `/` on a real system.
     pub fn root(&self) -> &Path {
         &self.root

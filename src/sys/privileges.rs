@@ -4,12 +4,13 @@
 use crate::error::{Fault, OrFault, Result};
 use nix::libc;
 use nix::unistd::{Gid, Uid, User};
+use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A user of this machine with all that is needed to act as that user.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Login name; the number as text where there is none.
     pub name: String,

@@ -44,6 +44,7 @@ pub struct Program {
     folder: PathBuf,
     input: Input,
     timeout: Option<Duration>,
+    heeds_signals: bool,
     inherited: Vec<OwnedFd>,
     capabilities: Vec<u32>,
 }
@@ -97,6 +98,7 @@ impl Program {
             folder: "/".into(),
             input: Input::Nothing,
             timeout: None,
+            heeds_signals: true,
             inherited: Vec::new(),
             capabilities: Vec::new(),
         }
@@ -157,6 +159,12 @@ impl Program {
         self
     }
 
+    /// Lets it run to its end although a signal has asked us to end: for what brings things back in order.
+    pub fn despite_signals(mut self) -> Self {
+        self.heeds_signals = false;
+        self
+    }
+
     /// Lends it an open file under the same number.
     pub fn inherit(mut self, fd: OwnedFd) -> Self {
         self.inherited.push(fd);
@@ -177,6 +185,15 @@ impl Program {
         Ok((self, path))
     }
 
+    fn child_setup(&self, outlives: bool) -> ChildSetup {
+        ChildSetup {
+            inherited: self.inherited.iter().map(AsRawFd::as_raw_fd).collect(),
+            user: self.user.clone().filter(|user| user.uid != nix::unistd::geteuid().as_raw()),
+            capabilities: self.capabilities.clone(),
+            dies_with: (!outlives).then(nix::unistd::getpid),
+        }
+    }
+
     /// Starts it. Its standard output is a pipe; its end comes at the latest with the end of the calling thread.
     pub fn spawn(self) -> Result<Running> {
         let name = self.path.display().to_string();
@@ -184,12 +201,7 @@ impl Program {
         command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
         command.stdin(if matches!(self.input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let setup = ChildSetup {
-            inherited: self.inherited.iter().map(AsRawFd::as_raw_fd).collect(),
-            user: self.user.clone().filter(|user| user.uid != nix::unistd::geteuid().as_raw()),
-            capabilities: self.capabilities.clone(),
-            parent: nix::unistd::getpid(),
-        };
+        let setup = self.child_setup(false);
         // SAFETY: `apply` makes async-signal-safe calls only.
         unsafe { command.pre_exec(move || setup.apply()) };
         let mut child = command.spawn().or_fault(|| {
@@ -205,8 +217,22 @@ impl Program {
             pidfd: open_pidfd(child.id())?,
             child,
             deadline: self.timeout.map(|timeout| (Instant::now() + timeout, timeout)),
+            heeds_signals: self.heeds_signals,
             _inherited: self.inherited,
         })
+    }
+
+    /// Starts it so that it outlives us: its standard input is a pipe to us, which it may watch for our end; its
+    /// standard error goes where ours goes.
+    pub fn spawn_outliving(self) -> Result<Outliving> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let setup = self.child_setup(true);
+        // SAFETY: `apply` makes async-signal-safe calls only.
+        unsafe { command.pre_exec(move || setup.apply()) };
+        let child = command.spawn().or_fault(|| Fault::failed(format!("cannot start {}", self.path.display())))?;
+        Ok(Outliving { child })
     }
 
     /// Runs it to its end, however that is.
@@ -247,6 +273,29 @@ impl Output {
     }
 }
 
+/// A program that goes on when we end.
+#[derive(Debug)]
+pub struct Outliving {
+    child: Child,
+}
+
+impl Outliving {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes to its standard input.
+    pub fn tell(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))
+    }
+
+    /// Waits for its end, which the caller knows to be near.
+    pub fn wait(mut self) -> std::io::Result<ExitStatus> {
+        self.child.wait()
+    }
+}
+
 /// A program that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {
@@ -258,6 +307,7 @@ pub struct Running {
     pidfd: OwnedFd,
     child: Child,
     deadline: Option<(Instant, Duration)>,
+    heeds_signals: bool,
     _inherited: Vec<OwnedFd>,
 }
 
@@ -293,11 +343,13 @@ impl Running {
 
     fn wait_for_end(&mut self) -> Result<()> {
         let left = self.deadline.map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        if wait_readable(&self.pidfd, true, left)? {
+        if wait_readable(&self.pidfd, self.heeds_signals, left)? {
             return Ok(());
         }
         self.kill();
-        signals::check()?;
+        if self.heeds_signals {
+            signals::check()?;
+        }
         let limit = self.deadline.map_or(0.0, |(_, limit)| limit.as_secs_f64());
         Err(Fault::failed(format!("{} did not end within {limit} seconds and was stopped", self.name)).into())
     }
@@ -316,7 +368,8 @@ struct ChildSetup {
     inherited: Vec<RawFd>,
     user: Option<Identity>,
     capabilities: Vec<u32>,
-    parent: Pid,
+    /// The process whose end ends it too.
+    dies_with: Option<Pid>,
 }
 
 impl ChildSetup {
@@ -337,12 +390,13 @@ impl ChildSetup {
             unsafe { user.assume_on_this_thread() }?;
             raise_ambient(&self.capabilities)?;
         }
+        let Some(parent) = self.dies_with else { return Ok(()) };
         // After the change of user, which would clear it.
         nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
-        if nix::unistd::getppid() != self.parent {
-            return Err(std::io::Error::other("the parent has died"));
+        match nix::unistd::getppid() == parent {
+            true => Ok(()),
+            false => Err(std::io::Error::other("the parent has died")),
         }
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 //! but remember. SIGKILL cannot be noticed: that is what the guard and `recover` are for.
 
 use crate::error::{Fault, Result};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
@@ -52,6 +53,20 @@ pub fn check() -> Result<()> {
 /// True once a signal has asked the program to end.
 pub fn received() -> bool {
     RECEIVED.load(Ordering::SeqCst) != 0
+}
+
+/// Waits, unless a signal asks the program to end: that is then the error.
+pub fn wait(time: std::time::Duration) -> Result<()> {
+    let deadline = std::time::Instant::now() + time;
+    loop {
+        check()?;
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let mut fds: Vec<_> = wake_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into_iter().collect();
+        let _ = poll(&mut fds, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+    }
 }
 
 /// A descriptor that becomes readable when a signal has come, for use in poll(2).

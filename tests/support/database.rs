@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use super::mariadb::{self, MariaDb};
 use super::postgres::{self, Postgres};
 
@@ -82,6 +84,23 @@ impl Server {
         }
     }
 
+    /// Makes it hang: connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        match self {
+            Server::MariaDb(server) => server.signal(signal),
+            Server::Postgres(server) => server.signal(signal),
+        }
+    }
+
     /// Makes an empty database with its user; any text will do for each.
     pub fn create_database(&self, name: &str, user: &str, password: &str) -> Database {
         match self {
@@ -125,8 +144,7 @@ impl Database {
             }
             Server::Postgres(server) => {
                 let output = server.run_sql(Some(&self.name), sql);
-                let output = output.strip_suffix(b"\n").unwrap_or(&output);
-                split(output, 0x1e, 0x1f).map(|row| row.map(<[u8]>::to_vec).collect()).collect()
+                split(&output, 0, 0x1f).map(|row| row.map(<[u8]>::to_vec).collect()).collect()
             }
         }
     }

@@ -18,6 +18,7 @@ mod ports;
 mod postgres;
 mod process;
 mod rows;
+mod running;
 mod scratch;
 mod site;
 mod target;
@@ -33,13 +34,14 @@ pub use load::{Load, LoadOptions, LoadReport};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use process::{Daemon, command_as, owner_ids, succeed, wait_for};
-pub use rows::{rows_compare, rows_snapshot};
+pub use rows::{compare_snapshots, rows_compare, rows_snapshot};
+pub use running::{Output, Running};
 pub use scratch::Scratch;
 pub use site::{Layout, PocketSite, SiteBuilder};
 pub use target::{FileSystem, TestTarget};
 pub use tree::{TreeCompare, tree_compare};
 pub use watch::{Closed, ClosedWatch};
-pub use world::{Output, Running, World, WorldBuilder};
+pub use world::{World, WorldBuilder};
 
 /// The user that web servers and PHP run as.
 pub const WEB_USER: &str = "www-data";

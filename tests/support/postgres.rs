@@ -77,7 +77,7 @@ impl Postgres {
     fn server_command(&self) -> Command {
         let mut command = command_as(USER, program("postgres"));
         command.arg("-D").arg(self.scratch.join("data"));
-        command.env("LC_ALL", "C.UTF-8").current_dir("/");
+        command.current_dir("/");
         let mut set = |name: &str, value: &str| {
             command.arg("-c").arg(format!("{name}={value}"));
         };
@@ -127,6 +127,13 @@ impl Postgres {
         drop(self.lock().take());
     }
 
+    /// Signals all its processes: SIGSTOP makes a database that hangs.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(daemon) = &*self.lock() {
+            daemon.signal_family(signal);
+        }
+    }
+
     /// Makes a user and a database that belongs to it.
     pub fn create_database(&self, name: &str, user: &str, password: &str) {
         let sql = format!(
@@ -138,8 +145,8 @@ impl Postgres {
         self.run_sql(None, &sql);
     }
 
-    /// Runs statements as the superuser and returns what the client prints, columns and rows parted by the control
-    /// characters made for it.
+    /// Runs statements as the superuser and returns what the client prints: columns parted by the control character made
+    /// for it, rows ended by zero bytes, as no text here can hold one.
     #[track_caller]
     pub fn run_sql(&self, database: Option<&str>, sql: &str) -> Vec<u8> {
         let mut command = self.client();
@@ -152,7 +159,7 @@ impl Postgres {
         let mut command = Command::new(program("psql"));
         command
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
-            .args(["--field-separator=\x1f", "--record-separator=\x1e", "--pset=null=NULL"])
+            .args(["--field-separator=\x1f", "--record-separator-zero", "--pset=null=NULL"])
             .args(["--username", USER, "--port", &self.port.to_string()])
             .arg("--host")
             .arg(self.socket_folder())
@@ -175,7 +182,15 @@ fn initialise(data: &Path) {
     std::fs::write(&password, PASSWORD).expect("a file can be written");
     let mut command = command_as(USER, program("initdb"));
     command
-        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", USER])
+        .args([
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--wal-segsize=4",
+            "--username",
+            USER,
+        ])
         .arg(format!("--pwfile={}", text(&password)))
         .arg("--pgdata")
         .arg(data)

@@ -9,7 +9,7 @@ const SHOWN: usize = 5;
 /// As much of a row as a person would read.
 const SHOWN_LENGTH: usize = 300;
 
-/// All of a database in an order that depends on nothing but its content: by table, what it is and its rows.
+/// All of a database in an order that depends on nothing but its content: by table, its structure and its rows.
 pub type Snapshot = BTreeMap<String, Vec<Vec<u8>>>;
 
 /// Every difference between the databases, readable, one a line.
@@ -77,53 +77,50 @@ fn readable(row: &[u8]) -> String {
     if text.len() > SHOWN_LENGTH { format!("{}…", &text[..SHOWN_LENGTH]) } else { text }
 }
 
-/// The single cell of each row of a query.
-fn cells(database: &Database, sql: &str) -> Vec<Vec<u8>> {
-    database.query_bytes(sql).into_iter().filter_map(|row| row.into_iter().next()).collect()
-}
-
-fn names(database: &Database, sql: &str) -> Vec<String> {
-    database.query(sql).into_iter().filter_map(|row| row.into_iter().next()).collect()
+/// Statements, each of whose rows say in their first column where they belong: one client does them all.
+fn collect(database: &Database, statements: &[String]) -> Snapshot {
+    let mut snapshot = Snapshot::new();
+    for mut row in database.query_bytes(&statements.join(";\n")) {
+        let place = String::from_utf8_lossy(&row.remove(0)).into_owned();
+        snapshot.entry(place).or_default().push(row.concat());
+    }
+    snapshot
 }
 
 fn mariadb_snapshot(database: &Database) -> Snapshot {
-    let mut snapshot = Snapshot::new();
-    for table in names(database, "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()") {
-        let quoted = database.identifier(&table);
-        let structure = database.query_bytes(&format!("SHOW CREATE TABLE {quoted}")).concat();
-        snapshot.insert(format!("{table} (structure)"), structure);
-        let columns = names(
-            database,
-            &format!(
-                "SELECT CONCAT('QUOTE(`', COLUMN_NAME, '`)') FROM information_schema.COLUMNS \
-                 WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
-            ),
-        );
-        // QUOTE tells NULL from 'NULL'; without a character set nothing is converted on the way.
-        let rows = format!("SET NAMES binary; SELECT CONCAT_WS(', ', {}) FROM {quoted}", columns.join(", "));
-        snapshot.insert(table, cells(database, &rows));
+    // Long lists, and values as they are: QUOTE tells NULL from 'NULL', and without a character set nothing is converted.
+    let mut statements = vec!["SET NAMES binary, group_concat_max_len = 1000000".to_owned()];
+    let columns = "SELECT TABLE_NAME, GROUP_CONCAT('QUOTE(`', COLUMN_NAME, '`)' ORDER BY ORDINAL_POSITION) \
+         FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() GROUP BY TABLE_NAME";
+    for row in database.query(&format!("SET group_concat_max_len = 1000000; {columns}")) {
+        let (table, columns) = (&row[0], &row[1]);
+        let quoted = database.identifier(table);
+        // Its first column is the name of the table.
+        statements.push(format!("SHOW CREATE TABLE {quoted}"));
+        statements.push(format!("SELECT '{table} (rows)', CONCAT_WS(',', {columns}) FROM {quoted}"));
     }
-    snapshot
+    collect(database, &statements)
 }
 
+/// What PostgreSQL knows about the tables that are not its own; `OURS` is put in.
+const POSTGRES_STRUCTURE: [&str; 5] = [
+    "SELECT table_schema || '.' || table_name, (column_name, data_type, character_maximum_length, is_nullable, \
+     column_default)::text FROM information_schema.columns WHERE table_schema OURS",
+    "SELECT schemaname || '.' || tablename, indexdef FROM pg_indexes WHERE schemaname OURS",
+    "SELECT conrelid::regclass::text, conname || ' ' || pg_get_constraintdef(c.oid) FROM pg_constraint c \
+     JOIN pg_namespace n ON n.oid = connamespace WHERE conrelid <> 0 AND nspname OURS",
+    "SELECT schemaname || '.' || sequencename, (last_value, increment_by)::text FROM pg_sequences WHERE schemaname OURS",
+    "SELECT schemaname || '.' || tablename, 'owned by ' || tableowner FROM pg_tables WHERE schemaname OURS",
+];
+
 fn postgres_snapshot(database: &Database) -> Snapshot {
-    let mut snapshot = Snapshot::new();
     let ours = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast')";
-    for (what, sql) in [
-        ("(columns)", format!("SELECT (table_schema, table_name, column_name, data_type, character_maximum_length, is_nullable, column_default)::text FROM information_schema.columns WHERE table_schema {ours}")),
-        ("(indexes)", format!("SELECT indexdef FROM pg_indexes WHERE schemaname {ours}")),
-        ("(constraints)", "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid <> 0".into()),
-        ("(sequences)", format!("SELECT (schemaname, sequencename, last_value, increment_by)::text FROM pg_sequences WHERE schemaname {ours}")),
-        ("(owners)", format!("SELECT (schemaname, tablename, tableowner)::text FROM pg_tables WHERE schemaname {ours}")),
-    ] {
-        snapshot.insert(what.into(), cells(database, &sql));
-    }
+    let mut statements: Vec<String> = POSTGRES_STRUCTURE.iter().map(|sql| sql.replace("OURS", ours)).collect();
     let tables = format!("SELECT schemaname, tablename FROM pg_tables WHERE schemaname {ours}");
     for row in database.query(&tables) {
         let table = format!("{}.{}", database.identifier(&row[0]), database.identifier(&row[1]));
-        // A row as text is unambiguous; the escape character of bytea is a backslash, and text holds no separators of ours.
-        let rows = cells(database, &format!("SELECT r::text FROM {table} r"));
-        snapshot.insert(row.join("."), rows);
+        // A row as text is unambiguous, and no column of a site holds our separators.
+        statements.push(format!("SELECT '{} (rows)', r::text FROM {table} r", row.join(".")));
     }
-    snapshot
+    collect(database, &statements)
 }

@@ -1,11 +1,12 @@
 //! File systems of their own for targets and sites: a plain folder, or an image on a loop device that can be filled up,
-//! made read-only, broken, and copied as a power cut would leave it.
+//! made read-only, broken, and left as a power cut would leave it.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use super::janitor::{self, Leftover, Watch};
 use super::process::succeed;
@@ -21,9 +22,11 @@ pub enum FileSystem {
 
 /// A folder to back up to, or to put a site on. Mounted ones are unmounted when this is dropped.
 pub struct TestTarget {
+    // In the order in which they have to go.
     image: Option<Image>,
     path: PathBuf,
     scratch: Scratch,
+    below: Option<Arc<TestTarget>>,
 }
 
 /// A mounted image file.
@@ -39,7 +42,7 @@ impl TestTarget {
         let scratch = Scratch::new();
         let path = scratch.join("target");
         std::fs::create_dir(&path).expect("a folder can be made");
-        TestTarget { image: None, path, scratch }
+        TestTarget { image: None, path, scratch, below: None }
     }
 
     /// An ext4 of its own.
@@ -49,7 +52,37 @@ impl TestTarget {
 
     /// A file system of its own, on a sparse file: space is taken as it is used.
     pub fn formatted(kind: FileSystem, mebibytes: u64) -> Self {
-        let scratch = Scratch::new();
+        Self::formatted_in(Scratch::on_machine(), kind, mebibytes)
+    }
+
+    /// An ext4 of which `after_power_cut` can be asked at any time: its image lies on an xfs, which copies it in no time.
+    pub fn ext4_with_copies(mebibytes: u64) -> Self {
+        // Room for many copies: only what differs takes space.
+        let below = Arc::new(Self::formatted(FileSystem::Xfs, 4 * mebibytes + 1024));
+        let target = Self::formatted_in(Scratch::below(below.path()), FileSystem::Ext4, mebibytes);
+        TestTarget { below: Some(below), ..target }
+    }
+
+    /// What a power cut at this moment would leave, mounted beside the original, which goes on undisturbed. What was not
+    /// yet written back is lost.
+    pub fn after_power_cut(&self) -> Self {
+        let below = self.below.as_ref().expect("a target made by ext4_with_copies");
+        let scratch = Scratch::below(below.path());
+        let file = scratch.join("disk.img");
+        // Such a copy is of one moment: it excludes the writes of the loop device while it is made.
+        succeed(Command::new("cp").arg("--reflink=always").arg(self.image_file()).arg(&file));
+        let copy = Self::mounted(scratch, file);
+        TestTarget { below: Some(Arc::clone(below)), ..copy }
+    }
+
+    /// An ext4 that believes in more room than the disk under it has: writing goes well, and syncing fails.
+    pub fn ext4_on_thin_disk(mebibytes: u64, real_mebibytes: u64) -> Self {
+        let below = Arc::new(Self::ext4(real_mebibytes));
+        let target = Self::formatted_in(Scratch::below(below.path()), FileSystem::Ext4, mebibytes);
+        TestTarget { below: Some(below), ..target }
+    }
+
+    fn formatted_in(scratch: Scratch, kind: FileSystem, mebibytes: u64) -> Self {
         let file = scratch.join("disk.img");
         let image = File::create(&file).expect("an image can be made");
         image.set_len(mebibytes << 20).expect("an image can be made long");
@@ -57,21 +90,12 @@ impl TestTarget {
         Self::mounted(scratch, file)
     }
 
-    /// Mounts a copy of another target's image: what a power cut at this moment would leave.
-    pub fn copy_of(other: &TestTarget) -> Self {
-        let scratch = Scratch::new();
-        let file = scratch.join("disk.img");
-        succeed(Command::new("cp").args(["--sparse=always", "--reflink=auto"]).arg(other.image_file()).arg(&file));
-        Self::mounted(scratch, file)
-    }
-
     fn mounted(scratch: Scratch, file: PathBuf) -> Self {
-        let mount = scratch.join("disk");
-        std::fs::create_dir(&mount).expect("a folder can be made");
-        let watch = janitor::watch(&Leftover::Mount(text(&mount)));
-        // The loop device goes with the mount, by itself.
-        succeed(Command::new("mount").args(["-o", "loop"]).arg(&file).arg(&mount));
-        TestTarget { image: Some(Image { file, mount: mount.clone(), _watch: watch }), path: mount, scratch }
+        let path = scratch.join("disk");
+        std::fs::create_dir(&path).expect("a folder can be made");
+        let watch = janitor::watch(&Leftover::Mount(text(&path)));
+        mount(&file, &path);
+        TestTarget { image: Some(Image { file, mount: path.clone(), _watch: watch }), path, scratch, below: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -102,7 +126,15 @@ impl TestTarget {
 
     /// Mounts it again after `unmount`.
     pub fn mount_again(&self) {
-        succeed(Command::new("mount").args(["-o", "loop"]).arg(self.image_file()).arg(&self.path));
+        mount(self.image_file(), &self.path);
+    }
+
+    /// Cuts the power and starts the machine again: what was not yet written back is lost, and whoever had something open
+    /// there gets errors from it for ever.
+    pub fn cut_power(&self) {
+        self.lose_disk();
+        self.unmount();
+        self.mount_again();
     }
 
     pub fn set_read_only(&self, read_only: bool) {
@@ -117,6 +149,15 @@ impl TestTarget {
         // SAFETY: the descriptor is open and the argument is an u32, as the request has it.
         unsafe { shutdown_file_system(folder.as_raw_fd(), &raw const without_flushing) }
             .expect("the file system can be shut down");
+    }
+
+    /// Makes the file system hang: whoever writes there waits, and no signal ends it, until `thaw`.
+    pub fn freeze(&self) {
+        succeed(Command::new("fsfreeze").arg("--freeze").arg(&self.path));
+    }
+
+    pub fn thaw(&self) {
+        succeed(Command::new("fsfreeze").arg("--unfreeze").arg(&self.path));
     }
 
     /// Fills the file system up to that many bytes; the filling can be taken away by `make_room`.
@@ -154,6 +195,17 @@ impl TestTarget {
     }
 }
 
+/// Mounts an image on a loop device of its own that goes with the mount, by itself.
+fn mount(image: &Path, path: &Path) {
+    // Not `mount -o loop`: it would take the device of a mount that went away lazily, with all its errors.
+    let found = succeed(Command::new("losetup").args(["--find", "--show"]).arg(image));
+    let device = String::from_utf8_lossy(&found).trim().to_owned();
+    let mounted = Command::new("mount").arg(&device).arg(path).output().expect("mount starts");
+    // While it is in use, detaching means: when nobody uses it any more.
+    succeed(Command::new("losetup").args(["--detach", &device]));
+    assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+}
+
 // _IOR('X', 125, __u32) of linux/fs.h: ext4, xfs and btrfs know it. It is written as a read there, and takes a value.
 nix::ioctl_write_ptr_bad!(shutdown_file_system, nix::request_code_read!(b'X', 125, 4), u32);
 
@@ -182,14 +234,16 @@ fn format(kind: FileSystem, file: &Path) -> Command {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let unmount = |args: &[&str]| {
-            let mut command = Command::new("umount");
-            command.args(args).arg(&self.mount).stdin(Stdio::null()).stderr(Stdio::null());
+        let run = |program: &str, option: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(option).arg(&self.mount).stdin(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
+        // A test may have left it frozen, and then it could not be unmounted.
+        run("fsfreeze", &["--unfreeze"]);
         // Someone may still stand in it; then it goes when they do.
-        if !unmount(&[]) {
-            unmount(&["-l"]);
+        if !run("umount", &[]) {
+            run("umount", &["-l"]);
         }
     }
 }

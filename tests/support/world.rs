@@ -1,19 +1,18 @@
 //! A site, a target and settings in one: what most black-box tests need, and the program run on it.
 //!
-//! The program keeps its own things below a folder of this world, so worlds do not meet.
+//! The program keeps its own things below a folder of this world, so worlds do not meet. How a run is watched and ended
+//! is in `running`.
 
 use std::ffi::OsString;
-use std::io::Read;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::janitor::{self, Leftover, Watch};
+use super::running::{Output, Running};
 use super::scratch::{Scratch, text};
 use super::site::PocketSite;
 use super::target::TestTarget;
@@ -21,26 +20,6 @@ use super::target::TestTarget;
 /// A run that takes longer is killed, and fails its test.
 const LIMIT: Duration = Duration::from_secs(180);
 const ROOT_VARIABLE: &str = "MOODLE_BACKUP_ROOT";
-
-/// How a run of the program ended, and what it said.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// The exit code; `None` after a signal.
-    pub code: Option<i32>,
-    /// The signal that ended it, if one did.
-    pub signal: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Output {
-    /// Panics with all that was said unless the exit code is this one.
-    #[track_caller]
-    pub fn expect_code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "signal {:?}\n{}\n{}", self.signal, self.stdout, self.stderr);
-        self
-    }
-}
 
 /// A world to be.
 pub struct WorldBuilder {
@@ -81,7 +60,7 @@ impl WorldBuilder {
         }
         let watch = janitor::watch(&Leftover::Environment(&format!("{ROOT_VARIABLE}={}", text(&root))));
         let target = self.target.unwrap_or_else(TestTarget::folder);
-        let world = World { site: self.site, target, root, environment: Vec::new(), own, _watch: watch };
+        let world = World { site: self.site, target, root, environment: Vec::new(), limit: LIMIT, own, _watch: watch };
         world.write_settings(&self.settings);
         world
     }
@@ -94,6 +73,7 @@ pub struct World {
     /// What stands before /etc/moodle-backup and its like.
     pub root: PathBuf,
     environment: Vec<(String, OsString)>,
+    limit: Duration,
     _watch: Watch,
     own: Scratch,
 }
@@ -160,7 +140,12 @@ impl World {
 
     /// Starts the program, for tests that do something to it.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        Running::start(self.command(args))
+        Running::start(self.command(args), self.limit)
+    }
+
+    /// How long a run may take from now on: benches need more than tests.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     /// Processes of this world that are alive, by id and command line: the program, and what it started.
@@ -179,87 +164,6 @@ impl Drop for World {
             let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
         }
     }
-}
-
-/// A run under way; dropping it kills it with its group.
-pub struct Running {
-    child: Child,
-    stdout: Option<JoinHandle<String>>,
-    stderr: Option<JoinHandle<String>>,
-    deadline: Instant,
-    _watch: Watch,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let watch = janitor::watch(&Leftover::Group { id: child.id().cast_signed(), signal: "KILL" });
-        let stdout = child.stdout.take().map(read_all);
-        let stderr = child.stderr.take().map(read_all);
-        Running { child, stdout, stderr, deadline: Instant::now() + LIMIT, _watch: watch }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Signals the process itself, not what it has started.
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("the process can be signalled");
-    }
-
-    /// Whether it has ended by now.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be waited for").is_some()
-    }
-
-    /// Waits for its end; kills it and panics if that takes too long.
-    #[track_caller]
-    pub fn wait(mut self) -> Output {
-        while !self.has_ended() {
-            if Instant::now() > self.deadline {
-                self.kill_group();
-                let output = self.output();
-                panic!("the run did not end within {LIMIT:?}\n{}\n{}", output.stdout, output.stderr);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.output()
-    }
-
-    fn output(&mut self) -> Output {
-        use std::os::unix::process::ExitStatusExt;
-        let status = self.child.wait().expect("a child can be waited for");
-        // A child that outlives it may hold the pipe, so its words so far have to do.
-        let words = |reader: Option<JoinHandle<String>>| reader.map(|thread| thread.join().unwrap_or_default());
-        Output {
-            code: status.code(),
-            signal: status.signal(),
-            stdout: words(self.stdout.take()).unwrap_or_default(),
-            stderr: words(self.stderr.take()).unwrap_or_default(),
-        }
-    }
-
-    fn kill_group(&self) {
-        let _ = nix::sys::signal::killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.kill_group();
-        let _ = self.child.wait();
-    }
-}
-
-/// Reads a pipe to its end in a thread of its own, so that neither pipe fills up.
-fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }
 
 /// The built program.

@@ -87,34 +87,49 @@ const TABLES = [
 function create_statements(string $prefix, bool $postgres): array {
     $statements = [];
     foreach (TABLES as $name => $table) {
-        $statements[] = create_table($prefix . $name, $table, $postgres);
-        foreach ($table['index'] ?? [] as $columns) {
-            $statements[] = create_index($prefix . $name, $columns, false);
-        }
-        foreach ($table['unique'] ?? [] as $columns) {
-            $statements[] = create_index($prefix . $name, $columns, true);
+        $statements[] = $postgres ? postgres_table($prefix . $name, $table) : mysql_table($prefix . $name, $table);
+        if ($postgres) {
+            foreach (indexes($prefix . $name, $table) as $index => list($unique, $columns)) {
+                $statements[] = "CREATE {$unique}INDEX $index ON $prefix$name ($columns)";
+            }
         }
     }
     return $statements;
 }
 
-function create_table(string $name, array $table, bool $postgres): string {
-    $columns = [];
-    foreach ($table['columns'] as $column => $type) {
-        $quote = $postgres ? '"' : '`';
-        $columns[] = $quote . $column . $quote . ' ' . ($postgres ? postgres_type($type) : mysql_type($type));
+/** Indexes by name, named Moodle's way: "UNIQUE " or nothing, and the columns. */
+function indexes(string $table, array $wanted): array {
+    $indexes = [];
+    foreach (['unique' => ['UNIQUE ', 'uix'], 'index' => ['', 'ix']] as $kind => list($unique, $suffix)) {
+        foreach ($wanted[$kind] ?? [] as $columns) {
+            $initials = implode('', array_map(function ($column) {
+                return substr($column, 0, 3);
+            }, $columns));
+            $indexes["{$table}_{$initials}_$suffix"] = [$unique, implode(', ', $columns)];
+        }
     }
-    $end = $postgres ? '' : ' ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci ROW_FORMAT=COMPRESSED';
-    return "CREATE TABLE $name (\n  " . implode(",\n  ", $columns) . "\n)$end";
+    return $indexes;
 }
 
-function create_index(string $table, array $columns, bool $unique): string {
-    $initials = implode('', array_map(function ($column) {
-        return substr($column, 0, 3);
-    }, $columns));
-    // Moodle's way of naming; short enough for either engine.
-    return 'CREATE ' . ($unique ? 'UNIQUE ' : '') . "INDEX {$table}_$initials" . ($unique ? '_uix' : '_ix')
-        . " ON $table (" . implode(', ', $columns) . ')';
+function postgres_table(string $name, array $table): string {
+    $lines = [];
+    foreach ($table['columns'] as $column => $type) {
+        $lines[] = "\"$column\" " . postgres_type($type);
+    }
+    return "CREATE TABLE $name (\n  " . implode(",\n  ", $lines) . "\n)";
+}
+
+/** With its indexes at once: each by itself would be a file synced for nothing. */
+function mysql_table(string $name, array $table): string {
+    $lines = [];
+    foreach ($table['columns'] as $column => $type) {
+        $lines[] = "`$column` " . mysql_type($type);
+    }
+    foreach (indexes($name, $table) as $index => list($unique, $columns)) {
+        $lines[] = "{$unique}KEY `$index` ($columns)";
+    }
+    return "CREATE TABLE $name (\n  " . implode(",\n  ", $lines)
+        . "\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci ROW_FORMAT=COMPRESSED";
 }
 
 function mysql_type(string $type): string {

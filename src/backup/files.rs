@@ -1,0 +1,97 @@
+//! Moodle's content-addressed files in a run: the copy before the window, what the database refers to after it, and
+//! the list that goes into the backup.
+
+use crate::database::Connection;
+use crate::error::Result;
+use crate::hashes::{self, Collector, Hash, Sorted};
+use crate::pool::{Copied, Effort, Pool, Source};
+use crate::preflight::Site;
+use crate::settings::Settings;
+use crate::store::{Backup, Draft, layout};
+use crate::sys::log::Log;
+use std::collections::HashSet;
+use std::path::Path;
+
+/// The files of a run.
+#[derive(Debug)]
+pub struct Files {
+    pool: Pool,
+    source: Source,
+    met: Sorted,
+    /// What all copies together did.
+    pub copied: Copied,
+    /// Hashes that the dump refers to and that are nowhere at the source.
+    pub nowhere: Vec<Hash>,
+}
+
+impl Files {
+    /// Copies what the pool lacks of all that Moodle has now.
+    pub fn copy_ahead(settings: &Settings, site: &Site, pool: Pool, expected: u64, log: &Log) -> Result<Self> {
+        let source = Source { filedir: site.config.filedir.clone(), trashdir: site.config.trashdir.clone() };
+        let resources = &settings.resources;
+        let effort = Effort { threads: resources.threads, nice: resources.nice, io: resources.io };
+        let (copied, met) = pool.copy_all(&source, effort, expected, log)?;
+        log.info(format!("{} new files copied, {} bytes", copied.files, copied.bytes));
+        Ok(Files { pool, source, met: met.finish(), copied, nowhere: Vec::new() })
+    }
+
+    /// Copies what the database refers to now and the pool lacks. Done as soon as the site is open again: a file that
+    /// is deleted now goes to trashdir, from where Moodle removes it some day.
+    pub fn copy_referenced(&mut self, connection: &Connection, prefix: &str) -> Result<()> {
+        let mut session = connection.session()?;
+        let mut referenced = Collector::new(self.pool.folder());
+        let table = crate::moodle::table(connection, prefix, "files")?;
+        session.stream(&format!("SELECT DISTINCT contenthash FROM {table}"), |row| {
+            let hash = row.first().and_then(Option::as_deref).and_then(|hex| hashes::from_hex(hex.as_bytes()));
+            hash.map_or(Ok(()), |hash| referenced.push(hash))
+        })?;
+        // What is nowhere now may belong to a row that is younger than the snapshot: the dump decides.
+        self.fetch(&referenced.finish()).map(drop)
+    }
+
+    /// Copies what the dump refers to and the pool still lacks; what is nowhere is remembered.
+    pub fn copy_dumped(&mut self, dumped: &Sorted) -> Result<()> {
+        self.nowhere = self.fetch(dumped)?;
+        Ok(())
+    }
+
+    fn fetch(&mut self, wanted: &Sorted) -> Result<Vec<Hash>> {
+        let lacking = hashes::difference(wanted.iter()?, self.met.iter()?);
+        let (copied, nowhere) = self.pool.fetch(lacking, &self.source)?;
+        self.copied.add(copied);
+        Ok(nowhere)
+    }
+
+    /// A place for lists that do not fit into memory.
+    pub fn scratch(&self) -> &Path {
+        self.pool.folder()
+    }
+
+    /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to.
+    /// The same as last time is shared. Returns how many they are, and their bytes. Each is looked at once more: a list
+    /// must not name what the pool does not have.
+    pub fn write_list(&self, dumped: &Sorted, draft: &Draft, previous: Option<&Backup>) -> Result<(u64, u64)> {
+        let path = draft.file(layout::POOL_LIST);
+        let lost: HashSet<Hash> = self.nowhere.iter().chain(&self.copied.damaged).copied().collect();
+        let all = || -> Result<_> {
+            let union = hashes::union(self.met.iter()?, dumped.iter()?);
+            Ok(union.filter(|hash| !matches!(hash, Ok(hash) if lost.contains(hash) && !self.pool.has(hash))))
+        };
+        if let Some(previous) = previous {
+            let before = previous.path.join(layout::POOL_LIST);
+            // A list that cannot be read is simply not shared.
+            let same = hashes::read_list(&before).and_then(|before| hashes::same(all()?, before)).unwrap_or(false);
+            if same && std::fs::hard_link(&before, &path).is_ok() {
+                return Ok((previous.manifest.pool.files, previous.manifest.pool.bytes));
+            }
+        }
+        let mut bytes = 0;
+        let present = all()?.map(|hash| {
+            let hash = hash?;
+            bytes += self.pool.size(&hash)?;
+            Ok(hash)
+        });
+        let count = hashes::write_list(&path, present)?;
+        Ok((count, bytes))
+    }
+}

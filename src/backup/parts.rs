@@ -1,0 +1,230 @@
+//! The parts of a site that are trees of files: code, extra directories, and moodledata without its pool. Each is copied
+//! while the site is open, and once more while it is closed, when only what changed in between is left to do.
+
+use crate::archive;
+use crate::entry::{Exclusions, Findings};
+use crate::error::Result;
+use crate::preflight::Site;
+use crate::settings::Settings;
+use crate::store::manifest::{Component, ComponentKind};
+use crate::store::{Backup, Draft, layout};
+use crate::sys::files;
+use crate::sys::log::Log;
+use crate::tree;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How often an archive is made again, with the site open, of a tree that changes while it is read.
+const ATTEMPTS: usize = 3;
+
+/// All parts of a run.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    draft: &'a Path,
+    previous: Option<&'a Backup>,
+    archives: Vec<Archive>,
+    moodledata: Moodledata,
+    level: i32,
+    threads: u32,
+}
+
+/// A tree that is stored as one file.
+#[derive(Debug)]
+struct Archive {
+    component: Component,
+    exclude: Exclusions,
+    findings: Findings,
+}
+
+#[derive(Debug)]
+struct Moodledata {
+    source: PathBuf,
+    exclude: Exclusions,
+    synced: tree::Synced,
+}
+
+impl<'a> Parts<'a> {
+    /// The parts that settings and config.php name.
+    pub fn new(settings: &Settings, site: &Site, draft: &'a Draft, previous: Option<&'a Backup>) -> Result<Self> {
+        let root = &site.layout.root;
+        let mut archives = vec![Archive::new(ComponentKind::Code, "code", root, layout::CODE.into(), site)];
+        for (number, path) in settings.directories.paths.iter().enumerate() {
+            let name = files::slug(path);
+            let file = Path::new(layout::DIRECTORIES).join(format!("{}-{name}.tar.zst", number + 1));
+            archives.push(Archive::new(ComponentKind::Directory, &format!("directory {name}"), path, file, site));
+        }
+        let mut exclude = Exclusions::none();
+        for path in site.config.left_out() {
+            exclude.add_path(path.as_os_str().as_bytes());
+        }
+        for pattern in &settings.moodledata.exclude {
+            exclude.add_pattern(pattern)?;
+        }
+        let source = site.config.dataroot.clone();
+        Ok(Parts {
+            draft: draft.path(),
+            // An index tells of the very files it was made of: another place has others.
+            previous: previous.filter(|previous| previous.manifest.paths.dataroot == source),
+            archives,
+            moodledata: Moodledata { source, exclude, synced: tree::Synced::default() },
+            level: settings.database.compression,
+            threads: settings.resources.threads as u32,
+        })
+    }
+
+    /// Copies everything, sharing with the backup before what is unchanged.
+    pub fn copy(&mut self, log: &Log) -> Result<()> {
+        self.copy_moodledata(false, log)?;
+        for number in 0..self.archives.len() {
+            self.share_or_archive(number, log)?;
+        }
+        Ok(())
+    }
+
+    /// Copies what has changed since.
+    pub fn copy_again(&mut self, log: &Log) -> Result<()> {
+        self.copy_moodledata(true, log)?;
+        for number in 0..self.archives.len() {
+            if !self.is_current(number)? {
+                log.info(format!("{} has changed and is archived again", self.archives[number].component.name));
+                self.archive(number, log)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy_moodledata(&mut self, again: bool, log: &Log) -> Result<()> {
+        let index = self.draft.join(index_of(Path::new("moodledata.zst")));
+        let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
+            (previous.path.join(layout::MOODLEDATA), previous.path.join(index_of(Path::new("moodledata.zst"))))
+        });
+        let part = &mut self.moodledata;
+        part.synced = tree::sync(
+            &tree::Job {
+                source: &part.source,
+                exclude: &part.exclude,
+                destination: &self.draft.join(layout::MOODLEDATA),
+                previous: index_before.is_file().then_some(tree::Previous { folder: &folder, index: &index_before }),
+                already: again.then_some(&index),
+                index: &index,
+            },
+            log,
+        )?;
+        let done = &part.synced;
+        log.detail(format!(
+            "moodledata: {} entries, {} copied ({} bytes), {} shared, {} removed",
+            done.entries, done.files_copied, done.bytes_copied, done.linked, done.removed
+        ));
+        Ok(())
+    }
+
+    fn share_or_archive(&mut self, number: usize, log: &Log) -> Result<()> {
+        if self.share(number)? {
+            log.detail(format!(
+                "{} is unchanged and shared with the backup before",
+                self.archives[number].component.name
+            ));
+            return Ok(());
+        }
+        for _ in 0..ATTEMPTS {
+            self.archive(number, log)?;
+            if self.is_current(number)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the archive of the backup before if the tree is as it was and that archive is whole.
+    fn share(&mut self, number: usize) -> Result<bool> {
+        let archive = &mut self.archives[number];
+        let Some(previous) = self.previous else { return Ok(false) };
+        let same = |part: &&Component| part.file == archive.component.file && part.source == archive.component.source;
+        let Some(before) = previous.manifest.components.iter().find(same) else { return Ok(false) };
+        let (file, index) = (previous.path.join(&before.file), previous.path.join(index_of(&before.file)));
+        if !index.is_file() || !file.is_file() {
+            return Ok(false);
+        }
+        // A damaged index or archive is no reason to fail: a new one is made.
+        let Ok(Some(findings)) = archive::unchanged(&before.source, &archive.exclude, &index) else { return Ok(false) };
+        if !archive::verify_sum(&file, &before.sha256)? {
+            return Ok(false);
+        }
+        let linked = std::fs::hard_link(&file, self.draft.join(&before.file))
+            .and_then(|()| std::fs::hard_link(&index, self.draft.join(index_of(&before.file))));
+        if linked.is_err() {
+            // The file system's limit of links to one file.
+            return Ok(false);
+        }
+        archive.findings = findings;
+        archive.component.clone_from(before);
+        Ok(true)
+    }
+
+    fn archive(&mut self, number: usize, log: &Log) -> Result<()> {
+        let archive = &mut self.archives[number];
+        let done = archive::create(
+            &archive::Job {
+                root: &archive.component.source,
+                exclude: &archive.exclude,
+                file: &self.draft.join(&archive.component.file),
+                index: &self.draft.join(index_of(&archive.component.file)),
+                level: self.level,
+                threads: self.threads,
+            },
+            log,
+        )?;
+        archive.component.entries = done.entries;
+        archive.component.bytes = done.bytes;
+        archive.component.sha256 = done.sha256;
+        archive.findings = done.findings;
+        Ok(())
+    }
+
+    fn is_current(&self, number: usize) -> Result<bool> {
+        let archive = &self.archives[number];
+        let index = self.draft.join(index_of(&archive.component.file));
+        Ok(archive::unchanged(&archive.component.source, &archive.exclude, &index)?.is_some())
+    }
+
+    /// The parts as the manifest has them.
+    pub fn components(&self) -> Vec<Component> {
+        let moodledata = Component {
+            kind: ComponentKind::Moodledata,
+            name: "moodledata".into(),
+            source: self.moodledata.source.clone(),
+            file: layout::MOODLEDATA.into(),
+            entries: self.moodledata.synced.entries,
+            bytes: self.moodledata.synced.bytes,
+            ..Component::default()
+        };
+        let archives = self.archives.iter().map(|archive| archive.component.clone());
+        archives.chain([moodledata]).collect()
+    }
+
+    /// What each part's last pass met besides files and folders, with the part's name.
+    pub fn findings(&self) -> impl Iterator<Item = (&str, &Findings)> {
+        let archives = self.archives.iter().map(|archive| (archive.component.name.as_str(), &archive.findings));
+        archives.chain([("moodledata", &self.moodledata.synced.findings)])
+    }
+}
+
+impl Archive {
+    fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
+        let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
+        let mut exclude = Exclusions::none();
+        // Some sites have the dataroot in the code tree; an extra directory may hold either.
+        for inner in [&site.config.dataroot, &site.config.filedir, &site.layout.root] {
+            if let Some(below) = inner.strip_prefix(source).ok().filter(|below| !below.as_os_str().is_empty()) {
+                exclude.add_path(below.as_os_str().as_bytes());
+            }
+        }
+        Archive { component, exclude, findings: Findings::default() }
+    }
+}
+
+/// Where the index of an archive lies: `index/1-etc-apache2.zst` for `directories/1-etc-apache2.tar.zst`.
+fn index_of(file: &Path) -> PathBuf {
+    let name = file.file_name().map(|name| name.to_string_lossy().replace(".tar.zst", ".zst")).unwrap_or_default();
+    Path::new(layout::INDEX).join(name)
+}

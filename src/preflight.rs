@@ -1,1 +1,0 @@
-//! Everything that must be true before a run touches anything.

@@ -1,0 +1,144 @@
+//! The databases: whether they answer, can be dumped, and belong to a Moodle that is not being upgraded.
+
+use super::findings::Findings;
+use super::site::Site;
+use crate::database::{Client, Connection, Engine, ServerFacts};
+use crate::error::{Fault, Result};
+use crate::moodle::Facts;
+use crate::settings::{self, ExtraDatabase, Settings};
+use crate::sys::log::Log;
+use crate::sys::time;
+
+/// A database to be dumped.
+#[derive(Debug)]
+pub struct Dumpable {
+    /// Name of the dump: `site` for Moodle's own.
+    pub name: String,
+    /// How to reach it for the dump.
+    pub connection: Connection,
+    /// The client that dumps it.
+    pub client: Client,
+    /// What its server says.
+    pub server: ServerFacts,
+    /// Tables that a snapshot does not cover.
+    pub non_transactional: Vec<String>,
+}
+
+/// All databases of a run.
+#[derive(Debug)]
+pub struct Databases {
+    /// Moodle's own.
+    pub site: Dumpable,
+    /// The others of the settings.
+    pub extra: Vec<Dumpable>,
+}
+
+/// Asks each database whether it can be dumped, by the very client and options that will do it.
+pub(super) fn examine(
+    settings: &Settings,
+    site: &Site,
+    log: &Log,
+    findings: &mut Findings,
+) -> Option<(Facts, Databases)> {
+    let facts = findings.keep("database", read_facts(site));
+    if let Some(facts) = &facts {
+        findings.note("upgrade", require_no_upgrade(facts));
+        compare_versions(site, facts, findings);
+        note_maintenance(site, facts, findings);
+    }
+    let mut connection = site.connection.clone();
+    connection.options_file = settings.database.options_file.clone();
+    let own = findings.keep("database", dumpable("site", connection, log));
+    if let Some(own) = &own {
+        findings.fine("database", format!("{}, {}", own.connection.title(), own.server.version));
+        if !own.non_transactional.is_empty() {
+            findings.warning(
+                "database",
+                format!("these tables take no part in a snapshot: {}", own.non_transactional.join(", ")),
+                "they are dumped apart while the site is closed, which takes longer; convert them to InnoDB",
+            );
+        }
+    }
+    let extra: Vec<_> = settings
+        .database
+        .extra
+        .iter()
+        .map(|extra| findings.keep("extra database", dumpable(&extra.name, extra_connection(site, extra), log)))
+        .collect();
+    for extra in extra.iter().flatten() {
+        findings.fine("extra database", format!("{}, {}", extra.connection.title(), extra.server.version));
+    }
+    Some((facts?, Databases { site: own?, extra: extra.into_iter().collect::<Option<_>>()? }))
+}
+
+fn read_facts(site: &Site) -> Result<Facts> {
+    let mut session = site.connection.session()?;
+    Facts::read(&mut session, &site.connection, &site.config.prefix)
+}
+
+fn dumpable(name: &str, connection: Connection, log: &Log) -> Result<Dumpable> {
+    let mut session = connection.session()?;
+    let server = session.facts()?;
+    let non_transactional = session.non_transactional_tables()?;
+    let mut client = connection.check_client(&server)?;
+    for left_out in connection.probe_dump(&mut client)? {
+        log.warn(left_out);
+    }
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
+}
+
+/// What the settings leave out is as for Moodle's own database.
+fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
+    let own = site.connection.clone();
+    let elsewhere = extra.engine.is_some() || extra.host.is_some() || extra.socket.is_some();
+    Connection {
+        engine: match extra.engine {
+            Some(settings::Engine::Mariadb) => Engine::MariaDb,
+            Some(settings::Engine::Postgres) => Engine::Postgres,
+            None => own.engine,
+        },
+        host: if elsewhere { extra.host.clone() } else { own.host },
+        port: extra.port.or(if elsewhere { None } else { own.port }),
+        socket: if elsewhere { extra.socket.clone() } else { own.socket },
+        // Moodle's password is for Moodle's account on Moodle's server only.
+        password: if extra.user.is_none() && !elsewhere { own.password } else { None },
+        user: extra.user.clone().unwrap_or(own.user),
+        name: extra.name.clone(),
+        schema: extra.schema.clone(),
+        tls: own.tls,
+        options_file: extra.options_file.clone(),
+        run_as: own.run_as,
+    }
+}
+
+fn require_no_upgrade(facts: &Facts) -> Result<String> {
+    if facts.upgrade_running(time::now().timestamp()) {
+        return Err(Fault::unfit("Moodle is being upgraded now")
+            .hint("back it up when the upgrade is complete")
+            .into());
+    }
+    Ok("none is running".into())
+}
+
+fn compare_versions(site: &Site, facts: &Facts, findings: &mut Findings) {
+    let (code, tables) = (&site.release.version, facts.version());
+    // The database has no trailing zeros.
+    let number = |text: &str| text.parse::<f64>().ok();
+    if number(code) != number(tables) {
+        findings.warning(
+            "upgrade",
+            format!("the code is of version {code} and the database of {tables}: an upgrade is not complete"),
+            "finish it with admin/cli/upgrade.php; until then the backup holds the site in this state",
+        );
+    }
+}
+
+fn note_maintenance(site: &Site, facts: &Facts, findings: &mut Findings) {
+    if site.config.maintenance_page().exists() {
+        findings.fine("maintenance", "the site is closed now (climaintenance.html) and will be left so");
+    } else if facts.legacy_maintenance() {
+        findings.fine("maintenance", "the site is in maintenance for all but administrators, and will be left so");
+    } else if facts.planned_maintenance().is_some() {
+        findings.fine("maintenance", "maintenance is planned, and will be left so");
+    }
+}

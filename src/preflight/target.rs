@@ -1,0 +1,200 @@
+//! The target: whether it is there, fit, this site's, and has room.
+
+use super::database::Databases;
+use super::findings::Findings;
+use super::site::Site;
+use crate::error::{Fault, OrFault, Result};
+use crate::settings::Settings;
+use crate::store::manifest::{ComponentKind, Manifest};
+use crate::store::{Listing, SiteIdentity, Store, probe};
+use crate::sys::files::{self, Space};
+use crate::sys::log::Log;
+use crate::sys::mounts;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Dumps compress to about a fifth; a third leaves room for growth.
+const DUMP_SHARE: u64 = 3;
+
+/// What a run will probably write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forecast {
+    /// Bytes that will be added to the target.
+    pub bytes: u64,
+    /// Files and folders that will be added.
+    pub inodes: u64,
+    /// Files in the pool, for the progress display.
+    pub pool_files: u64,
+}
+
+/// Looks at the target.
+pub(super) fn examine(
+    settings: &Settings,
+    site: &Site,
+    identity: &SiteIdentity,
+    databases: &Databases,
+    log: &Log,
+    findings: &mut Findings,
+) -> Option<(Option<Store>, Forecast)> {
+    let target = &settings.target.path;
+    findings.keep("target", require_mounted(settings))?;
+    findings.keep("target", require_outside(target, site, settings))?;
+    if mounts::same_file_system(target, Path::new("/")) {
+        findings.warning(
+            "target",
+            format!("{} lies on the disk of the system itself", target.display()),
+            "a disk or partition of its own survives the loss of this one and cannot fill it up",
+        );
+    }
+    findings.keep("target", probe::probe(target))?;
+    let store = findings.keep("target", existing_store(settings, identity))?;
+    let newest = store.as_ref().and_then(|store| findings.keep("backups", store.backups()));
+    note_unknown(newest.as_ref(), findings);
+    let newest = newest.and_then(|listing| listing.newest().map(|backup| backup.manifest.clone()));
+    log.detail("estimating the room that is needed");
+    let forecast = match newest {
+        Some(manifest) => next_forecast(&manifest),
+        None => findings.keep("target", first_forecast(site, databases, settings))?,
+    };
+    findings.note("target", require_room(settings, forecast));
+    Some((store, forecast))
+}
+
+fn existing_store(settings: &Settings, identity: &SiteIdentity) -> Result<Option<Store>> {
+    if !settings.target.path.join(&settings.site.name).exists() {
+        return Ok(None);
+    }
+    let store = Store::open(&settings.target.path, &settings.site.name)?;
+    store.require(identity)?;
+    Ok(Some(store))
+}
+
+fn note_unknown(listing: Option<&Listing>, findings: &mut Findings) {
+    if let Some(listing) = listing.filter(|listing| !listing.unknown.is_empty()) {
+        findings.warning(
+            "backups",
+            format!("among the backups lies what does not belong there: {:?}", listing.unknown),
+            "nothing is pruned as long as it is there: move it away",
+        );
+    }
+}
+
+fn require_mounted(settings: &Settings) -> Result<()> {
+    let target = &settings.target.path;
+    if !target.is_dir() {
+        return Err(Fault::unfit(format!("the target {} is not there", target.display()))
+            .hint("mount the backup disk, or correct path in [target]")
+            .into());
+    }
+    let mount = mounts::of(target)?;
+    if mount.read_only {
+        return Err(Fault::unfit(format!("the target {} is mounted read-only", target.display()))
+            .hint(format!(
+                "dmesg tells if the kernel did that after a disk error; else mount -o remount,rw {}",
+                mount.point.display()
+            ))
+            .into());
+    }
+    let Some(wanted) = &settings.target.mount_uuid else { return Ok(()) };
+    let found = if mount.point == Path::new("/") { None } else { mounts::uuid(&mount).ok() };
+    if found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(wanted)) {
+        return Ok(());
+    }
+    let instead = found.map_or("no disk of its own".to_owned(), |uuid| format!("the file system {uuid}"));
+    Err(Fault::unfit(format!("the backup disk {wanted} is not mounted at {}: there is {instead}", target.display()))
+        .hint("mount it (findmnt and lsblk -f show what is where), or correct mount_uuid in [target]")
+        .into())
+}
+
+/// A target inside what is backed up would take in itself; the reverse would be overwritten by a restore.
+fn require_outside(target: &Path, site: &Site, settings: &Settings) -> Result<()> {
+    let parts = [&site.layout.root, &site.config.dataroot, &site.config.filedir];
+    for part in parts.into_iter().chain(&settings.directories.paths) {
+        let inside = files::lies_in(target, part);
+        if inside || files::lies_in(part, &target.join(&settings.site.name)) {
+            let (inner, outer) = if inside { (target, part.as_path()) } else { (part.as_path(), target) };
+            return Err(Fault::unfit(format!("{} lies in {}", inner.display(), outer.display()))
+                .hint("set path in [target] to a folder outside of everything that is backed up")
+                .into());
+        }
+    }
+    Ok(())
+}
+
+/// After the first backup the last one tells what is to be expected: the same files of changing size anew, and as
+/// many new pool files again, twice.
+fn next_forecast(last: &Manifest) -> Forecast {
+    let rewritten = |kind: &ComponentKind| !matches!(kind, ComponentKind::Moodledata | ComponentKind::PoolList);
+    let stored = last.components.iter().filter(|part| rewritten(&part.kind)).map(|part| part.stored_bytes);
+    let rest = last.components.iter().filter(|part| part.kind == ComponentKind::Moodledata);
+    let first = last.sequence <= 1;
+    Forecast {
+        bytes: stored.sum::<u64>() + if first { 0 } else { 2 * last.pool.new_bytes },
+        inodes: rest.map(|part| part.entries).sum::<u64>() + 1000 + if first { 0 } else { 2 * last.pool.new_files },
+        pool_files: last.pool.files,
+    }
+}
+
+fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Result<Forecast> {
+    let mut forecast = Forecast { inodes: 70_000, ..Forecast::default() };
+    let pool = measure(&site.config.filedir, &mut forecast)?;
+    forecast.pool_files = pool;
+    for folder in settings.directories.paths.iter().chain([&site.layout.root]) {
+        // Archives are one file each.
+        let mut inner = Forecast::default();
+        measure(folder, &mut inner)?;
+        forecast.bytes += inner.bytes / 2;
+    }
+    let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.size_bytes / DUMP_SHARE);
+    forecast.bytes += dumps.sum::<u64>();
+    Ok(forecast)
+}
+
+/// Adds up a tree; returns the number of files.
+fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
+    let meta = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        meta => meta.or_fault(|| Fault::failed(format!("cannot look at {}", path.display())))?,
+    };
+    forecast.inodes += 1;
+    if !meta.is_dir() {
+        // What a file takes on the disk, in whole blocks.
+        forecast.bytes += meta.len().div_ceil(4096) * 4096;
+        return Ok(u64::from(meta.size() > 0));
+    }
+    let mut count = 0;
+    for entry in std::fs::read_dir(path).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? {
+        crate::sys::signals::check()?;
+        count += measure(&entry?.path(), forecast)?;
+    }
+    Ok(count)
+}
+
+fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
+    let target = &settings.target.path;
+    let space: Space = files::space(target)?;
+    let reserve = settings.target.min_free.bytes(space.total_bytes);
+    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
+    if space.free_bytes < forecast.bytes.saturating_add(reserve) {
+        return Err(Fault::unfit(format!(
+            "{} has {} free; this backup needs about {}, and {} are to stay free",
+            target.display(),
+            gib(space.free_bytes),
+            gib(forecast.bytes),
+            gib(reserve)
+        ))
+        .hint("enlarge the disk, keep fewer backups in [retention] and run \"moodle-backup prune\", or lower min_free in [target]")
+        .into());
+    }
+    if space.free_inodes < forecast.inodes {
+        return Err(Fault::unfit(format!(
+            "{} can hold {} more files; this backup needs about {}",
+            target.display(),
+            space.free_inodes,
+            forecast.inodes
+        ))
+        .hint("make its file system anew with more inodes (mkfs.ext4 -T small), or use xfs or btrfs")
+        .into());
+    }
+    Ok(format!("{}, {} free, about {} needed", target.display(), gib(space.free_bytes), gib(forecast.bytes)))
+}

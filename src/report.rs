@@ -1,1 +1,0 @@
-//! What is printed for people and for other programs.

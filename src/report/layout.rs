@@ -1,0 +1,126 @@
+//! Tables, pairs and wrapped text within 80 columns. Knows nothing of what stands in them.
+
+use super::{Look, Paint};
+use std::fmt::Write;
+
+/// The width that all text keeps to, unless a single word is wider.
+pub(super) const WIDTH: usize = 80;
+
+/// Text from outside, on one line: control characters, which could play tricks on a terminal, are escaped.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().fold(String::new(), |mut plain, c| {
+        if c.is_control() {
+            plain.extend(c.escape_default())
+        } else {
+            plain.push(c)
+        }
+        plain
+    })
+}
+
+/// Wraps `text` behind `first`; further lines begin with as many spaces. Ends with a newline.
+pub(super) fn wrapped(first: &str, text: &str) -> String {
+    let indent = width(first);
+    let mut lines = vec![first.to_owned()];
+    let mut used = indent;
+    for word in plain(text).split(' ') {
+        if used > indent && used + 1 + width(word) > WIDTH {
+            lines.push(" ".repeat(indent));
+            used = indent;
+        }
+        let Some(line) = lines.last_mut() else { continue };
+        if used > indent {
+            line.push(' ');
+            used += 1;
+        }
+        line.push_str(word);
+        used += width(word);
+    }
+    lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// A name and its value on a line, the values under each other.
+pub(super) fn pair(name: &str, value: &str) -> String {
+    wrapped(&format!("{name:<16}"), value)
+}
+
+/// An item of a list.
+pub(super) fn item(text: &str) -> String {
+    wrapped("  - ", text)
+}
+
+/// Where the text of a column stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Side {
+    Left,
+    Right,
+}
+
+/// A table whose columns are as wide as their widest cell.
+#[derive(Debug)]
+pub(super) struct Table {
+    sides: Vec<Side>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(head: &[(&str, Side)]) -> Table {
+        Table {
+            sides: head.iter().map(|(_, side)| *side).collect(),
+            rows: vec![head.iter().map(|(name, _)| (*name).to_owned()).collect()],
+        }
+    }
+
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.iter().map(|cell| plain(cell)).collect());
+    }
+
+    /// The rows, the head first, each with newlines. A last column that does not fit is wrapped under itself.
+    pub fn rows(&self) -> Vec<String> {
+        let width_of = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max();
+        let widths: Vec<usize> = (0..self.sides.len()).map(|column| width_of(column).unwrap_or(0)).collect();
+        let row = |cells: &Vec<String>| {
+            let mut line = String::new();
+            let mut columns = cells.iter().zip(&widths).zip(&self.sides).peekable();
+            while let Some(((cell, width), side)) = columns.next() {
+                let _ = match (side, columns.peek()) {
+                    (Side::Left, None) => return wrapped(&line, cell),
+                    (Side::Left, _) => write!(line, "{cell:<width$}  "),
+                    (Side::Right, _) => write!(line, "{cell:>width$}  "),
+                };
+            }
+            line.trim_end().to_owned() + "\n"
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    /// All of it, the head emphasized.
+    pub fn text(&self, look: &Look) -> String {
+        let mut rows = self.rows().into_iter();
+        let head = rows.next().unwrap_or_default();
+        rows.fold(look.paint(Paint::Head, head.trim_end()) + "\n", |text, row| text + &row)
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_wrapped_under_itself() {
+        let text = wrapped("  - ", &"word ".repeat(20));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].starts_with("  - word") && lines[0].len() <= WIDTH);
+        assert!(lines[1].starts_with("    word"));
+    }
+
+    #[test]
+    fn escapes_of_terminals_do_not_get_through() {
+        assert_eq!(plain("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
+    }
+}

@@ -1,0 +1,137 @@
+//! `status`: how things stand, for a glance and for monitoring.
+
+use super::layout::{pair, plain};
+use super::progress::share;
+use super::show::section;
+use super::{Look, Paint, human};
+use crate::sys::log::Activity;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// What `status` prints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// Name of the site.
+    pub site: String,
+    /// Whether users can get in.
+    pub state: SiteState,
+    /// Why the site is not open, and since when; what is not known about it.
+    pub state_because: Option<String>,
+    /// The last backup.
+    pub last: Option<Last>,
+    /// The age that was asked for with `--max-age`.
+    pub max_age_seconds: Option<u64>,
+    /// With `--max-age`: whether the last backup is as recent as that.
+    pub recent_enough: Option<bool>,
+    /// How the last run ended, where that is known.
+    pub last_run: Option<LastRun>,
+    /// What runs now.
+    pub running: Option<Activity>,
+    /// When the timer starts the next run; none where there is no timer, or systemd does not tell.
+    pub next_run: Option<DateTime<Utc>>,
+    /// What wants attention, each with what to do.
+    pub attention: Vec<String>,
+}
+
+/// Whether users can get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SiteState {
+    /// They can.
+    Open,
+    /// In maintenance, but not by this program.
+    Maintenance,
+    /// Closed by the run that is at work.
+    Closed,
+    /// Kept closed by `run --restart half` or `none`, until `resume`.
+    Held,
+    /// Left closed by a run that was interrupted: `recover` opens it.
+    Interrupted,
+    /// Could not be found out.
+    Unknown,
+}
+
+/// The last backup.
+#[derive(Clone, Debug, Serialize)]
+pub struct Last {
+    /// Its name.
+    pub name: String,
+    /// The moment that it shows.
+    pub when: DateTime<Utc>,
+    /// Seconds since then.
+    pub age_seconds: i64,
+    /// How many warnings its run gave.
+    pub warning_count: u64,
+    /// Whether all of the site is in it.
+    pub complete: bool,
+}
+
+/// The end of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastRun {
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// How.
+    pub result: super::outcome::Ending,
+    /// Its log.
+    pub log: Option<String>,
+}
+
+/// As text.
+pub fn text(status: &Status, look: &Look) -> String {
+    let mut text = pair("Site", &format!("{}: {}", status.site, state(status)));
+    text += &pair("Last backup", &last(status, look));
+    if let Some(enough) = status.recent_enough {
+        let age = human::age(status.max_age_seconds.unwrap_or(0).try_into().unwrap_or(i64::MAX));
+        let (paint, verdict) = match enough {
+            true => (Paint::Good, format!("yes: no older than {age}")),
+            false => (Paint::Bad, format!("NO: there is none of the last {age}")),
+        };
+        text += &look.paint(paint, &pair("Recent enough", &verdict));
+    }
+    if let Some(run) = &status.last_run {
+        let log = run.log.as_ref().map_or(String::new(), |log| format!(", log in {log}"));
+        text += &pair("Last run", &format!("{}, {}{log}", run.result.words(), look.distance(run.ended)));
+    }
+    text += &pair("Running", &running(status, look));
+    let next = match status.next_run {
+        Some(time) => format!("{} ({})", look.minute(time), look.distance(time)),
+        None => "none is planned that systemd knows of".into(),
+    };
+    text += &pair("Next run", &next);
+    text + &section("Wants attention", &status.attention, look)
+}
+
+fn state(status: &Status) -> String {
+    let state = match status.state {
+        SiteState::Open => "open",
+        SiteState::Maintenance => "in maintenance, which is not of this program's doing",
+        SiteState::Closed => "closed by the run that is at work",
+        SiteState::Held => "HELD CLOSED, until \"moodle-backup resume\"",
+        SiteState::Interrupted => "LEFT CLOSED by an interrupted run; \"moodle-backup recover\" opens it",
+        SiteState::Unknown => "not known whether it is open",
+    };
+    match &status.state_because {
+        Some(why) => format!("{state} ({why})"),
+        None => state.into(),
+    }
+}
+
+fn last(status: &Status, look: &Look) -> String {
+    let Some(last) = &status.last else { return "none".into() };
+    let mut text = format!("{}, {} ago ({})", last.name, human::age(last.age_seconds), look.minute(last.when));
+    if !last.complete {
+        text += ", NOT COMPLETE";
+    }
+    if last.warning_count > 0 {
+        text += &format!(", {}", human::count(last.warning_count, "warning"));
+    }
+    text
+}
+
+fn running(status: &Status, look: &Look) -> String {
+    let Some(activity) = &status.running else { return "nothing".into() };
+    let since = DateTime::from_timestamp(activity.started, 0).map(|time| look.distance(time)).unwrap_or_default();
+    let share = share(activity).map_or(String::new(), |share| format!(", {share}"));
+    plain(&format!("step {}{share}; started {since}, process {}", activity.step, activity.pid))
+}

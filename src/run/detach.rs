@@ -1,0 +1,54 @@
+//! Starting a run that the end of this terminal, session or login does not touch.
+
+use super::Session;
+use crate::cli;
+use crate::error::{Fault, OrFault, Result};
+use crate::settings::Settings;
+use crate::sys::process::{Outliving, Program};
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+/// systemd has its folder there if, and only if, it is what runs the machine (sd_booted(3)).
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// Starts `run` anew: as a unit of systemd's, or where there is none in a session of its own.
+pub fn start(session: &Session, settings: &Settings, run: &cli::Run, log: &Path) -> Result<Option<Outliving>> {
+    let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
+    let args = arguments(settings, run, log);
+    let root = session.paths.root();
+    if !Path::new(SYSTEMD).is_dir() {
+        let child = Program::new(&program).args(args).env("MOODLE_BACKUP_ROOT", root).spawn_outliving()?;
+        return Ok(Some(child));
+    }
+    Program::new("systemd-run")
+        .args(["--quiet", "--collect", "--no-block", "--service-type=oneshot"])
+        .arg(format!("--unit=moodle-backup-by-hand-{}-{}", settings.site.name, std::process::id()))
+        .arg(format!("--description=Backup of Moodle site {} by hand", settings.site.name))
+        .arg("--property=SuccessExitStatus=3 6")
+        .arg(format!("--property=ExecStopPost={} recover", program.display()))
+        .arg(format!("--setenv=MOODLE_BACKUP_ROOT={}", root.display()))
+        .arg("--")
+        .arg(&program)
+        .args(args)
+        .timeout(Duration::from_secs(30))
+        .success()
+        .or_fault(|| Fault::failed("systemd does not start the run").hint("try again with --foreground"))?;
+    Ok(None)
+}
+
+fn arguments(settings: &Settings, run: &cli::Run, log: &Path) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["--settings".into(), settings.file.clone().into()];
+    args.extend(["run", "--foreground", "--quiet", "--log"].map(Into::into));
+    args.push(log.into());
+    let name = |value: Option<clap::builder::PossibleValue>| value.map(|value| value.get_name().to_owned());
+    if let Some(restart) = name(run.restart.to_possible_value()) {
+        args.push(format!("--restart={restart}").into());
+    }
+    if let Some(window) = run.window.and_then(|window| name(window.to_possible_value())) {
+        args.push(format!("--window={window}").into());
+    }
+    args.extend(run.label.iter().map(|label| format!("--label={label}").into()));
+    args
+}

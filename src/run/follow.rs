@@ -1,0 +1,127 @@
+//! Watching a run that is not this process. Ending the watching does not end the run.
+
+use super::Session;
+use super::record;
+use crate::error::{Fault, OrFault, Result};
+use crate::report::outcome;
+use crate::report::progress::Follower;
+use crate::settings::Settings;
+use crate::sys::lock::{Lock, Mode};
+use crate::sys::log::Activity;
+use crate::sys::process::Outliving;
+use crate::sys::signals;
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often log and progress are looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a run may take to show its first sign.
+const FIRST_SIGN: Duration = Duration::from_secs(20);
+
+/// What a line of the log begins with: a time.
+const STAMP: usize = "2026-11-23T01:00:03.000Z ".len();
+
+/// The command `attach`.
+pub fn attach(session: &Session) -> Result<u8> {
+    let settings = session.settings()?;
+    let running = activities(session).into_iter().find(|activity| activity.site == settings.site.name);
+    let log = running.and_then(|activity| activity.log).ok_or_else(|| {
+        Fault::failed(format!("no backup of site {} is running", settings.site.name))
+            .hint("\"moodle-backup status\" tells how the last one ended")
+    })?;
+    to_the_end(session, &settings, &log, None)
+}
+
+/// Shows a run until it ends, then how it ended; its exit code is ours.
+pub fn to_the_end(session: &Session, settings: &Settings, log: &Path, child: Option<Outliving>) -> Result<u8> {
+    let mut follower = Follower::new(std::io::stderr().is_terminal());
+    let watched = watch(session, log, &mut follower);
+    follower.finish();
+    if let Err(error) = watched {
+        if signals::received() {
+            eprintln!("\nThe backup goes on. \"moodle-backup attach\" shows it again.");
+            return Ok(0);
+        }
+        return Err(error);
+    }
+    if let Some(child) = child {
+        let _ = child.wait();
+    }
+    let name = log.display().to_string();
+    let last = record::read(&session.paths, settings).filter(|last| last.outcome.log.as_ref() == Some(&name));
+    let last = last.ok_or_else(|| {
+        Fault::failed("the backup ended without saying how").hint(format!(
+            "it was killed, or the machine was about to stop; see {name}, and run \"moodle-backup recover\" to be sure that the site is open"
+        ))
+    })?;
+    session.print(&last.outcome, outcome::text)?;
+    Ok(last.outcome.exit_code)
+}
+
+fn watch(session: &Session, log: &Path, follower: &mut Follower) -> Result<()> {
+    let mut reader = BufReader::new(open_when_there(log)?);
+    loop {
+        // First the lock, then the rest of the log: so the last lines are not missed.
+        let ended = Lock::try_hold(log, Mode::Exclusive)?.is_some();
+        print_new_lines(&mut reader, follower)?;
+        if ended {
+            return Ok(());
+        }
+        let activity = activities(session).into_iter().find(|activity| activity.log.as_deref() == Some(log));
+        if let Some(activity) = activity {
+            follower.show(&activity);
+        }
+        signals::wait(INTERVAL)?;
+    }
+}
+
+/// The log appears, and is locked, as soon as the run has begun.
+fn open_when_there(log: &Path) -> Result<File> {
+    let deadline = Instant::now() + FIRST_SIGN;
+    loop {
+        let begun = log.exists() && Lock::try_hold(log, Mode::Exclusive)?.is_none();
+        let has_text = std::fs::metadata(log).is_ok_and(|meta| meta.len() > 0);
+        if begun || has_text {
+            return File::open(log).or_fault(|| Fault::failed(format!("cannot read {}", log.display())));
+        }
+        if Instant::now() > deadline {
+            return Err(Fault::failed("the backup was started but does not begin")
+                .hint("journalctl -e may tell why; \"moodle-backup run --foreground\" shows it here")
+                .into());
+        }
+        signals::wait(INTERVAL / 5)?;
+    }
+}
+
+fn print_new_lines(reader: &mut BufReader<File>, follower: &mut Follower) -> Result<()> {
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end();
+        // The progress display tells the steps.
+        let said = text.get(STAMP..).unwrap_or(text);
+        if !said.starts_with("step ") && !said.starts_with("detail: ") {
+            follower.above(said);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// What runs now, of all sites.
+pub fn activities(session: &Session) -> Vec<Activity> {
+    let Ok(entries) = std::fs::read_dir(session.paths.run()) else { return Vec::new() };
+    let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    let json = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let activities = json.filter_map(|path| serde_json::from_slice::<Activity>(&std::fs::read(path).ok()?).ok());
+    activities.filter(is_alive).collect()
+}
+
+/// A run holds the lock on its log for as long as it lives.
+fn is_alive(activity: &Activity) -> bool {
+    let log = activity.log.as_deref();
+    log.is_some_and(|log| matches!(Lock::try_hold(log, Mode::Exclusive), Ok(None)))
+}

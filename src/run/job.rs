@@ -1,0 +1,122 @@
+//! The command `run`: in this process, or in one of its own that is then watched.
+
+use super::record::{self, LastRun};
+use super::{Session, detach, exit_code, follow};
+use crate::backup::{self, Job};
+use crate::cli;
+use crate::error::{self, Kind, Result};
+use crate::report::Failure;
+use crate::report::outcome::{self, Ending, Outcome};
+use crate::settings::Settings;
+use crate::sys::lock::{Lock, Mode};
+use crate::sys::log::StepTime;
+use crate::sys::time;
+use crate::window::Hold;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
+pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
+    let settings = session.settings()?;
+    let by_hand = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if run.foreground || run.scheduled || !by_hand {
+        return in_this_process(session, &settings, run);
+    }
+    let log = log_file(session, &settings);
+    let started = detach::start(session, &settings, run, &log)?;
+    follow::to_the_end(session, &settings, &log, started)
+}
+
+fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
+    let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
+    session.log.keep_in(path.clone())?;
+    // Whoever watches sees by this lock that the run goes on.
+    let _alive = Lock::try_hold(&path, Mode::Exclusive)?;
+    let syslog = super::syslog::Syslog::open();
+    syslog.info(format!("backup of site {} begins", settings.site.name));
+    let job = Job {
+        settings,
+        paths: &session.paths,
+        mode: run.window.map_or(settings.window.mode, Into::into),
+        hold: match run.restart {
+            cli::Restart::Full => None,
+            cli::Restart::Half => Some(Hold::Half),
+            cli::Restart::None => Some(Hold::None),
+        },
+        scheduled: run.scheduled,
+        label: run.label.clone(),
+    };
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::run(&job, &session.log)))
+        .unwrap_or_else(|_| Err(error::Fault::failed("the program has a mistake and gave up (see above)").into()));
+    if let Err(error) = &result {
+        session.log.error(error);
+    }
+    let view = view(session, settings, &job, result.as_ref());
+    syslog.end(&view);
+    let last = LastRun { ended: time::now(), outcome: view };
+    if let Err(error) = record::keep(&session.paths, settings, &last) {
+        session.log.warn(format!("the end of this run could not be noted: {error:#}"));
+    }
+    session.log.finish();
+    session.print(&last.outcome, outcome::text)?;
+    Ok(last.outcome.exit_code)
+}
+
+/// A new log for each run, named by site and time.
+fn log_file(session: &Session, settings: &Settings) -> PathBuf {
+    let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
+    session.paths.logs().join(format!("{}-{stamp}.log", settings.site.name))
+}
+
+fn view(
+    session: &Session,
+    settings: &Settings,
+    job: &Job,
+    result: std::result::Result<&backup::Outcome, &anyhow::Error>,
+) -> Outcome {
+    let steps = session.log.step_times();
+    let mut view = Outcome {
+        site: settings.site.name.clone(),
+        result: Ending::Done,
+        exit_code: 0,
+        backup: None,
+        folder: None,
+        took_seconds: steps.iter().map(|step: &StepTime| step.seconds).sum(),
+        closed_seconds: None,
+        held: false,
+        added_bytes: 0,
+        new_files: 0,
+        pruned: Vec::new(),
+        warnings: session.log.warnings(),
+        failure: None,
+        steps,
+        log: session.log.activity().log.map(|path| path.display().to_string()),
+    };
+    match result {
+        Ok(done) => {
+            let manifest = &done.published.manifest;
+            let own = manifest.components.iter().filter(|part| part.same_as.is_none());
+            view.backup = Some(done.published.name.clone());
+            view.folder = Some(done.published.path.display().to_string());
+            view.closed_seconds = (manifest.window.windows > 0).then_some(manifest.window.closed_seconds);
+            view.held = job.hold.is_some();
+            view.new_files = manifest.pool.new_files;
+            view.added_bytes = own.map(|part| part.stored_bytes).sum::<u64>() + manifest.pool.new_bytes;
+            view.pruned.clone_from(&done.pruned);
+            view.exit_code = exit_code(&view.warnings);
+            view.result = if view.warnings.is_empty() { Ending::Done } else { Ending::Warnings };
+        }
+        Err(error) => {
+            let failure = Failure::of(error);
+            view.exit_code = failure.exit_code;
+            view.result = match error::kind(error) {
+                Kind::Skipped => Ending::Skipped,
+                Kind::Interrupted => Ending::Interrupted,
+                Kind::Failed => Ending::Failed,
+                Kind::Usage | Kind::Locked | Kind::Unfit => Ending::Refused,
+            };
+            view.failure = Some(failure);
+        }
+    }
+    view
+}

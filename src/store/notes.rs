@@ -1,0 +1,125 @@
+//! What is learnt about a backup after its seal: pinned, verified, damage. Kept beside it, since nothing
+//! that was published is written to again.
+
+use super::{Backup, Store, layout};
+use crate::error::{Fault, OrFault, Result};
+use crate::sys::{files, time};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The content of `notes/<backup>.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notes {
+    /// Never to be pruned, and why.
+    pub pinned: Option<Pin>,
+    /// The last time it was verified.
+    pub verified: Option<Verified>,
+    /// What was found to be damaged in it.
+    pub damage: Vec<Damage>,
+    /// Why the notes could not be read: then nobody knows whether it is pinned.
+    #[serde(skip)]
+    pub unreadable: Option<String>,
+}
+
+/// A wish to keep a backup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Why, in the administrator's words; may be empty.
+    pub reason: String,
+    /// Since when.
+    pub at: DateTime<Utc>,
+}
+
+/// A verification and its result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How: `sums`, `restore-test`.
+    pub how: String,
+    /// Whether all was well.
+    pub good: bool,
+    /// The result in words.
+    pub result: String,
+}
+
+/// One thing found damaged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Damage {
+    /// When it was found.
+    pub at: DateTime<Utc>,
+    /// The file, below the backup or, for pool files, below the site's folder.
+    pub file: String,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Notes {
+    /// Whether it must be kept; notes that cannot be read might say so.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.is_some() || self.unreadable.is_some()
+    }
+
+    /// Whether it is known to be damaged.
+    pub fn is_damaged(&self) -> bool {
+        !self.damage.is_empty() || self.verified.as_ref().is_some_and(|verified| !verified.good)
+    }
+}
+
+impl Store {
+    fn notes_path(&self, name: &str) -> PathBuf {
+        self.folder.join(layout::NOTES).join(format!("{name}.json"))
+    }
+
+    /// The notes on a backup; empty where there are none.
+    pub fn notes(&self, name: &str) -> Notes {
+        let path = self.notes_path(name);
+        let text = match std::fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Notes::default(),
+            text => text.map_err(|error| error.to_string()),
+        };
+        let notes = text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        notes.unwrap_or_else(|error| Notes {
+            unreadable: Some(format!("{}: {error}", path.display())),
+            ..Notes::default()
+        })
+    }
+
+    /// Changes the notes on a backup and returns them. Hold the site's lock, or changes get lost.
+    pub fn change_notes(&self, name: &str, change: impl FnOnce(&mut Notes)) -> Result<Notes> {
+        let mut notes = self.notes(name);
+        if let Some(reason) = &notes.unreadable {
+            return Err(Fault::failed(format!("cannot read {reason}"))
+                .hint("remove that file; what it said (pinned, verified) is then forgotten")
+                .into());
+        }
+        change(&mut notes);
+        let path = self.notes_path(name);
+        files::make_folders(files::parent(&path), layout::FOLDER_MODE)?;
+        files::write_durably(&path, &serde_json::to_vec_pretty(&notes)?, layout::FILE_MODE)?;
+        self.owner.apply_to_file(&path)?;
+        Ok(notes)
+    }
+
+    /// Keeps a backup from being pruned.
+    pub fn pin(&self, backup: &Backup, reason: &str) -> Result<()> {
+        let pin = Pin { reason: reason.to_owned(), at: time::now() };
+        self.change_notes(&backup.name, |notes| notes.pinned = Some(pin)).map(drop)
+    }
+
+    /// Leaves a backup to the retention rules again.
+    pub fn unpin(&self, backup: &Backup) -> Result<()> {
+        self.change_notes(&backup.name, |notes| notes.pinned = None).map(drop)
+    }
+
+    /// Forgets the notes on a backup that is gone.
+    pub fn remove_notes(&self, name: &str) -> Result<()> {
+        let path = self.notes_path(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            result => result.or_fault(|| Fault::failed(format!("cannot remove {}", path.display()))),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The time the site is closed. Closing, reopening, holding it closed, and undoing what a dead run left; in every
+//! case the site comes back to the state it was found in. Copies nothing.
+//!
+//! A site is closed by the file `climaintenance.html` in its dataroot (`lib/setup.php`: every request is then answered
+//! with 503 before the database is touched, and cron refuses to start). The file is written here, not by Moodle's
+//! `admin/cli/maintenance.php`: that takes a fifth of a second each time, wipes the administrator's own settings for
+//! maintenance, and from Moodle 5.1 on also notes `cli mode` in the database, so that the dump would hold it.
+
+mod closure;
+mod drain;
+mod guard;
+mod page;
+mod recover;
+mod services;
+
+pub use closure::{Closure, Hold};
+pub use drain::drain;
+pub use guard::watch;
+pub use page::fallback_page;
+pub use recover::{Recovered, held, recover, recover_site, resume};
+pub use services::active;
+
+use crate::error::{Fault, Result};
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::privileges::Identity;
+use crate::sys::time;
+use guard::Guard;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What closing needs to know.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The program's own folders.
+    pub paths: &'a Paths,
+    /// Name of the site.
+    pub site: &'a str,
+    /// The site's dataroot.
+    pub dataroot: &'a Path,
+    /// The web user.
+    pub user: &'a Identity,
+    /// The page that users see.
+    pub page: &'a [u8],
+    /// Mode of that file.
+    pub page_mode: u32,
+    /// Services to stop: those of the settings that are active.
+    pub services: Vec<String>,
+    /// After so long the guard reopens the site whatever the run is doing.
+    pub max: Duration,
+}
+
+/// The site, closed. Dropping it reopens the site.
+#[derive(Debug)]
+pub struct Window {
+    closure: Closure,
+    state: PathBuf,
+    guard: Option<Guard>,
+    closed: Instant,
+    log: Log,
+}
+
+/// How long a site was closed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Closed {
+    /// From the moment the page stood to the moment it was gone, in seconds.
+    pub seconds: f64,
+}
+
+impl Window {
+    /// Writes down what will be changed, starts the guard, and closes the site.
+    pub fn close(request: &Request, log: &Log) -> Result<Window> {
+        let closure = Closure::new(request, log.activity().log);
+        let state = closure.state_file(request.paths);
+        closure.write(&state)?;
+        let guard = Guard::start(request.paths, &state, request.max)?;
+        let mut window = Window { closure, state, guard: Some(guard), closed: Instant::now(), log: log.clone() };
+        window.closure.page_put_up = page::put_up(&window.closure, request.page, request.page_mode)?;
+        window.closed = Instant::now();
+        if !window.closure.page_put_up {
+            log.info("the site was in maintenance already and will be left so");
+            window.closure.write(&window.state)?;
+        }
+        services::stop(&window.closure.services, log)?;
+        Ok(window)
+    }
+
+    /// Whether the site was open when we came.
+    pub fn was_open(&self) -> bool {
+        self.closure.page_put_up
+    }
+
+    /// When it was closed, in seconds since 1970.
+    pub fn closed_at(&self) -> i64 {
+        self.closure.closed_at
+    }
+
+    /// An error if somebody has reopened the site behind our back: the guard, since the window took too long, or a
+    /// person. What was copied since cannot be trusted to be of one moment.
+    pub fn still_closed(&self) -> Result<()> {
+        if !self.closure.page_put_up || page::stands(&self.closure)? {
+            return Ok(());
+        }
+        Err(Fault::failed("the site was reopened before the copy was complete, so this backup is given up")
+            .hint("if the window was too short for this site, raise max_seconds in [window]; the run's log says where the time went")
+            .into())
+    }
+
+    /// Stops the guard's clock, as for hooks in maintenance, whose time is their own.
+    pub fn pause_guard(&mut self) {
+        self.guard.as_mut().map(Guard::pause);
+    }
+
+    /// Lets the guard's clock go on.
+    pub fn resume_guard(&mut self) {
+        self.guard.as_mut().map(Guard::resume);
+    }
+
+    /// Brings the site back to the state it was found in.
+    pub fn reopen(mut self) -> Result<Closed> {
+        let intact = self.still_closed();
+        let closed = self.open_now()?;
+        intact.map(|()| closed)
+    }
+
+    /// Leaves the site closed, for the administrator to reopen with `resume`.
+    pub fn hold(mut self, hold: Hold) -> Result<Closed> {
+        self.still_closed()?;
+        self.closure.hold(hold, &self.state)?;
+        if hold == Hold::Half {
+            services::start(&self.closure.services, &self.log)?;
+        }
+        self.dismiss_guard();
+        Ok(Closed { seconds: self.closed.elapsed().as_secs_f64() })
+    }
+
+    fn open_now(&mut self) -> Result<Closed> {
+        self.closure.undo(&self.state, &self.log)?;
+        let seconds = self.closed.elapsed().as_secs_f64();
+        self.dismiss_guard();
+        Ok(Closed { seconds })
+    }
+
+    fn dismiss_guard(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.dismiss();
+        }
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if self.guard.is_some() {
+            self.log.info(format!("reopening the site after {:.1} s", self.closed.elapsed().as_secs_f64()));
+            if let Err(error) = self.open_now() {
+                // The guard sees our end and tries again.
+                self.log.error(&error);
+            }
+        }
+    }
+}
+
+/// The time now, for notes.
+fn now() -> i64 {
+    time::now().timestamp()
+}

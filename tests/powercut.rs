@@ -1,0 +1,133 @@
+//! P2: a power cut at any instant leaves every published backup whole. While backups are sealed and pruned on a file
+//! system of its own, its disk is copied at many instants; each copy is mounted and each backup on it is checked.
+
+#[path = "common/draft.rs"]
+mod draft;
+mod support;
+
+use chrono::Utc;
+use draft::{Sketch, identity};
+use moodle_backup::prune::{Request, prune};
+use moodle_backup::retention::Rules;
+use moodle_backup::store::Store;
+use moodle_backup::sys::log::{Log, Verbosity};
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use support::{FileSystem, TestTarget, succeed};
+
+/// How many cuts, and for how long at the most.
+const CUTS: usize = 60;
+const LIMIT: Duration = Duration::from_secs(40);
+
+/// Backups that must have been published before the cuts prove anything.
+const ENOUGH: usize = 10;
+
+#[test]
+fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
+    let outer = TestTarget::formatted(FileSystem::Xfs, 4096);
+    // SAFETY: the only test of this process; the thread that waits for it reads no environment. On XFS a copy of a file is a clone: the
+    // disk at one instant. A copy made byte by byte would mix instants, which no power cut does.
+    unsafe { std::env::set_var("TMPDIR", outer.path()) };
+    let target = TestTarget::ext4(64);
+    let log = Log::to_stderr(Verbosity::Quiet);
+    let site = identity("a", "https://school.example");
+    let store = Store::create(target.path(), "school", &site, "root", &log).unwrap();
+
+    let (over, sealed) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let mut seen = Seen::default();
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                seal_and_prune(&store, sealed.load(Ordering::Relaxed), &log);
+                sealed.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        scope.spawn(|| commit_all_the_time(target.path(), &over));
+        // Also when a check panics: the scope waits for its threads.
+        let _stop = Stop(&over);
+        let started = Instant::now();
+        while !worker.is_finished()
+            && started.elapsed() < LIMIT
+            && (seen.cuts < CUTS || sealed.load(Ordering::Relaxed) < ENOUGH)
+        {
+            seen.add(&TestTarget::copy_of(&target));
+        }
+    });
+    println!("{} backups sealed; {seen:?}", sealed.load(Ordering::Relaxed));
+    assert!(sealed.load(Ordering::Relaxed) >= ENOUGH && seen.cuts >= CUTS / 3, "too few cuts: {seen:?}");
+    assert!(seen.backups > seen.cuts, "the copies had hardly any backups: {seen:?}");
+    // Otherwise the cuts came between the works, not in them.
+    assert!(seen.partial + seen.removing > 0, "no cut hit a backup being made or removed: {seen:?}");
+}
+
+/// Makes the file system write its journal all the time, as others who use the disk would: otherwise names and
+/// removals reach the disk only where the program itself waits for that, and every cut is a harmless one.
+fn commit_all_the_time(target: &Path, over: &AtomicBool) {
+    let other = File::create(target.join("of-others")).unwrap();
+    while !over.load(Ordering::Relaxed) {
+        (&other).write_all(b".").unwrap();
+        other.sync_all().unwrap();
+    }
+}
+
+/// Tells the threads to stop.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What the copies had.
+#[derive(Debug, Default)]
+struct Seen {
+    cuts: usize,
+    backups: usize,
+    partial: usize,
+    removing: usize,
+}
+
+impl Seen {
+    /// Checks a copy of the disk.
+    fn add(&mut self, copy: &TestTarget) {
+        self.cuts += 1;
+        let Ok(store) = Store::open(copy.path(), "school") else { return };
+        let listing = store.backups().unwrap();
+        assert_eq!(listing.unreadable, [], "no published backup is half there");
+        assert_eq!(listing.unknown, Vec::<std::ffi::OsString>::new());
+        for backup in &listing.backups {
+            assert_whole(&backup.path);
+        }
+        self.backups += listing.backups.len();
+        self.partial += listing.partial.len();
+        self.removing += listing.removing.len();
+        // `latest` is switched after the name is there, so it never points at nothing.
+        if store.folder().join("latest").symlink_metadata().is_ok() {
+            assert!(store.folder().join("latest/manifest.json").exists(), "latest points at nothing");
+        }
+    }
+}
+
+#[track_caller]
+fn assert_whole(backup: &Path) {
+    let check = "set -o pipefail; cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && \
+                 zstdcat filedir.sha1.zst | (cd .. && sha1sum --quiet --strict -c -)";
+    succeed(Command::new("bash").args(["-c", check]).arg(backup));
+}
+
+/// One night: some files come, some go; a backup is sealed and older ones are pruned.
+fn seal_and_prune(store: &Store, night: usize, log: &Log) {
+    let files: Vec<String> = (night * 5..night * 5 + 20).map(|number| format!("content of file {number}")).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let previous = store.backups().unwrap().backups.pop();
+    Sketch::new(store, Utc::now()).files(&files).seal(previous.as_ref());
+    let lock = store.try_lock().unwrap().unwrap();
+    let rules = Rules { last: 3, ..Rules::default() };
+    let outcome = prune(store, &rules, Request { dry_run: false, whole_pool: false }, &lock, log).unwrap();
+    assert_eq!((outcome.stopped, outcome.pool_stopped), (vec![], None));
+}

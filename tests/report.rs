@@ -1,0 +1,429 @@
+//! What is printed, as text and as JSON: golden files, 80 columns, plain ASCII, and `docs/json.md`.
+
+mod common;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use common::golden;
+use moodle_backup::error::Fault;
+use moodle_backup::report::check::{Check, Finding, Group, Level};
+use moodle_backup::report::list::{Line, List, Verified};
+use moodle_backup::report::outcome::{Ending, Outcome};
+use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
+use moodle_backup::report::show::{Part, Show};
+use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
+use moodle_backup::report::{self, Failure, Look};
+use moodle_backup::sys::log::{Activity, StepTime};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+const NAME: &str = "2026-11-23T010003Z";
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+/// A reader one hour east of UTC, in the afternoon.
+fn look(color: bool) -> Look {
+    Look { color, now: time("2026-11-23T15:00:00Z"), local: |time| (time + TimeDelta::hours(1)).naive_utc() }
+}
+
+fn line(name: &str, when: &str) -> Line {
+    let when = time(when);
+    Line {
+        name: name.into(),
+        when,
+        age_seconds: (look(false).now - when).num_seconds(),
+        own_bytes: 190_840_832,
+        files: 234_467,
+        closed_seconds: Some(0.62),
+        label: None,
+        pinned: false,
+        warning_count: 0,
+        complete: true,
+        verified: None,
+    }
+}
+
+fn full_line() -> Line {
+    Line {
+        label: Some("before the upgrade to 5.1".into()),
+        pinned: true,
+        warning_count: 1,
+        verified: Some(Verified { when: time("2026-11-23T04:00:00Z"), how: "checksums".into(), good: true }),
+        ..line(NAME, "2026-11-23T01:00:05Z")
+    }
+}
+
+fn list() -> List {
+    let damaged = Verified { when: time("2026-11-22T04:00:00Z"), how: "checksums".into(), good: false };
+    let unfit = Line { complete: false, verified: Some(damaged), ..line("2026-11-21T010002Z", "2026-11-21T01:00:02Z") };
+    let never_closed = Line { closed_seconds: None, ..line("2026-11-22T010004Z", "2026-11-22T01:00:04Z") };
+    List {
+        site: "moodle".into(),
+        folder: "/srv/backup/moodle".into(),
+        backups: vec![unfit, never_closed, full_line()],
+        pool_files: 201_344,
+        pool_bytes: 2 << 30,
+        free_bytes: 80 << 30,
+        total_bytes: 100 << 30,
+        others: vec![".partial-2026-11-20T010001Z".into()],
+    }
+}
+
+fn step(step: &str, seconds: f64) -> StepTime {
+    StepTime { step: step.into(), seconds }
+}
+
+fn part(name: &str, file: &str, entries: u64, bytes: u64, stored_bytes: u64) -> Part {
+    Part { name: name.into(), file: file.into(), entries, bytes, stored_bytes, same_as: None }
+}
+
+fn show() -> Show {
+    let code = Part {
+        same_as: Some("2026-11-22T010004Z".into()),
+        ..part("code", "code.tar.zst", 33_123, 512 << 20, 98 << 20)
+    };
+    Show {
+        site: "moodle".into(),
+        line: full_line(),
+        folder: format!("/srv/backup/moodle/{NAME}"),
+        sequence: 12,
+        wwwroot: "https://moodle.example.org".into(),
+        release: "4.2.3 (Build: 20231009)".into(),
+        database: "mariadb 10.11.6".into(),
+        tool: "moodle-backup 1.0.0".into(),
+        window: "short".into(),
+        windows: 1,
+        took_seconds: 74.2,
+        parts: vec![part("database", "database/site.sql.zst", 0, 249 << 20, 31 << 20), code],
+        pool_files: 201_344,
+        pool_bytes: 2 << 30,
+        new_files: 312,
+        new_bytes: 14 << 20,
+        incomplete_because: vec!["1 file that the database lists was lost at the site already".into()],
+        missing_at_source: vec!["da39a3ee5e6b4b0d3255bfef95601890afd80709".into()],
+        warnings: vec![
+            "table mdl_old is MyISAM and takes no part in the snapshot; it was dumped apart, while the site was closed"
+                .into(),
+        ],
+        steps: vec![step("copy-ahead", 40.1), step("snapshot", 0.04)],
+    }
+}
+
+fn status() -> Status {
+    Status {
+        site: "moodle".into(),
+        state: SiteState::Held,
+        state_because: Some("run --restart half, since 2026-11-23 14:00".into()),
+        last: Some(Last {
+            name: NAME.into(),
+            when: time("2026-11-23T01:00:05Z"),
+            age_seconds: 50_395,
+            warning_count: 1,
+            complete: true,
+        }),
+        max_age_seconds: Some(93_600),
+        recent_enough: Some(true),
+        last_run: Some(LastRun {
+            ended: time("2026-11-23T12:00:00Z"),
+            result: Ending::Failed,
+            log: Some("/var/log/moodle-backup/moodle-2026-11-23T115900Z.log".into()),
+        }),
+        running: Some(Activity {
+            pid: 4242,
+            site: "moodle".into(),
+            started: time("2026-11-23T14:57:00Z").timestamp(),
+            step: "copy-ahead".into(),
+            done: 900 << 20,
+            total: 2000 << 20,
+            unit: "bytes".into(),
+            log: Some("/var/log/moodle-backup/moodle-2026-11-23T145700Z.log".into()),
+        }),
+        next_run: Some(time("2026-11-24T01:00:00Z")),
+        attention: vec!["the site is kept closed: open it with \"moodle-backup resume\"".into()],
+    }
+}
+
+fn finding(level: Level, text: &str, next: Option<&str>) -> Finding {
+    Finding { level, text: text.into(), next: next.map(Into::into) }
+}
+
+fn check() -> Check {
+    let unmounted = finding(
+        Level::Problem,
+        "nothing is mounted at /srv/backup, but the settings ask for the file system 2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21",
+        Some("mount /srv/backup, or correct target.mount_uuid in /etc/moodle-backup/settings.toml"),
+    );
+    let tables = finding(
+        Level::Warning,
+        "1 table takes no part in the snapshot: mdl_old (MyISAM)",
+        Some("convert it to InnoDB"),
+    );
+    Check {
+        site: "moodle".into(),
+        groups: vec![
+            Group {
+                name: "site".into(),
+                findings: vec![finding(Level::Fine, "Moodle 4.2.3 at /var/www/moodle", None)],
+            },
+            Group { name: "database".into(), findings: vec![tables] },
+            Group { name: "target".into(), findings: vec![unmounted] },
+        ],
+    }
+}
+
+fn plan() -> Plan {
+    let step = |name: &str, text: &str| Step { name: name.into(), text: text.into() };
+    Plan {
+        site: "moodle".into(),
+        folder: "/srv/backup/moodle".into(),
+        window: "short".into(),
+        restart: "full".into(),
+        steps: vec![
+            step(
+                "copy-ahead",
+                "copy 312 new files into the pool, and what has changed of moodledata, code and directories",
+            ),
+            step("close", "put the site into maintenance"),
+        ],
+        new_files: 312,
+        new_bytes: 14 << 20,
+        other_bytes: 200 << 20,
+        free_bytes: 80 << 30,
+        min_free_bytes: 5 << 30,
+        warnings: vec!["1 table takes no part in the snapshot: mdl_old (MyISAM)".into()],
+    }
+}
+
+fn prune() -> Prune {
+    let fate = |name: &str, when: &str, because: &[&str]| Fate {
+        name: name.into(),
+        when: time(when),
+        keep: !because.is_empty(),
+        because: because.iter().map(|why| (*why).to_owned()).collect(),
+        own_bytes: Some(190_840_832),
+    };
+    Prune {
+        site: "moodle".into(),
+        dry_run: true,
+        backups: vec![
+            fate("2026-11-21T010002Z", "2026-11-21T01:00:02Z", &[]),
+            fate("2026-11-22T010004Z", "2026-11-22T01:00:04Z", &["last", "daily"]),
+            fate(NAME, "2026-11-23T01:00:05Z", &["last", "daily", "weekly", "monthly", "pinned"]),
+        ],
+        pool_files: 17,
+        pool_bytes: 3 << 20,
+        finished: vec!["2026-11-14T010001Z".into()],
+        refused_because: vec![],
+        pool_refused_because: Some("the folder filedir/zz is none of ours".into()),
+    }
+}
+
+fn failure() -> Failure {
+    let cause = anyhow::anyhow!("mariadb-dump: Error 1412: Table definition has changed, please retry transaction");
+    let fault = Fault::failed("the dump of the database moodle was disturbed three times, last in the table mdl_tag");
+    Failure::of(
+        &cause
+            .context(fault.hint("run it at an hour when no upgrade and no clean-up is at work, or with --window full")),
+    )
+}
+
+fn outcome() -> Outcome {
+    Outcome {
+        site: "moodle".into(),
+        result: Ending::Warnings,
+        exit_code: 3,
+        backup: Some(NAME.into()),
+        folder: Some(format!("/srv/backup/moodle/{NAME}")),
+        took_seconds: 74.2,
+        closed_seconds: Some(0.62),
+        held: false,
+        added_bytes: 205_520_896,
+        new_files: 312,
+        pruned: vec!["2026-11-15T010001Z".into()],
+        warnings: show().warnings,
+        failure: None,
+        steps: vec![
+            step("preflight", 1.2),
+            step("copy-ahead", 40.1),
+            step("snapshot", 0.04),
+            step("finish-dump", 21.0),
+        ],
+        log: Some("/var/log/moodle-backup/moodle-2026-11-23T010003Z.log".into()),
+    }
+}
+
+fn failed() -> Outcome {
+    Outcome {
+        result: Ending::Failed,
+        exit_code: 1,
+        backup: None,
+        folder: None,
+        warnings: vec![],
+        pruned: vec![],
+        failure: Some(failure()),
+        ..outcome()
+    }
+}
+
+fn empty_list() -> List {
+    List { backups: vec![], others: vec![], ..list() }
+}
+
+fn bare_status() -> Status {
+    Status {
+        state: SiteState::Open,
+        state_because: None,
+        last: None,
+        recent_enough: Some(false),
+        last_run: None,
+        running: None,
+        next_run: None,
+        attention: vec![],
+        ..status()
+    }
+}
+
+fn refused_prune() -> Prune {
+    let why = "the newest backup is oddly small: 3.0 MiB, where the one before has 190 MiB";
+    Prune { refused_because: vec![why.into()], ..prune() }
+}
+
+fn texts(look: &Look) -> Vec<(&'static str, String)> {
+    vec![
+        ("list", report::list::text(&list(), look)),
+        ("list-empty", report::list::text(&empty_list(), look)),
+        ("show", report::show::text(&show(), look)),
+        ("status", report::status::text(&status(), look)),
+        ("status-bare", report::status::text(&bare_status(), look)),
+        ("check", report::check::text(&check(), look)),
+        ("dry-run", report::plan::run_text(&plan(), look)),
+        ("prune", report::plan::prune_text(&prune(), look)),
+        ("prune-refused", report::plan::prune_text(&refused_prune(), look)),
+        ("run", report::outcome::text(&outcome(), look)),
+        ("run-failed", report::outcome::text(&failed(), look)),
+    ]
+}
+
+#[test]
+fn texts_read_as_agreed() {
+    for (name, text) in texts(&look(false)) {
+        golden(&format!("report/{name}.txt"), &text);
+    }
+}
+
+#[test]
+fn texts_fit_80_columns_and_are_plain_ascii() {
+    for (name, text) in texts(&look(false)) {
+        assert!(text.ends_with('\n'), "{name} has no newline at its end");
+        for line in text.lines() {
+            assert!(line.len() <= 80, "{name}: {line}");
+            assert!(line.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn colour_adds_nothing_but_colour() {
+    let without_codes = |text: &str| {
+        let mut parts = text.split("\x1b[");
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |plain, part| plain + part.split_once('m').unwrap().1)
+    };
+    for ((name, plain), (_, colored)) in texts(&look(false)).into_iter().zip(texts(&look(true))) {
+        assert_eq!(without_codes(&colored), plain, "{name}");
+    }
+}
+
+#[test]
+fn names_from_outside_cannot_play_with_the_terminal() {
+    let mut list = list();
+    list.backups[0].label = Some("\x1b[2Jgone\nnext".into());
+    list.others = vec!["\x1b]0;title\x07".into()];
+    let mut show = show();
+    show.line.label = list.backups[0].label.clone();
+    show.warnings = vec!["file \x1b[31m".into()];
+    let texts = [report::list::text(&list, &look(false)), report::show::text(&show, &look(false))];
+    for text in texts {
+        assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
+    }
+}
+
+/// The paths of all values: `backups[].name`.
+fn paths(value: &Value, at: &str, paths: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
+            let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+            paths.insert(path.clone());
+            self::paths(value, &path, paths);
+        }),
+        Value::Array(items) => items.iter().for_each(|item| self::paths(item, &format!("{at}[]"), paths)),
+        _ => {}
+    }
+}
+
+/// A section of the document: what it explains, and its example.
+fn documented(document: &str, title: &str) -> (BTreeSet<String>, String) {
+    let section = document.split("\n## ").find(|section| section.starts_with(title));
+    let section = section.unwrap_or_else(|| panic!("docs/json.md has no section {title}"));
+    let keys = section.lines().filter_map(|line| line.strip_prefix("- `")?.split_once('`'));
+    let example = section.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    (keys.map(|(key, _)| key.to_owned()).collect(), example.to_owned())
+}
+
+fn json<T: Serialize>(view: &T) -> String {
+    report::json(view).unwrap()
+}
+
+#[test]
+fn json_is_as_documented() {
+    let mut run = outcome();
+    run.failure = Some(failure());
+    let mut prune = prune();
+    prune.refused_because = refused_prune().refused_because;
+    let mut list = list();
+    list.backups = vec![full_line()];
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+    let mut document = std::fs::read_to_string(&path).unwrap();
+    for (title, text) in [
+        ("`list`", json(&list)),
+        ("`show`", json(&show())),
+        ("`status`", json(&status())),
+        ("`check`", json(&check())),
+        ("`run`\n", json(&run)),
+        ("`run --dry-run`", json(&plan())),
+        ("`prune`", json(&prune)),
+        ("Errors", json(&failure())),
+    ] {
+        let (keys, example) = documented(&document, title);
+        let mut real = BTreeSet::new();
+        paths(&serde_json::from_str(&text).unwrap(), "", &mut real);
+        assert_eq!(keys, real, "what docs/json.md explains under {title} is not what is printed");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            document = document.replace(&format!("```json\n{example}```"), &format!("```json\n{text}```"));
+            std::fs::write(&path, &document).unwrap();
+        } else {
+            assert_eq!(example, text, "the example under {title} in docs/json.md; UPDATE_GOLDEN=1 writes it anew");
+        }
+    }
+}
+
+#[test]
+fn words_with_a_meaning_are_documented() {
+    use Ending::{Done, Failed, Interrupted, Refused, Skipped, Warnings};
+    use SiteState::{Closed, Held, Interrupted as Left, Maintenance, Open, Unknown};
+    let document = include_str!("../docs/json.md");
+    let words = [
+        ("`run`\n", json(&[Done, Warnings, Failed, Interrupted, Skipped, Refused])),
+        ("`status`", json(&[Open, Maintenance, Closed, Held, Left, Unknown])),
+        ("`check`", json(&[Level::Fine, Level::Warning, Level::Problem])),
+    ];
+    for (title, words) in words {
+        let section = document.split("\n## ").find(|section| section.starts_with(title)).unwrap();
+        for word in serde_json::from_str::<Vec<String>>(&words).unwrap() {
+            assert!(section.contains(&format!("`{word}`")), "{word} under {title}");
+        }
+    }
+}
