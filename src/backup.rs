@@ -161,7 +161,7 @@ impl Capture<'_> {
         context: &mut Context,
     ) -> Result<Result<(), Disturbed>> {
         let log = self.log;
-        let closing = Closing::prepare(self.job, self.site, mode, log)?;
+        let mut closing = Closing::prepare(self.job, self.site, mode, log)?;
         // Declared before the window, so that on an error the site is open before anything else is tidied up.
         let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
 
@@ -170,10 +170,11 @@ impl Capture<'_> {
 
         log.step("snapshot")?;
         dumps.start(&self.site.config.prefix, &self.job.settings.database, log)?;
-        record.snapshot_taken();
 
         log.step("copy-delta")?;
         parts.copy_again(log)?;
+        dumps.established(closing.session())?;
+        record.snapshot_taken();
         if let Some(window) = &window {
             window.still_closed()?;
         }
