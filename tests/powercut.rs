@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{FileSystem, TestTarget, succeed};
+use support::{TestTarget, succeed};
 
 /// How many cuts, and for how long at the most.
 const CUTS: usize = 60;
@@ -28,11 +28,7 @@ const ENOUGH: usize = 10;
 
 #[test]
 fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
-    let outer = TestTarget::formatted(FileSystem::Xfs, 4096);
-    // SAFETY: the only test of this process; the thread that waits for it reads no environment. On XFS a copy of a file is a clone: the
-    // disk at one instant. A copy made byte by byte would mix instants, which no power cut does.
-    unsafe { std::env::set_var("TMPDIR", outer.path()) };
-    let target = TestTarget::ext4(64);
+    let target = TestTarget::ext4_with_copies(64);
     let log = Log::to_stderr(Verbosity::Quiet);
     let site = identity("a", "https://school.example");
     let store = Store::create(target.path(), "school", &site, "root", &log).unwrap();
@@ -54,7 +50,7 @@ fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
             && started.elapsed() < LIMIT
             && (seen.cuts < CUTS || sealed.load(Ordering::Relaxed) < ENOUGH)
         {
-            seen.add(&TestTarget::copy_of(&target));
+            seen.add(&target.after_power_cut());
         }
     });
     println!("{} backups sealed; {seen:?}", sealed.load(Ordering::Relaxed));
