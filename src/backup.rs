@@ -74,6 +74,7 @@ pub struct Outcome {
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let mut context = hook_context(job);
     let result = unpanicked(|| published(job, &mut context, log));
+    let result = result.map_err(|error| if context.backup.is_some() { no_more_unfit(error) } else { error });
     if let Err(error) = &result
         && !matches!(kind(error), Kind::Skipped | Kind::Locked)
     {
@@ -87,6 +88,14 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         }
     }
     result
+}
+
+/// What would have been a refusal at first is a failure once the work has begun: a database that is gone, for example.
+fn no_more_unfit(error: anyhow::Error) -> anyhow::Error {
+    match kind(&error) {
+        Kind::Unfit => error.context(Fault::failed("the backup was begun and could not be completed")),
+        _ => error,
+    }
 }
 
 /// A panic is an error like any other: what is open is closed on the way, and the run says that it has failed.
