@@ -9,6 +9,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
+mod by_hand;
 mod database;
 mod http;
 mod janitor;
@@ -28,6 +29,7 @@ mod tree;
 mod watch;
 mod world;
 
+pub use by_hand::ByHand;
 pub use database::{Connect, Database, Engine, Server};
 pub use http::Response;
 pub use load::{Load, LoadOptions, LoadReport};
