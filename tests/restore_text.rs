@@ -2,8 +2,11 @@
 //! a fresh database server or where the site was before all of it was lost; then the two are compared, and the site that
 //! came back is served.
 
+mod common;
 mod support;
 
+use moodle_backup::store::manifest::{Component, ComponentKind, Database as DatabaseRecord, EmptiedFolder, Ownership};
+use moodle_backup::store::{Manifest, restore_text};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -239,4 +242,58 @@ fn rows_of(folder: &Path) -> Vec<String> {
     rows.sort();
     assert!(rows.len() > 1, "{} is empty", folder.display());
     rows
+}
+
+/// The text as a reader sees it; with names that need quoting, two engines, and losses.
+#[test]
+fn restore_text_reads_well() {
+    let mut manifest = Manifest::new("2026-11-23T010003Z", 7);
+    manifest.tool = "moodle-backup".into();
+    manifest.host = "school".into();
+    manifest.times.started = "2026-11-23T01:00:03Z".parse().unwrap();
+    manifest.incomplete_because = vec!["the database refers to files that the site itself has lost: 1".into()];
+    manifest.pool.missing_at_source = vec!["0123456789012345678901234567890123456789".into()];
+    manifest.pool.files = 200_005;
+    let site = &mut manifest.site;
+    (site.name, site.wwwroot) = ("school".into(), "https://school.example/moodle".into());
+    (site.release, site.php, site.cli) = ("4.2.3 (Build: 20231009)".into(), "8.2.7".into(), "admin/cli".into());
+    (site.web_user, site.web_group) = ("www-data".into(), "www-data".into());
+    let paths = &mut manifest.paths;
+    (paths.root, paths.dataroot) = ("/var/www/the school's moodle".into(), "/srv/moodledata".into());
+    (paths.filedir, paths.trashdir) = ("/srv/moodledata/filedir".into(), "/srv/moodledata/trashdir".into());
+    paths.filedir_ownership =
+        Ownership { user: "www-data".into(), group: "www-data".into(), folder_mode: 0o2770, file_mode: 0o660 };
+    paths.emptied = vec![EmptiedFolder {
+        path: "/srv/moodledata/cache".into(),
+        user: "www-data".into(),
+        group: "www-data".into(),
+        mode: 0o2770,
+    }];
+    manifest.components = vec![Component {
+        kind: ComponentKind::Directory,
+        source: "/etc/apache2".into(),
+        file: "directories/1-etc-apache2.tar.zst".into(),
+        ..Component::default()
+    }];
+    manifest.database = DatabaseRecord {
+        file: "database/site.sql.zst".into(),
+        engine: "mariadb".into(),
+        server_version: "10.11.6-MariaDB".into(),
+        name: "moodle".into(),
+        user: "moodleuser".into(),
+        charset: "utf8mb4".into(),
+        collation: "utf8mb4_unicode_ci".into(),
+        grants: vec!["GRANT ALL PRIVILEGES ON `moodle`.* TO `moodleuser`@`localhost`".into()],
+        ..DatabaseRecord::default()
+    };
+    manifest.extra_databases = vec![DatabaseRecord {
+        file: "database/extra/portfolio.sql.zst".into(),
+        engine: "postgresql".into(),
+        name: "portfolio".into(),
+        charset: "UTF8".into(),
+        collation: "de_DE.UTF-8".into(),
+        extensions: vec!["plpgsql".into(), "pg_trgm".into()],
+        ..DatabaseRecord::default()
+    }];
+    common::golden("RESTORE.txt", &restore_text::render(&manifest, Path::new("/backup/school")));
 }

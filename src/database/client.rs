@@ -53,17 +53,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// This program, ready to dump; with `schema_only` no rows.
-    pub(super) fn program(&self, connection: &Connection, tables: &Tables, schema_only: bool) -> Result<Program> {
+    /// This program, ready to dump; as a trial without rows.
+    pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool) -> Result<Program> {
         Ok(match connection.engine {
-            Engine::MariaDb => mariadb::program(connection, &self.path, self.flavour)?.args(mariadb::dump_arguments(
-                connection,
-                self,
-                tables,
-                schema_only,
-            )),
+            Engine::MariaDb => mariadb::program(connection, &self.path, self.flavour)?
+                .args(mariadb::dump_arguments(connection, self, tables, trial)),
             Engine::Postgres => postgres::program(connection, &self.path, postgres::DUMP_APPLICATION)?
-                .args(postgres::dump_arguments(self, schema_only)),
+                .args(postgres::dump_arguments(self, trial)),
         })
     }
 }
@@ -90,7 +86,8 @@ impl Connection {
             }
             match refused_extra(&output.stderr, &mut client.extras) {
                 Some(what) => warnings.push(format!(
-                    "the dump of {} is without {what}: {} may not read them",
+                    "the dump of the {} is without {what}: {} may not read them all; where Moodle's own tables are all \
+                     that counts this does no harm, else name another account by options_file in the settings",
                     self.title(),
                     self.account()
                 )),

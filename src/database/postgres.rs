@@ -60,18 +60,18 @@ pub fn session_arguments() -> Vec<String> {
     fixed.split(' ').map(str::to_owned).collect()
 }
 
-/// The arguments of a dump; with `schema_only` no rows are read (the locks are taken all the same).
+/// The arguments of a dump; a trial reads no rows, but takes the same locks, which needs the privilege to read.
 ///
 /// Owners, grants, tablespaces and replication belong to the server and not to the site: without them the dump can be
 /// loaded by any role into an empty database; the manifest keeps owner and grants.
-pub fn dump_arguments(client: &Client, schema_only: bool) -> Vec<String> {
+pub fn dump_arguments(client: &Client, trial: bool) -> Vec<String> {
     let fixed = "--format=plain --no-password --no-owner --no-privileges --no-tablespaces --no-security-labels \
                  --no-publications --no-subscriptions";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
     if !client.extras.comments {
         arguments.push("--no-comments".into());
     }
-    if schema_only {
+    if trial {
         arguments.push("--schema-only".into());
     }
     arguments

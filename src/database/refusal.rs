@@ -112,10 +112,19 @@ fn postgres_hint(connection: &Connection, said: &str) -> Option<String> {
     })
 }
 
+/// What the client says when SHOW TABLE STATUS knows no such table (client/mysqldump.cc).
+const NO_STATUS: &str = "Couldn't read status information for table ";
+
 /// Whether a dump failed because the structure of a table was changed under it; `Some(None)` if it is not told which.
 pub fn schema_change(engine: Engine, words: &str) -> Option<Option<String>> {
     match engine {
-        // 1412: table definition has changed; 1146: no such table (it was dropped or renamed); 1356 and 1051 likewise.
+        // The client has listed the tables; one of them is not there any more when its turn comes.
+        Engine::MariaDb if words.contains(NO_STATUS) => {
+            let line = words.split(NO_STATUS).nth(1).and_then(|rest| rest.lines().next());
+            // A reason in parentheses, mostly empty, follows the name.
+            Some(line.and_then(|line| Some(line.rsplit_once(" (")?.0.to_owned())))
+        }
+        // 1412: table definition has changed; 1146: no such table (it was dropped or renamed); 1051 likewise.
         Engine::MariaDb => match error_number(&essence(words))? {
             1412 | 1146 | 1051 => Some(mariadb_table(words)),
             _ => None,

@@ -300,23 +300,21 @@ impl Reader {
             let start = at;
             let wanted = self.in_row && self.hash_position == Some(self.field);
             if self.quote == Quote::None {
-                let byte = bytes[at];
+                at += bytes[at..].iter().position(|byte| matters(*byte)).unwrap_or(bytes.len() - at);
+                self.push_if(wanted, &bytes[start..at]);
+                let Some(&byte) = bytes.get(at) else { break };
                 at += 1;
                 match byte {
-                    b'(' if !self.in_row => (self.in_row, self.field) = (true, 0),
-                    b',' if self.in_row => self.field += 1,
-                    b')' => {
-                        self.in_row = false;
-                        self.rows += 1;
-                        self.files.as_mut().into_iter().for_each(HashField::end_row);
-                    }
+                    b'(' => (self.in_row, self.field) = (true, 0),
+                    b',' => self.field += 1,
+                    b')' => self.end_files_row(),
                     b';' => {
                         self.end_rows();
                         return at;
                     }
                     _ => {
-                        self.step_quote(byte);
-                        self.push_if(wanted, &bytes[start..at]);
+                        self.quote = Quote::In(b'\'');
+                        self.push_if(wanted, b"'");
                     }
                 }
                 continue;
@@ -331,6 +329,12 @@ impl Reader {
             self.push_if(wanted, &bytes[start..at]);
         }
         at
+    }
+
+    fn end_files_row(&mut self) {
+        self.in_row = false;
+        self.rows += 1;
+        self.files.as_mut().into_iter().for_each(HashField::end_row);
     }
 
     fn push_if(&mut self, wanted: bool, part: &[u8]) {
@@ -352,6 +356,11 @@ impl Reader {
         self.head.clear();
         end + 1
     }
+}
+
+/// Whether the byte means something between the values of a row.
+fn matters(byte: u8) -> bool {
+    matches!(byte, b'\'' | b'(' | b')' | b',' | b';')
 }
 
 /// The name that `text` begins with, in backquotes, and what follows it.
