@@ -39,7 +39,7 @@ fn p4_a_site_on_mariadb_comes_back_beside_the_original() {
     by_hand.set("DIRECTORY1", directory_again.to_str().unwrap());
     by_hand.set("DBNAME1", "extra too");
     let extra_again = fresh.database("extra too", "root", "");
-    bring_back_beside(&world, by_hand, &world.site_folder());
+    let _back = bring_back_beside(&world, by_hand, &world.site_folder());
     assert_same("extra directory", tree_compare(&directory, &directory_again));
     assert_same("extra database", rows_compare(&extra, &extra_again));
 }
@@ -71,10 +71,14 @@ fn p4_a_lost_site_comes_back_where_it_was() {
         let site = PocketSite::builder().server(&server).account("web", PASSWORD).relocated(engine == Engine::MariaDb);
         let mut world = backed_up(site.build(), "");
         let rows = rows_snapshot(&world.site.database);
-        let lost = lose(&mut world);
-
         let text = text_in(&world.site_folder());
         let by_hand = ByHand::in_place(&world.site);
+        // Nobody unpacks over a site that is there.
+        assert!(by_hand.refused(&text).contains("is not empty"));
+        assert!(world.site.is_open());
+        assert_same("database", compare_snapshots(&rows, &rows_snapshot(&world.site.database)));
+        let lost = lose(&mut world);
+
         by_hand.follow_until(&text, OPENING);
         let site = &world.site;
         assert_same("code", compare_top(&TreeCompare::new(), &lost.join("code"), &site.root));
@@ -145,7 +149,7 @@ fn bring_back_copy(world: World, mut by_hand: ByHand, copy: &Path, adapt: fn(Tre
 }
 
 /// Brings the newest backup back beside the original, which nobody uses, and compares everything.
-fn bring_back_beside(world: &World, by_hand: ByHand, folder: &Path) {
+fn bring_back_beside(world: &World, by_hand: ByHand, folder: &Path) -> PocketSite {
     let text = text_in(folder);
     by_hand.follow_until(&text, OPENING);
 
@@ -166,15 +170,16 @@ fn bring_back_beside(world: &World, by_hand: ByHand, folder: &Path) {
     // Times of the pool's folders tell when files came and went, which is of no use to anybody.
     let pool = TreeCompare::new().skip("warning.txt").without_folder_times();
     assert_same("filedir", pool.run(&original, &back.filedir()));
-    assert_serves(back);
+    assert_serves(back)
 }
 
 #[track_caller]
-fn assert_serves(mut back: PocketSite) {
+fn assert_serves(mut back: PocketSite) -> PocketSite {
     back.serve();
     assert_eq!(back.get("/").status, 200, "{}", back.get("/").text());
     assert_same("files over the web", back.unserved_files());
     assert!(!back.ran_as_root());
+    back
 }
 
 /// Takes code, data and database away, as a disaster would; where code and data are kept to compare with.

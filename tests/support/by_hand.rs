@@ -110,8 +110,25 @@ impl ByHand {
         original.brought_back(self.root, self.dataroot, self.database, port, self.scratch)
     }
 
+    /// Types every step where that must not go well; what was said.
+    #[track_caller]
+    pub fn refused(&self, words: &str) -> String {
+        let (good, complaints) = self.try_to_type(&steps(words));
+        assert!(!good, "it went well: {complaints}");
+        complaints
+    }
+
     #[track_caller]
     fn type_in(&self, steps: &[&str]) {
+        let (good, complaints) = self.try_to_type(steps);
+        let typed = fs::read_to_string(self.scratch.join("restore.sh")).expect("the script can be read");
+        assert!(good, "{complaints}\n--- typed:\n{typed}");
+        assert_eq!(complaints, "", "words where all is well; typed:\n{typed}");
+    }
+
+    /// Whether it went well, and what was said.
+    #[track_caller]
+    fn try_to_type(&self, steps: &[&str]) -> (bool, String) {
         let script = self.scratch.join("restore.sh");
         fs::write(&script, self.script(steps)).expect("a script can be written");
         let mut bash = Command::new("bash");
@@ -119,9 +136,7 @@ impl ByHand {
         bash.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
         let output = bash.output().expect("bash starts");
         let complaints = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-        let typed = fs::read_to_string(&script).expect("the script can be read");
-        assert!(output.status.success(), "{}\n{complaints}\n--- typed:\n{typed}", output.status);
-        assert_eq!(complaints, "", "words where all is well; typed:\n{typed}");
+        (output.status.success(), complaints.into_owned())
     }
 
     /// The steps with our values for its variables. Packages are there: tests need them too.

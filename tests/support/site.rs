@@ -195,6 +195,7 @@ impl SiteBuilder {
             layout: self.layout,
             admin: self.admin.clone(),
             prefix: self.prefix.clone(),
+            schema: self.schema.clone(),
             database,
             scratch,
         };
@@ -229,6 +230,7 @@ pub struct PocketSite {
     pub layout: Layout,
     admin: String,
     pub prefix: String,
+    schema: Option<String>,
     pub database: Database,
     scratch: Scratch,
 }
@@ -278,6 +280,7 @@ impl PocketSite {
             layout: self.layout,
             admin: self.admin.clone(),
             prefix: self.prefix.clone(),
+            schema: self.schema.clone(),
             database,
             scratch,
         }
@@ -437,7 +440,8 @@ impl PocketSite {
     }
 
     fn prefixed(&self, sql: &str) -> String {
-        sql.replace('{', &self.prefix).replace('}', "")
+        let schema = self.schema.as_ref().map(|schema| self.database.identifier(schema) + ".").unwrap_or_default();
+        sql.replace('{', &(schema + &self.prefix)).replace('}', "")
     }
 
     fn moved(&self, name: &str) -> PathBuf {
