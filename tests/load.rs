@@ -1,9 +1,9 @@
 //! P3: backups of a site at work are whole. While clients upload, read and delete, and tables are emptied and altered,
 //! several backups are made; each is loaded into a database of its own, and every row that refers to a file has it.
 
+mod support;
 #[path = "common/whole.rs"]
 mod whole;
-mod support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -64,7 +64,8 @@ fn backups_of_a_busy_site(engine: Engine) {
 
     let backups = published(&world.site_folder());
     assert_eq!(backups.len(), BACKUPS);
-    let rows: Vec<BTreeSet<String>> = backups.iter().map(|backup| assert_every_row_has_its_file(backup, site)).collect();
+    let rows: Vec<BTreeSet<String>> =
+        backups.iter().map(|backup| assert_every_row_has_its_file(backup, site)).collect();
     assert!(rows.windows(2).all(|pair| pair[0] != pair[1]), "the site stood still between the backups");
 }
 
@@ -86,9 +87,7 @@ fn load_dump(backup: &Path, database: &Database) -> Database {
     let name = format!("of {}", backup.file_name().unwrap().to_string_lossy());
     let (user, password) = (&database.user, &database.password);
     let (loaded, client) = match &database.server {
-        Server::MariaDb(server) => {
-            (database.server.create_database(&name, user, password), server.client())
-        }
+        Server::MariaDb(server) => (database.server.create_database(&name, user, password), server.client()),
         Server::Postgres(server) => {
             let quoted = database.identifier(&name);
             database.query(&format!("CREATE DATABASE {quoted} TEMPLATE template0"));

@@ -29,7 +29,9 @@ fn p4_a_site_on_mariadb_comes_back_beside_the_original() {
     let site = PocketSite::builder().server(&Server::start(Engine::MariaDb)).account("o'brien-web", PASSWORD).build();
     let directory = extra_directory(&site);
     let extra = site.database.server.create_database("it's extra", "o'brien-web", PASSWORD);
-    extra.query("CREATE TABLE note (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO note VALUES (1, 'a\\\\b'), (2, NULL)");
+    extra.query(
+        "CREATE TABLE note (id INT PRIMARY KEY, text VARCHAR(50)); INSERT INTO note VALUES (1, 'a\\\\b'), (2, NULL)",
+    );
     let settings = format!("[directories]\npaths = [{directory:?}]\n[[database.extra]]\nname = \"it's extra\"\n");
     let world = backed_up(site, &settings);
 

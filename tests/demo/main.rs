@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use support::{
     ByHand, Closed, Engine, Layout, LoadOptions, PocketSite, Server, TreeCompare, World, assert_same,
@@ -21,11 +22,16 @@ const ACTIONS: u64 = 200;
 /// Tables that the clients and the closing of the site write to all the time: the snapshot is older than the site.
 const BUSY_TABLES: [&str; 4] = ["files", "logstore_standard_log", "config", "tag"];
 
-fn main() {
+fn main() -> ExitCode {
+    if !nix::unistd::geteuid().is_root() {
+        println!("The demo starts servers and web servers as their own users: run it as root.");
+        return ExitCode::FAILURE;
+    }
     let started = Instant::now();
     demo();
     support::finish();
     say(&format!("Done in {:.0} s. The servers are stopped and all folders removed.", started.elapsed().as_secs_f64()));
+    ExitCode::SUCCESS
 }
 
 fn demo() {
