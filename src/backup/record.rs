@@ -321,6 +321,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         name: connection.name.clone(),
         host: connection.host.clone().unwrap_or_default(),
         user: connection.user.clone(),
+        user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),
         collation: server.collation.clone().unwrap_or_default(),
         owner: server.owner.clone().unwrap_or_default(),
@@ -332,6 +333,15 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         bytes: dumped.dumped.bytes,
         ..Database::default()
     }
+}
+
+/// The host part of an account of MariaDB or MySQL, out of what it says it was granted: ``GRANT … TO `user`@`host` …``.
+fn account_host(user: &str, grants: &[String]) -> Option<String> {
+    let quotes = ['`', '\''];
+    grants.iter().find_map(|grant| {
+        let (account, host) = grant.rsplit_once(" TO ")?.1.split(' ').next()?.rsplit_once('@')?;
+        (account.trim_matches(quotes) == user).then(|| host.trim_matches(quotes).to_owned())
+    })
 }
 
 fn components_of(database: &DumpedDatabase, own: bool) -> Vec<Component> {
