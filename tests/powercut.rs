@@ -4,6 +4,8 @@
 #[path = "common/draft.rs"]
 mod draft;
 mod support;
+#[path = "common/whole.rs"]
+mod whole;
 
 use chrono::Utc;
 use draft::{Sketch, identity};
@@ -14,10 +16,10 @@ use moodle_backup::sys::log::{Log, Verbosity};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{TestTarget, succeed};
+use support::TestTarget;
+use whole::assert_whole;
 
 /// How many cuts, and for how long at the most.
 const CUTS: usize = 60;
@@ -107,13 +109,6 @@ impl Seen {
             assert!(store.folder().join("latest/manifest.json").exists(), "latest points at nothing");
         }
     }
-}
-
-#[track_caller]
-fn assert_whole(backup: &Path) {
-    let check = "set -o pipefail; cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && \
-                 zstdcat filedir.sha1.zst | (cd .. && sha1sum --quiet --strict -c -)";
-    succeed(Command::new("bash").args(["-c", check]).arg(backup));
 }
 
 /// One night: some files come, some go; a backup is sealed and older ones are pruned.
