@@ -6,7 +6,10 @@ mod dumps;
 mod files;
 mod locks;
 mod parts;
+pub mod plan;
 mod record;
+
+pub use locks::hold_store;
 
 use crate::error::{Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
@@ -238,7 +241,9 @@ fn after_publishing(
     let mut steps = || -> Result<()> {
         log.step("prune")?;
         let request = prune::Request { dry_run: false, whole_pool: false };
-        pruned = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?.removed;
+        let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
+        outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
+        pruned = outcome.removed;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

@@ -6,7 +6,6 @@ use crate::database::{Client, Connection, Engine, ServerFacts};
 use crate::error::{Fault, Result};
 use crate::moodle::Facts;
 use crate::settings::{self, ExtraDatabase, Settings};
-use crate::sys::log::Log;
 use crate::sys::time;
 
 /// A database to be dumped.
@@ -37,7 +36,6 @@ pub struct Databases {
 pub(super) fn examine(
     settings: &Settings,
     site: &Site,
-    log: &Log,
     findings: &mut Findings,
 ) -> Option<(Facts, Databases)> {
     let facts = findings.keep("database", read_facts(site));
@@ -48,7 +46,8 @@ pub(super) fn examine(
     }
     let mut connection = site.connection.clone();
     connection.options_file = settings.database.options_file.clone();
-    let own = findings.keep("database", dumpable("site", connection, log));
+    let own = dumpable("site", connection, findings);
+    let own = findings.keep("database", own);
     if let Some(own) = &own {
         findings.fine("database", format!("{}, {}", own.connection.title(), own.server.version));
         if !own.non_transactional.is_empty() {
@@ -63,7 +62,10 @@ pub(super) fn examine(
         .database
         .extra
         .iter()
-        .map(|extra| findings.keep("extra database", dumpable(&extra.name, extra_connection(site, extra), log)))
+        .map(|extra| {
+            let extra = dumpable(&extra.name, extra_connection(site, extra), findings);
+            findings.keep("extra database", extra)
+        })
         .collect();
     for extra in extra.iter().flatten() {
         findings.fine("extra database", format!("{}, {}", extra.connection.title(), extra.server.version));
@@ -76,13 +78,13 @@ fn read_facts(site: &Site) -> Result<Facts> {
     Facts::read(&mut session, &site.connection, &site.config.prefix)
 }
 
-fn dumpable(name: &str, connection: Connection, log: &Log) -> Result<Dumpable> {
+fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Result<Dumpable> {
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
-        log.warn(left_out);
+        findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
     }
     Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
 }

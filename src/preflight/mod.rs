@@ -9,7 +9,7 @@ mod target;
 pub use database::{Databases, Dumpable};
 pub use findings::{Finding, Findings, Outcome};
 pub use site::{Site, read_site};
-pub use target::Forecast;
+pub use target::{Forecast, require_mounted};
 
 use crate::error::Result;
 use crate::hooks::Hooks;
@@ -39,7 +39,7 @@ pub fn examine(settings: &Settings, site: &Site, log: &Log) -> (Findings, Option
     site::examine(settings, site, &mut findings);
     let hooks = Hooks::new(&settings.hooks);
     findings.note("hooks", hooks.map(|_| "can be run".into()));
-    let database = database::examine(settings, site, log, &mut findings);
+    let database = database::examine(settings, site, &mut findings);
     let ready = database.and_then(|(facts, databases)| {
         let identity = site.identity(&facts);
         let (store, forecast) = target::examine(settings, site, &identity, &databases, log, &mut findings)?;

@@ -14,6 +14,7 @@ use crate::sys::time;
 use crate::window::Hold;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
 pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
@@ -31,7 +32,8 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
     session.log.keep_in(path.clone())?;
     // Whoever watches sees by this lock that the run goes on.
-    let _alive = Lock::try_hold(&path, Mode::Exclusive)?;
+    // (They hold it too, for the moment in which they look.)
+    let _alive = Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1))?;
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("backup of site {} begins", settings.site.name));
     let job = Job {
