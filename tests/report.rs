@@ -8,6 +8,7 @@ use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
+use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
@@ -291,6 +292,14 @@ fn refused_prune() -> Prune {
     Prune { refused_because: vec![why.into()], ..prune() }
 }
 
+fn pin() -> Pin {
+    Pin { site: "moodle".into(), name: NAME.into(), pinned: true, changed: true }
+}
+
+fn unpin() -> Pin {
+    Pin { pinned: false, ..pin() }
+}
+
 fn texts(look: &Look) -> Vec<(&'static str, String)> {
     vec![
         ("list", report::list::text(&list(), look)),
@@ -302,6 +311,8 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("dry-run", report::plan::run_text(&plan(), look)),
         ("prune", report::plan::prune_text(&prune(), look)),
         ("prune-refused", report::plan::prune_text(&refused_prune(), look)),
+        ("pin", report::pin::text(&pin(), look)),
+        ("unpin", report::pin::text(&unpin(), look)),
         ("run", report::outcome::text(&outcome(), look)),
         ("run-failed", report::outcome::text(&failed(), look)),
     ]
@@ -395,6 +406,7 @@ fn json_is_as_documented() {
         ("`run`\n", json(&run)),
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
+        ("`pin` and `unpin`", json(&pin())),
         ("Errors", json(&failure())),
     ] {
         let (keys, example) = documented(&document, title);

@@ -1,7 +1,7 @@
 //! The command `run`: in this process, or in one of its own that is then watched.
 
 use super::record::{self, LastRun};
-use super::{Session, detach, exit_code, follow};
+use super::{Session, detach, exit_code, follow, plan};
 use crate::backup::{self, Job};
 use crate::cli;
 use crate::error::{self, Kind, Result};
@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
 pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     let settings = session.settings()?;
+    if run.dry_run {
+        return plan::plan(session, &settings, run);
+    }
     let by_hand = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if run.foreground || run.scheduled || !by_hand {
         return in_this_process(session, &settings, run);
