@@ -3,7 +3,7 @@
 mod common;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::golden;
+use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
 use moodle_backup::report::list::{Line, List, Verified};
@@ -15,7 +15,6 @@ use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -362,28 +361,6 @@ fn names_from_outside_cannot_play_with_the_terminal() {
     }
 }
 
-/// The paths of all values: `backups[].name`.
-fn paths(value: &Value, at: &str, paths: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
-            let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-            paths.insert(path.clone());
-            self::paths(value, &path, paths);
-        }),
-        Value::Array(items) => items.iter().for_each(|item| self::paths(item, &format!("{at}[]"), paths)),
-        _ => {}
-    }
-}
-
-/// A section of the document: what it explains, and its example.
-fn documented(document: &str, title: &str) -> (BTreeSet<String>, String) {
-    let section = document.split("\n## ").find(|section| section.starts_with(title));
-    let section = section.unwrap_or_else(|| panic!("docs/json.md has no section {title}"));
-    let keys = section.lines().filter_map(|line| line.strip_prefix("- `")?.split_once('`'));
-    let example = section.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
-    (keys.map(|(key, _)| key.to_owned()).collect(), example.to_owned())
-}
-
 fn json<T: Serialize>(view: &T) -> String {
     report::json(view).unwrap()
 }
@@ -411,7 +388,7 @@ fn json_is_as_documented() {
     ] {
         let (keys, example) = documented(&document, title);
         let mut real = BTreeSet::new();
-        paths(&serde_json::from_str(&text).unwrap(), "", &mut real);
+        json_paths(&serde_json::from_str(&text).unwrap(), "", &mut real);
         assert_eq!(keys, real, "what docs/json.md explains under {title} is not what is printed");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             document = document.replace(&format!("```json\n{example}```"), &format!("```json\n{text}```"));

@@ -44,7 +44,7 @@ impl Plan {
         let listing = ready.store.as_ref().map(|store| store.backups()).transpose()?;
         let previous = listing.as_ref().and_then(|listing| listing.newest());
         let previous = previous.filter(|previous| previous.manifest.paths.dataroot == site.config.dataroot);
-        log.step("compare")?;
+        log.detail("comparing the site with its last backup");
         let pool = ready.store.as_ref().map(|store| store.pool());
         Ok(Plan {
             pool: pool::lacking(&site.config.filedir, pool.as_deref(), ready.forecast.pool_files, log)?,

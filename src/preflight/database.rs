@@ -49,7 +49,7 @@ pub(super) fn examine(
     let own = dumpable("site", connection, findings);
     let own = findings.keep("database", own);
     if let Some(own) = &own {
-        findings.fine("database", format!("{}, {}", own.connection.title(), own.server.version));
+        findings.fine("database", described(own));
         if !own.non_transactional.is_empty() {
             findings.warning(
                 "database",
@@ -68,9 +68,13 @@ pub(super) fn examine(
         })
         .collect();
     for extra in extra.iter().flatten() {
-        findings.fine("extra database", format!("{}, {}", extra.connection.title(), extra.server.version));
+        findings.fine("extra database", described(extra));
     }
     Some((facts?, Databases { site: own?, extra: extra.into_iter().collect::<Option<_>>()? }))
+}
+
+fn described(database: &Dumpable) -> String {
+    format!("{}, {} {}", database.connection.title(), database.server.product, database.server.version)
 }
 
 fn read_facts(site: &Site) -> Result<Facts> {

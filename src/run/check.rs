@@ -63,14 +63,18 @@ fn view(settings: &Settings, findings: Findings) -> Check {
     for finding in findings.0 {
         let group = GROUPS.iter().position(|(_, names)| names.contains(&finding.what.as_str()));
         // What preflight may come to look at besides is about the site.
-        groups[group.unwrap_or(1)].findings.push(told(finding));
+        let group = &mut groups[group.unwrap_or(1)];
+        let finding = told(finding, &group.name);
+        group.findings.push(finding);
     }
     groups.retain(|group| !group.findings.is_empty());
     Check { site: settings.site.name.clone(), groups }
 }
 
-fn told(preflight::Finding { what, outcome }: preflight::Finding) -> Finding {
+/// Warnings and problems say by themselves what they are about.
+fn told(preflight::Finding { what, outcome }: preflight::Finding, group: &str) -> Finding {
     match outcome {
+        Outcome::Fine(text) if what == group => Finding { level: Level::Fine, text, next: None },
         Outcome::Fine(found) => Finding { level: Level::Fine, text: format!("{what}: {found}"), next: None },
         Outcome::Warning(found, next) => Finding { level: Level::Warning, text: found, next: Some(next) },
         Outcome::Problem(error) => Finding {
