@@ -2,6 +2,9 @@
 //! owners, modes, times, links and names of any bytes. Decides nothing about which trees to archive or where.
 
 mod member;
+mod sum;
+
+pub use sum::verify_sum;
 
 use crate::entry::attributes::{self, Attributes};
 use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Writer, open_read, walk};
@@ -12,14 +15,14 @@ use member::Members;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use sum::Summing;
 
 /// Files up to this size are read whole before they are written to the archive, so that their size is certain.
 const WHOLE: u64 = 4 << 20;
@@ -87,7 +90,7 @@ pub fn create(job: &Job<'_>, log: &Log) -> Result<Archived> {
     let Archive { index, members, mut done, .. } = archive;
     index.finish()?;
     let summing = members.finish().and_then(zstd::Encoder::finish).or_fault(fault)?;
-    (done.compressed_bytes, done.sha256) = (summing.bytes, hex(&summing.hash.finalize()));
+    (done.compressed_bytes, done.sha256) = summing.end();
     done.findings = findings;
     Ok(done)
 }
@@ -98,30 +101,10 @@ fn open(job: &Job<'_>) -> io::Result<zstd::Encoder<'static, Summing>> {
         _ => {}
     }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(job.file)?;
-    let mut encoder = zstd::Encoder::new(Summing { file, hash: Sha256::new(), bytes: 0 }, job.level)?;
+    let mut encoder = zstd::Encoder::new(Summing::new(file), job.level)?;
     encoder.include_checksum(true)?;
     encoder.multithread(job.threads)?;
     Ok(encoder)
-}
-
-/// Hashes and counts what goes into a file.
-struct Summing {
-    file: File,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Summing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 struct Archive<'a> {
@@ -340,27 +323,4 @@ pub fn unchanged(root: &Path, exclude: &Exclusions, index: &Path) -> Result<Opti
     })?;
     same &= cursor.is_at_end() && findings.problems.is_empty();
     Ok(same.then_some(findings))
-}
-
-/// Whether a file has this SHA-256 (hexadecimal digits).
-pub fn verify_sum(path: &Path, sha256: &str) -> Result<bool> {
-    let sum = || -> Result<String> {
-        let mut file = File::open(path)?;
-        let mut hash = Sha256::new();
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            signals::check()?;
-            match file.read(&mut buffer) {
-                Ok(0) => return Ok(hex(&hash.finalize())),
-                Ok(count) => hash.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-    };
-    Ok(sum().or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? == sha256)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -21,7 +21,7 @@ use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::priority;
-use crate::window::{Closed, Hold};
+use crate::window::{Closed, Hold, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
 use files::Files;
@@ -182,15 +182,10 @@ impl Capture<'_> {
         }
 
         log.step("maintenance")?;
-        if mode == WindowMode::Full || self.hooks.any(Phase::Maintenance)? {
-            if let Err(disturbed) = dumps.wait(None, log)? {
-                return Ok(Err(disturbed));
-            }
-            window.as_mut().map(|window| window.pause_guard());
-            context.closed = window.is_some();
-            self.hooks.run(Phase::Maintenance, context, log)?;
-            context.closed = false;
-            window.as_mut().map(|window| window.resume_guard());
+        if (mode == WindowMode::Full || self.hooks.any(Phase::Maintenance)?)
+            && let Err(disturbed) = self.stay(&mut dumps, window.as_mut(), context)?
+        {
+            return Ok(Err(disturbed));
         }
 
         log.step("reopen")?;
@@ -210,8 +205,31 @@ impl Capture<'_> {
         Ok(Ok(()))
     }
 
+    /// Stays closed until the dumps are complete, and for the administrator's own steps, whose time is their own.
+    fn stay(
+        &self,
+        dumps: &mut Dumps,
+        window: Option<&mut Window>,
+        context: &mut Context,
+    ) -> Result<Result<(), Disturbed>> {
+        if let Err(disturbed) = dumps.wait(None, self.log)? {
+            return Ok(Err(disturbed));
+        }
+        context.closed = window.is_some();
+        match window {
+            None => self.hooks.run(Phase::Maintenance, context, self.log)?,
+            Some(window) => {
+                window.pause_guard();
+                self.hooks.run(Phase::Maintenance, context, self.log)?;
+                window.resume_guard();
+            }
+        }
+        context.closed = false;
+        Ok(Ok(()))
+    }
+
     /// Brings the site back to the state it was found in, or leaves it closed if that was asked for.
-    fn leave(&self, window: Option<crate::window::Window>) -> Result<Option<Closed>> {
+    fn leave(&self, window: Option<Window>) -> Result<Option<Closed>> {
         match (window, self.job.hold) {
             (None, _) => Ok(None),
             (Some(window), None) => {

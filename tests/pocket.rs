@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::Command;
@@ -15,7 +16,8 @@ use support::{
     tree_compare, wait_for,
 };
 
-const EASY_LIMIT: Duration = Duration::from_secs(20);
+/// Longer than anything takes on a busy machine.
+const EASY_LIMIT: Duration = Duration::from_secs(90);
 
 fn words(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
@@ -175,6 +177,25 @@ fn a_server_can_be_killed_and_comes_back_with_its_data() {
         assert!(words(&output).contains("Database connection failed"));
         server.restart();
         assert!(site.is_open());
+    }
+}
+
+#[test]
+fn a_server_can_hang() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut site = PocketSite::builder().server(&server).persistent(true).files(2).build();
+        site.serve();
+        server.freeze();
+        std::thread::scope(|scope| {
+            let page = scope.spawn(|| site.get("/"));
+            let begin = Instant::now();
+            wait_for("a while", EASY_LIMIT, || begin.elapsed() > Duration::from_millis(300));
+            assert!(!page.is_finished());
+            server.thaw();
+            assert_eq!(page.join().unwrap().status, 200);
+        });
+        server.freeze();
     }
 }
 
@@ -560,6 +581,33 @@ fn a_target_can_be_full_read_only_lost_or_gone() {
 
     target.lose_disk();
     assert_eq!(error(std::fs::write(target.path().join("new"), "x")), Err(nix::libc::EIO));
+}
+
+#[test]
+fn a_thin_disk_fails_when_it_is_synced() {
+    let target = TestTarget::ext4_on_thin_disk(200, 40);
+    let mut file = std::fs::File::create(target.path().join("file")).unwrap();
+    file.write_all(&vec![1; 60 << 20]).unwrap();
+    assert!(file.sync_all().is_err());
+}
+
+#[test]
+fn a_target_that_hangs_goes_on_when_it_is_thawed() {
+    let target = TestTarget::ext4(64);
+    target.freeze();
+    let path = target.path().join("file");
+    let writer = std::thread::spawn(move || std::fs::write(path, "x"));
+    let begin = Instant::now();
+    wait_for("a while", EASY_LIMIT, || begin.elapsed() > Duration::from_millis(200));
+    assert!(!writer.is_finished());
+    target.thaw();
+    writer.join().unwrap().unwrap();
+
+    // What is left frozen goes all the same.
+    target.freeze();
+    let path = target.path().to_owned();
+    drop(target);
+    assert!(!path.exists());
 }
 
 #[test]

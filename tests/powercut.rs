@@ -11,6 +11,8 @@ use moodle_backup::prune::{Request, prune};
 use moodle_backup::retention::Rules;
 use moodle_backup::store::Store;
 use moodle_backup::sys::log::{Log, Verbosity};
+use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -44,6 +46,9 @@ fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
                 sealed.fetch_add(1, Ordering::Relaxed);
             }
         });
+        scope.spawn(|| commit_all_the_time(target.path(), &over));
+        // Also when a check panics: the scope waits for its threads.
+        let _stop = Stop(&over);
         let started = Instant::now();
         while !worker.is_finished()
             && started.elapsed() < LIMIT
@@ -51,13 +56,31 @@ fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
         {
             seen.add(&TestTarget::copy_of(&target));
         }
-        over.store(true, Ordering::Relaxed);
     });
     println!("{} backups sealed; {seen:?}", sealed.load(Ordering::Relaxed));
     assert!(sealed.load(Ordering::Relaxed) >= ENOUGH && seen.cuts >= CUTS / 3, "too few cuts: {seen:?}");
     assert!(seen.backups > seen.cuts, "the copies had hardly any backups: {seen:?}");
     // Otherwise the cuts came between the works, not in them.
     assert!(seen.partial + seen.removing > 0, "no cut hit a backup being made or removed: {seen:?}");
+}
+
+/// Makes the file system write its journal all the time, as others who use the disk would: otherwise names and
+/// removals reach the disk only where the program itself waits for that, and every cut is a harmless one.
+fn commit_all_the_time(target: &Path, over: &AtomicBool) {
+    let other = File::create(target.join("of-others")).unwrap();
+    while !over.load(Ordering::Relaxed) {
+        (&other).write_all(b".").unwrap();
+        other.sync_all().unwrap();
+    }
+}
+
+/// Tells the threads to stop.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What the copies had.

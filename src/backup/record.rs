@@ -312,6 +312,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
     let client = database.client.path.file_name().map(|name| name.to_string_lossy().into_owned());
     Database {
         file: dumped.file.clone(),
+        more_files: dumped.apart.iter().map(|(file, _)| file.display().to_string()).collect(),
         engine: server.product.clone(),
         server_version: server.version.clone(),
         client_versions: [(client.unwrap_or_default(), database.client.version.clone())].into(),

@@ -6,12 +6,20 @@ use super::{Connection, Tls, options_file};
 use crate::error::{Fault, Result};
 use crate::sys::process::Program;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What our connections call themselves, so that we can tell them from the site's.
 pub const APPLICATION: &str = "moodle-backup";
 
-/// What the connection of a dump calls itself.
-pub const DUMP_APPLICATION: &str = "moodle-backup dump";
+/// How the names begin that the connections of dumps call themselves.
+pub const DUMP_APPLICATION: &str = "moodle-backup dump ";
+
+/// A name for the connection of one dump, which no other dump on this machine has.
+pub fn dump_application() -> String {
+    static DUMPS: AtomicU32 = AtomicU32::new(0);
+    let number = DUMPS.fetch_add(1, Ordering::Relaxed);
+    format!("{DUMP_APPLICATION}{}.{number}", std::process::id())
+}
 
 /// How long a client waits for the server to answer at all.
 const CONNECT_SECONDS: &str = "10";
@@ -60,18 +68,18 @@ pub fn session_arguments() -> Vec<String> {
     fixed.split(' ').map(str::to_owned).collect()
 }
 
-/// The arguments of a dump; with `schema_only` no rows are read (the locks are taken all the same).
+/// The arguments of a dump; a trial reads no rows, but takes the same locks, which needs the privilege to read.
 ///
 /// Owners, grants, tablespaces and replication belong to the server and not to the site: without them the dump can be
 /// loaded by any role into an empty database; the manifest keeps owner and grants.
-pub fn dump_arguments(client: &Client, schema_only: bool) -> Vec<String> {
+pub fn dump_arguments(client: &Client, trial: bool) -> Vec<String> {
     let fixed = "--format=plain --no-password --no-owner --no-privileges --no-tablespaces --no-security-labels \
                  --no-publications --no-subscriptions";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
     if !client.extras.comments {
         arguments.push("--no-comments".into());
     }
-    if schema_only {
+    if trial {
         arguments.push("--schema-only".into());
     }
     arguments

@@ -24,7 +24,7 @@ impl Facts {
         let names = NAMES.map(|name| format!("'{name}'")).join(",");
         let mut pairs = |sql: String| -> Result<BTreeMap<String, String>> {
             let rows = session.query(&sql)?;
-            Ok(rows.into_iter().filter_map(|row| pair(row)).collect())
+            Ok(rows.into_iter().filter_map(pair).collect())
         };
         let values = pairs(format!("SELECT name, value FROM {config} WHERE name IN ({names})")).or_fault(|| {
             Fault::unfit(format!("the database {} has no Moodle tables with the prefix {prefix:?}", connection.name))

@@ -83,8 +83,9 @@ const POSTGRESQL_QUOTING: [&str; 2] = [
 pub(super) fn site_database(page: &mut Page, database: &Database) {
     page.heading("6. Database");
     page.say(
-        "DBPASS stays empty in the old place: then the account gets the password that config.php has.\n\
-         If this prints nothing the password is found; otherwise set DBPASS by hand:",
+        "A database of this name must not be there: rename or drop what is left of the old one. DBPASS may\n\
+         stay empty: then the account gets the password that config.php has. If this prints nothing it\n\
+         was found; otherwise set DBPASS by hand:",
     );
     page.run([PASSWORD, "[ -n \"$DBPASS\" ] || echo 'no password found in config.php'"]);
     match family(database) {
@@ -198,7 +199,7 @@ fn postgresql_create(database: &Database, name: &str, owner: &str) -> String {
         "printf 'CREATE DATABASE %s{owner} TEMPLATE template0 ENCODING {}{}{};\\n' \"$(pg_name \"${name}\")\"{owner_value} | $PSQL -d postgres",
         format_args!("'\\''{}'\\''", word(or(&database.charset, "UTF8"))),
         locale("LC_COLLATE", &database.collation),
-        locale("LC_CTYPE", &database.ctype),
+        locale("LC_CTYPE", or(&database.ctype, &database.collation)),
     )
 }
 

@@ -119,7 +119,8 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
     page.say(
         "If you work on a copy of the backup, set SITE to it. It must be a copy of the site's whole\n\
          folder: users' files lie beside the backups, in filedir/. As the other names stand the site\n\
-         comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes.",
+         comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes\n\
+         (an empty DBPORT, DBSOCKET or DBPASS then means: as config.php has it).",
     );
     let paths = &manifest.paths;
     let mut lines = vec![
@@ -145,8 +146,8 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
 fn packages(page: &mut Page, manifest: &Manifest) {
     page.heading("1. Packages");
     page.say(&format!(
-        "Moodle {} wants a PHP that is not much newer than {}. Where the web server is to run, its own\n\
-         packages are needed too (apache2 with libapache2-mod-php, or nginx with php-fpm).",
+        "Moodle {} wants a PHP that is not much newer than {}.\n\
+         Where the web server is to run, its own packages are needed too (apache2 with libapache2-mod-php, or nginx with php-fpm).",
         one_line(&manifest.site.release),
         one_line(&manifest.site.php)
     ));
@@ -195,8 +196,9 @@ fn moodledata(page: &mut Page, manifest: &Manifest) {
     let mut commands =
         vec!["[ ! -L \"$DATAROOT\"/filedir ] || rm \"$DATAROOT\"/filedir".to_owned(), "mkdir -p \"$FILEDIR\"".into()];
     if manifest.pool.files > 0 {
+        // The usual format of tar has whole seconds only.
         commands.push(format!(
-            "zstdcat \"$BACKUP\"/{} | cut -c43- | tar -C \"$SITE\" -cf - --no-recursion -T - | \
+            "zstdcat \"$BACKUP\"/{} | cut -c43- | tar -C \"$SITE\" --format=pax -cf - --no-recursion -T - | \
              tar -xf - --strip-components=1 -C \"$FILEDIR\"",
             layout::POOL_LIST
         ));
@@ -222,7 +224,7 @@ fn emptied(manifest: &Manifest, folder: &EmptiedFolder) -> String {
 }
 
 /// Puts the lines given as `name=value` before the one that starts Moodle.
-const OVERRIDE: &str = r#"php -r '$f = $argv[1]; $new = ""; foreach (array_slice($argv, 2) as $a) { [$k, $v] = explode("=", $a, 2); if ($v !== "") { $new .= "\$CFG->$k = " . var_export($v, true) . ";\n"; } } if (($p = getenv("DBPASS")) != "") { $new .= "\$CFG->dbpass = " . var_export($p, true) . ";\n"; } $s = file_get_contents($f); $t = preg_replace_callback("~^[^#/*\n]*lib/setup\.php~m", fn($m) => $new . $m[0], $s, 1, $n); if ($n != 1) { fwrite(STDERR, "edit config.php by hand\n"); exit(1); } file_put_contents($f, $t);'"#;
+const OVERRIDE: &str = r#"php -r '$f = $argv[1]; $new = ""; foreach (array_slice($argv, 2) as $a) { [$k, $v] = explode("=", $a, 2); if ($v !== "") { $new .= "\$CFG->$k = " . var_export($v, true) . ";\n"; } } if (($p = getenv("DBPASS")) != "") { $new .= "\$CFG->dbpass = " . var_export($p, true) . ";\n"; } $s = file_get_contents($f); $t = preg_replace_callback("~^[ \t]*(require|include)(_once)?\b.*lib/setup\.php~m", fn($m) => $new . $m[0], $s, 1, $n); if ($n != 1) { fwrite(STDERR, "edit config.php by hand\n"); exit(1); } file_put_contents($f, $t);'"#;
 
 fn configuration(page: &mut Page, manifest: &Manifest) {
     page.heading("5. config.php");
@@ -316,7 +318,7 @@ fn replace_script(manifest: &Manifest) -> &'static str {
 fn single_files(page: &mut Page, manifest: &Manifest) {
     page.heading("10. One file only");
     page.say("Where is it? index/ lists code, directories and moodledata, a line for each entry:");
-    page.look(["zstdcat \"$BACKUP\"/index/*.zst | grep -a NAME"]);
+    page.look([r#"zstdcat "$BACKUP"/index/*.zst | tr '\0' '\n' | grep -a NAME"#]);
     page.say("What is in moodledata/ can be copied as it is. From the code, or in the same way a directory:");
     page.look([
         format!("zstdcat \"$BACKUP\"/{} | tar -tf - | grep -a NAME", layout::CODE),

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
+
 use super::mariadb::{self, MariaDb};
 use super::postgres::{self, Postgres};
 
@@ -79,6 +81,23 @@ impl Server {
         match self {
             Server::MariaDb(server) => server.restart(),
             Server::Postgres(server) => server.restart(),
+        }
+    }
+
+    /// Makes it hang: connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        match self {
+            Server::MariaDb(server) => server.signal(signal),
+            Server::Postgres(server) => server.signal(signal),
         }
     }
 

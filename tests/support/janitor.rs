@@ -24,7 +24,9 @@ awk '
         for process in /proc/[0-9]*; do
             tr '\0' '\n' <"$process/environ" | grep -qxF -- "$value" && kill -KILL "${process#/proc/}"
         done ;;
-    mount) umount -l -- "$value" ;;
+    mount)
+        fsfreeze -u "$value"
+        umount -l -- "$value" ;;
     folder)
         for try in 1 2 3 4 5 6 7 8 9 10; do
             rm -rf --one-file-system -- "$value" && break

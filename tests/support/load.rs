@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::http::{self, Response};
 use super::site::uploaded;
 
-/// What the clients do, and how much of it.
+/// What the clients do, and how much of it. The site answers four requests at a time, so mind who else is to be heard.
 #[derive(Clone)]
 pub struct LoadOptions {
     pub clients: usize,
@@ -37,6 +37,13 @@ impl Default for LoadOptions {
             largest: 30_000,
             limit: Duration::from_secs(300),
         }
+    }
+}
+
+impl From<usize> for LoadOptions {
+    /// So many clients, and no tasks.
+    fn from(clients: usize) -> Self {
+        LoadOptions { clients, ..LoadOptions::default() }
     }
 }
 

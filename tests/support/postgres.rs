@@ -127,6 +127,13 @@ impl Postgres {
         drop(self.lock().take());
     }
 
+    /// Signals all its processes: SIGSTOP makes a database that hangs.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(daemon) = &*self.lock() {
+            daemon.signal_family(signal);
+        }
+    }
+
     /// Makes a user and a database that belongs to it.
     pub fn create_database(&self, name: &str, user: &str, password: &str) {
         let sql = format!(
@@ -175,7 +182,15 @@ fn initialise(data: &Path) {
     std::fs::write(&password, PASSWORD).expect("a file can be written");
     let mut command = command_as(USER, program("initdb"));
     command
-        .args(["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--username", USER])
+        .args([
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+            "--wal-segsize=4",
+            "--username",
+            USER,
+        ])
         .arg(format!("--pwfile={}", text(&password)))
         .arg("--pgdata")
         .arg(data)

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, User};
 
 use super::janitor::{self, Leftover, Watch};
@@ -75,6 +75,17 @@ pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool
     }
 }
 
+/// Ids of the processes whose parent this is.
+fn children_of(parent: i32) -> Vec<i32> {
+    let found = std::fs::read_dir("/proc").expect("processes can be listed").flatten();
+    let ids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |id: &i32| {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim().parse() == Ok(parent)))
+    };
+    ids.filter(is_child).collect()
+}
+
 /// A server in a process group of its own, which ends when this is dropped.
 pub struct Daemon {
     child: Child,
@@ -120,6 +131,14 @@ impl Daemon {
     /// Sends a signal to the whole group.
     pub fn signal(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
+    }
+
+    /// Signals the process and its children, whatever groups they have made for themselves.
+    pub fn signal_family(&self, signal: Signal) {
+        let parent = self.child.id().cast_signed();
+        for id in children_of(parent).into_iter().chain([parent]) {
+            let _ = kill(Pid::from_raw(id), signal);
+        }
     }
 
     fn log_end(&self) -> String {

@@ -19,7 +19,7 @@ const GROUND_BYTES: u64 = 64 << 30;
 /// A folder with a short name (sockets lie in it) that servers of other users can pass through.
 pub struct Scratch {
     folder: TempDir,
-    _watch: Watch,
+    _watch: Option<Watch>,
 }
 
 impl Scratch {
@@ -33,12 +33,19 @@ impl Scratch {
         Self::below(&std::env::temp_dir())
     }
 
-    /// A new folder in a place of one's choice: a mounted file system, for example.
+    /// A new folder in a place of one's choice.
     pub fn below(place: &Path) -> Self {
-        let folder = tempfile::Builder::new().prefix("mbt-").tempdir_in(place).expect("a temporary folder");
-        set_mode(folder.path(), 0o755);
+        let folder = new_folder(place);
         let watch = janitor::watch(&Leftover::Folder(text(folder.path())));
-        Scratch { folder, _watch: watch }
+        Scratch { folder, _watch: Some(watch) }
+    }
+
+    /// A new folder that stays where it is made: on a file system that is thrown away as a whole, which is quicker than
+    /// deleting a great site file by file.
+    pub fn left_in(place: &Path) -> Self {
+        let mut folder = new_folder(place);
+        folder.disable_cleanup(true);
+        Scratch { folder, _watch: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -56,6 +63,12 @@ impl Scratch {
         make_folder_of(&folder, user);
         folder
     }
+}
+
+fn new_folder(place: &Path) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("mbt-").tempdir_in(place).expect("a temporary folder");
+    set_mode(folder.path(), 0o755);
+    folder
 }
 
 /// Where scratch folders are made: mounted when it is first asked for, unmounted by the janitor after everybody else.

@@ -163,7 +163,7 @@ impl SiteBuilder {
         self
     }
 
-    /// A place for code and data, such as a file system of its own; else a temporary folder.
+    /// A place for code and data, such as a file system of its own: there they stay. Else a temporary folder.
     pub fn place(mut self, place: &Path) -> Self {
         self.place = Some(place.to_owned());
         self
@@ -177,7 +177,7 @@ impl SiteBuilder {
 
     /// Makes the site: code, settings, database, content. It is not served yet.
     pub fn build(self) -> PocketSite {
-        let scratch = self.place.as_deref().map_or_else(Scratch::new, Scratch::below);
+        let scratch = self.place.as_deref().map_or_else(Scratch::new, Scratch::left_in);
         let database = self.create_database();
         let port = ports::reserve();
         let root = scratch.join("www/moodle");
@@ -390,9 +390,9 @@ impl PocketSite {
         self.scratch.join("ran-as-root").exists()
     }
 
-    /// Clients at work until stopped.
-    pub fn load(&self, options: LoadOptions) -> Load {
-        Load::start(self.port, options)
+    /// Clients at work until stopped: a number of them, or what `LoadOptions` says.
+    pub fn load(&self, options: impl Into<LoadOptions>) -> Load {
+        Load::start(self.port, options.into())
     }
 
     /// Looks every few milliseconds whether the site is open, until stopped.

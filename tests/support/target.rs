@@ -75,6 +75,13 @@ impl TestTarget {
         TestTarget { below: Some(Arc::clone(below)), ..copy }
     }
 
+    /// An ext4 that believes in more room than the disk under it has: writing goes well, and syncing fails.
+    pub fn ext4_on_thin_disk(mebibytes: u64, real_mebibytes: u64) -> Self {
+        let below = Arc::new(Self::ext4(real_mebibytes));
+        let target = Self::formatted_in(Scratch::below(below.path()), FileSystem::Ext4, mebibytes);
+        TestTarget { below: Some(below), ..target }
+    }
+
     fn formatted_in(scratch: Scratch, kind: FileSystem, mebibytes: u64) -> Self {
         let file = scratch.join("disk.img");
         let image = File::create(&file).expect("an image can be made");
@@ -142,6 +149,15 @@ impl TestTarget {
         // SAFETY: the descriptor is open and the argument is an u32, as the request has it.
         unsafe { shutdown_file_system(folder.as_raw_fd(), &raw const without_flushing) }
             .expect("the file system can be shut down");
+    }
+
+    /// Makes the file system hang: whoever writes there waits, and no signal ends it, until `thaw`.
+    pub fn freeze(&self) {
+        succeed(Command::new("fsfreeze").arg("--freeze").arg(&self.path));
+    }
+
+    pub fn thaw(&self) {
+        succeed(Command::new("fsfreeze").arg("--unfreeze").arg(&self.path));
     }
 
     /// Fills the file system up to that many bytes; the filling can be taken away by `make_room`.
@@ -218,14 +234,16 @@ fn format(kind: FileSystem, file: &Path) -> Command {
 
 impl Drop for Image {
     fn drop(&mut self) {
-        let unmount = |args: &[&str]| {
-            let mut command = Command::new("umount");
-            command.args(args).arg(&self.mount).stdin(Stdio::null()).stderr(Stdio::null());
+        let run = |program: &str, option: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(option).arg(&self.mount).stdin(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
+        // A test may have left it frozen, and then it could not be unmounted.
+        run("fsfreeze", &["--unfreeze"]);
         // Someone may still stand in it; then it goes when they do.
-        if !unmount(&[]) {
-            unmount(&["-l"]);
+        if !run("umount", &[]) {
+            run("umount", &["-l"]);
         }
     }
 }

@@ -40,7 +40,6 @@ function start_pool(\stdClass $cfg): void {
 }
 
 function write_pool_file(string $content, string $hash): void {
-    global $CFG;
     static $made = [];
     $path = hashed_path(filedir(), $hash);
     $dir = dirname($path);
@@ -48,8 +47,8 @@ function write_pool_file(string $content, string $hash): void {
         make_shared_dir($dir);
         $made[$dir] = true;
     }
+    // The umask of setup.php gives it the mode it should have.
     file_put_contents($path, $content);
-    chmod($path, $CFG->filepermissions);
 }
 
 /** Adds the files with numbers from first up to, without, last. */

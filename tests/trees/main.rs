@@ -1,0 +1,7 @@
+//! Copies and archives of trees, on real file systems (ext4 on loop devices, and tmpfs). Needs root.
+
+mod archives;
+mod copies;
+mod in_use;
+mod trouble;
+mod world;
