@@ -6,7 +6,10 @@ mod dumps;
 mod files;
 mod locks;
 mod parts;
+pub mod plan;
 mod record;
+
+pub use locks::hold_store;
 
 use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
@@ -102,9 +105,12 @@ fn no_more_unfit(error: anyhow::Error) -> anyhow::Error {
 fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Err(Fault::failed(format!("the program has a mistake and gave up: {}", words.unwrap_or("it does not say which")))
-            .hint("please report it, with the run's log")
-            .into())
+        Err(Fault::failed(format!(
+            "the program has a mistake and gave up: {}",
+            words.unwrap_or("it does not say which")
+        ))
+        .hint("please report it, with the run's log")
+        .into())
     })
 }
 
@@ -281,7 +287,9 @@ fn after_publishing(
     let steps = || -> Result<()> {
         log.step("prune")?;
         let request = prune::Request { dry_run: false, whole_pool: false };
-        pruned = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?.removed;
+        let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
+        outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
+        pruned = outcome.removed;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

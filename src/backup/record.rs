@@ -89,7 +89,11 @@ impl<'a> Record<'a> {
                 &database,
             );
             self.manifest.components.extend(components_of(&database, own));
-            if own { self.manifest.database = Database { prefix: self.prefix.clone(), ..described } } else { self.manifest.extra_databases.push(described) }
+            if own {
+                self.manifest.database = Database { prefix: self.prefix.clone(), ..described }
+            } else {
+                self.manifest.extra_databases.push(described)
+            }
         }
         self.referenced = Some(dumped.referenced);
     }
