@@ -60,8 +60,11 @@ impl MariaDb {
     pub fn restart(&self) {
         let mut slot = self.lock();
         drop(slot.take());
-        let mut daemon = Daemon::start(&mut self.server_command(), Signal::SIGKILL, &self.scratch.join("server.log"));
-        daemon.wait_until_up(|| UnixStream::connect(self.socket()).is_ok());
+        let log = self.scratch.join("server.log");
+        // Its socket is there only when it can answer.
+        let daemon = Daemon::start(&mut self.server_command(), Signal::SIGKILL, &log, || {
+            UnixStream::connect(self.socket()).is_ok()
+        });
         *slot = Some(daemon);
     }
 

@@ -61,8 +61,8 @@ impl Postgres {
         let mut slot = self.lock();
         drop(slot.take());
         // The signal is the one for an immediate stop: the server's processes leave with it.
-        let mut daemon = Daemon::start(&mut self.server_command(), Signal::SIGQUIT, &self.scratch.join("server.log"));
-        daemon.wait_until_up(|| self.is_ready());
+        let log = self.scratch.join("server.log");
+        let daemon = Daemon::start(&mut self.server_command(), Signal::SIGQUIT, &log, || self.is_ready());
         *slot = Some(daemon);
     }
 

@@ -16,6 +16,7 @@ use super::janitor::{self, Leftover, Watch};
 
 /// How long a server may take to start or to end.
 const SERVER_LIMIT: Duration = Duration::from_secs(60);
+const SERVER_TRIES: usize = 5;
 
 /// User and group ids of a user of this machine.
 pub fn owner_ids(user: &str) -> (u32, u32) {
@@ -75,15 +76,27 @@ pub fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool
     }
 }
 
-/// Ids of the processes whose parent this is.
-fn children_of(parent: i32) -> Vec<i32> {
+/// What the system tells of a process.
+struct Process {
+    id: i32,
+    state: char,
+    parent: i32,
+    group: i32,
+}
+
+/// All processes of the machine.
+fn processes() -> impl Iterator<Item = Process> {
     let found = std::fs::read_dir("/proc").expect("processes can be listed").flatten();
-    let ids = found.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let is_child = |id: &i32| {
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-        status.lines().any(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim().parse() == Ok(parent)))
-    };
-    ids.filter(is_child).collect()
+    found.filter_map(|entry| {
+        let id = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // The name in parentheses may hold anything.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some(Process { id, state, parent, group })
+    })
 }
 
 /// A server in a process group of its own, which ends when this is dropped.
@@ -95,8 +108,21 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the server with its words going to a log file; `signal` is the one that ends it at once.
-    pub fn start(command: &mut Command, signal: Signal, log: &Path) -> Self {
+    /// Starts the server, its words going to a log file, and waits until it answers; `signal` is the one that ends it at
+    /// once. A server that ends instead is started again a few times: its port may have been held for a moment by a
+    /// process that another thread was just starting.
+    #[track_caller]
+    pub fn start(command: &mut Command, signal: Signal, log: &Path, mut answers: impl FnMut() -> bool) -> Self {
+        for _ in 0..SERVER_TRIES {
+            let mut daemon = Self::spawn(command, signal, log);
+            if daemon.comes_up(&mut answers) {
+                return daemon;
+            }
+        }
+        panic!("{command:?} does not start:\n{}", end_of(log));
+    }
+
+    fn spawn(command: &mut Command, signal: Signal, log: &Path) -> Self {
         let words = File::options().create(true).append(true).open(log).expect("the log can be written");
         let child = command
             .stdin(Stdio::null())
@@ -111,16 +137,18 @@ impl Daemon {
         Daemon { child, signal, log: log.to_owned(), _watch: watch }
     }
 
-    /// Waits until the server answers; panics with the end of its log if it ends instead, or takes too long.
+    /// Whether the server answers before it ends; panics with the end of its log if it does neither.
     #[track_caller]
-    pub fn wait_until_up(&mut self, mut answers: impl FnMut() -> bool) {
+    fn comes_up(&mut self, answers: &mut impl FnMut() -> bool) -> bool {
         let deadline = Instant::now() + SERVER_LIMIT;
-        while !answers() {
-            let ended = self.child.try_wait().expect("a child can be waited for");
-            let failed = ended.is_some() || Instant::now() > deadline;
-            assert!(!failed, "the server did not start ({ended:?}):\n{}", self.log_end());
+        while self.child.try_wait().expect("a child can be waited for").is_none() {
+            if answers() {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "the server does not answer:\n{}", self.log_end());
             std::thread::sleep(Duration::from_millis(5));
         }
+        false
     }
 
     /// The process id, which is also the id of the group.
@@ -136,26 +164,39 @@ impl Daemon {
     /// Signals the process and its children, whatever groups they have made for themselves.
     pub fn signal_family(&self, signal: Signal) {
         let parent = self.child.id().cast_signed();
-        for id in children_of(parent).into_iter().chain([parent]) {
-            let _ = kill(Pid::from_raw(id), signal);
+        for process in processes().filter(|process| process.id == parent || process.parent == parent) {
+            let _ = kill(Pid::from_raw(process.id), signal);
         }
     }
 
-    fn log_end(&self) -> String {
-        let log = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(3000)..]).into_owned()
+    /// The end of its log.
+    pub fn log_end(&self) -> String {
+        end_of(&self.log)
     }
 
-    fn ended_within(&mut self, limit: Duration) -> bool {
+    /// Whether every process of the group is gone: the last one to go still has the port.
+    fn is_gone(&mut self) -> bool {
+        let group = self.child.id().cast_signed();
+        let ended = !matches!(self.child.try_wait(), Ok(None));
+        // Dead ones that nobody has waited for have nothing open any more.
+        ended && !processes().any(|process| process.group == group && process.state != 'Z')
+    }
+
+    fn ends_within(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return true;
+        while !self.is_gone() {
+            if Instant::now() > deadline {
+                return false;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        false
+        true
     }
+}
+
+fn end_of(log: &Path) -> String {
+    let log = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(&log[log.len().saturating_sub(3000)..]).into_owned()
 }
 
 impl Drop for Daemon {
@@ -163,9 +204,9 @@ impl Drop for Daemon {
         self.signal(self.signal);
         // A stopped process (a test may have frozen it) takes no signal but this.
         self.signal(Signal::SIGCONT);
-        if !self.ended_within(Duration::from_secs(10)) {
+        if !self.ends_within(Duration::from_secs(10)) {
             self.signal(Signal::SIGKILL);
-            self.ended_within(SERVER_LIMIT);
+            self.ends_within(SERVER_LIMIT);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Which files make it is in `tests/pocket-moodle`; how to load or watch it is in `load` and `watch`.
 
 use std::fmt::Write as _;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -310,14 +309,21 @@ impl PocketSite {
             .env("PHP_CLI_SERVER_WORKERS", "4")
             .current_dir(self.docroot());
         // Not SIGTERM: the first process would wait for its workers, who may be at work.
-        let mut web = Daemon::start(&mut command, Signal::SIGKILL, &self.scratch.join("web.log"));
-        web.wait_until_up(|| TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        let log = self.scratch.join("web.log");
+        // A page that needs neither settings nor database, and a true answer: a connection alone can come from elsewhere.
+        let answers = || http::request(self.port, "/version.php", None).is_ok();
+        let web = Daemon::start(&mut command, Signal::SIGKILL, &log, answers);
         self.web = Some(web);
     }
 
     /// Ends the web server, with whatever requests it is at.
     pub fn stop_serving(&mut self) {
         self.web = None;
+    }
+
+    /// The last that the web server said.
+    pub fn web_log(&self) -> String {
+        self.web.as_ref().map(Daemon::log_end).unwrap_or_default()
     }
 
     pub fn port(&self) -> u16 {
@@ -356,12 +362,13 @@ impl PocketSite {
     /// Requests a page; panics if there is no answer at all.
     #[track_caller]
     pub fn get(&self, path: &str) -> Response {
-        http::request(self.port, path, None).unwrap_or_else(|error| panic!("GET {path}: {error}"))
+        http::request(self.port, path, None).unwrap_or_else(|error| panic!("GET {path}: {error}\n{}", self.web_log()))
     }
 
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Response {
-        http::request(self.port, path, Some(body)).unwrap_or_else(|error| panic!("POST {path}: {error}"))
+        http::request(self.port, path, Some(body))
+            .unwrap_or_else(|error| panic!("POST {path}: {error}\n{}", self.web_log()))
     }
 
     /// Uploads a file; its id and content hash.
