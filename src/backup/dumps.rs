@@ -72,6 +72,8 @@ struct Sink {
 pub struct Dumps<'a> {
     ready: &'a Ready,
     draft: &'a Path,
+    /// Connected while the site is open, so that the window need not wait for that.
+    session: Session,
     sink: Arc<Mutex<Sink>>,
     running: Vec<(&'a Dumpable, Dump)>,
     apart: Vec<(String, PathBuf, Dumped)>,
@@ -80,16 +82,17 @@ pub struct Dumps<'a> {
 
 impl<'a> Dumps<'a> {
     /// Nothing is started yet.
-    pub fn new(ready: &'a Ready, draft: &'a Draft, scratch: &Path) -> Self {
+    pub fn new(ready: &'a Ready, draft: &'a Draft, scratch: &Path) -> Result<Self> {
         let sink = Sink { collector: Collector::new(scratch), failed: None };
-        Dumps {
+        Ok(Dumps {
             ready,
             draft: draft.path(),
+            session: ready.databases.site.connection.session()?,
             sink: Arc::new(Mutex::new(sink)),
             running: Vec::new(),
             apart: Vec::new(),
             done: Vec::new(),
-        }
+        })
     }
 
     /// Starts all dumps and returns when each holds its snapshot. Tables that a snapshot does not cover are dumped to
@@ -104,7 +107,7 @@ impl<'a> Dumps<'a> {
                 files: own.then(|| self.files_table(database, prefix)),
             };
             let mut dump = self.begin(database, order, &file_of(database), log)?;
-            dump.wait_established(ESTABLISHED)?;
+            dump.wait_established(own.then_some(&mut self.session), ESTABLISHED)?;
             self.running.push((database, dump));
             if !database.non_transactional.is_empty() {
                 self.dump_apart(database, settings.compression, log)?;
