@@ -5,6 +5,10 @@
 //! the row that refers to it; it deletes the row before it moves the file to trashdir
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
+mod survey;
+
+pub use survey::{Lacking, lacking};
+
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::sys::log::Log;
@@ -66,6 +70,11 @@ impl Copied {
         self.bytes += other.bytes;
         self.damaged.extend(other.damaged);
         self.unreadable.extend(other.unreadable);
+        // What is bad is met again by each later copy.
+        self.damaged.sort_unstable();
+        self.damaged.dedup();
+        self.unreadable.sort_unstable();
+        self.unreadable.dedup();
         self.foreign.extend(other.foreign);
     }
 }

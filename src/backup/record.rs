@@ -29,6 +29,7 @@ const NAMED: usize = 5;
 pub struct Record<'a> {
     ready: &'a Ready,
     accept_missing: bool,
+    prefix: String,
     manifest: Manifest,
     referenced: Option<Sorted>,
 }
@@ -51,7 +52,8 @@ impl<'a> Record<'a> {
         };
         manifest.code = note_code_changes(site, draft, &mut manifest.components, log)?;
         manifest.pool.external = site.config.alternative_file_system.is_some();
-        Ok(Record { ready, accept_missing: job.settings.moodledata.accept_missing, manifest, referenced: None })
+        let (accept_missing, prefix) = (job.settings.moodledata.accept_missing, site.config.prefix.clone());
+        Ok(Record { ready, accept_missing, prefix, manifest, referenced: None })
     }
 
     /// All dumps hold their snapshots now.
@@ -87,7 +89,11 @@ impl<'a> Record<'a> {
                 &database,
             );
             self.manifest.components.extend(components_of(&database, own));
-            if own { self.manifest.database = described } else { self.manifest.extra_databases.push(described) }
+            if own {
+                self.manifest.database = Database { prefix: self.prefix.clone(), ..described }
+            } else {
+                self.manifest.extra_databases.push(described)
+            }
         }
         self.referenced = Some(dumped.referenced);
     }

@@ -11,7 +11,7 @@ use crate::sys::files::{self, Space};
 use crate::sys::log::Log;
 use crate::sys::mounts;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Dumps compress to about a fifth; a third leaves room for growth.
 const DUMP_SHARE: u64 = 3;
@@ -38,6 +38,7 @@ pub(super) fn examine(
 ) -> Option<(Option<Store>, Forecast)> {
     let target = &settings.target.path;
     findings.keep("target", require_mounted(settings))?;
+    findings.keep("target", require_writable(settings))?;
     findings.keep("target", require_outside(target, site, settings))?;
     if mounts::same_file_system(target, Path::new("/")) {
         findings.warning(
@@ -79,13 +80,8 @@ fn note_unknown(listing: Option<&Listing>, findings: &mut Findings) {
     }
 }
 
-fn require_mounted(settings: &Settings) -> Result<()> {
+fn require_writable(settings: &Settings) -> Result<()> {
     let target = &settings.target.path;
-    if !target.is_dir() {
-        return Err(Fault::unfit(format!("the target {} is not there", target.display()))
-            .hint("mount the backup disk, or correct path in [target]")
-            .into());
-    }
     let mount = mounts::of(target)?;
     if mount.read_only {
         return Err(Fault::unfit(format!("the target {} is mounted read-only", target.display()))
@@ -95,6 +91,18 @@ fn require_mounted(settings: &Settings) -> Result<()> {
             ))
             .into());
     }
+    Ok(())
+}
+
+/// An error if the target is not there, or is not the disk that the settings want there.
+pub fn require_mounted(settings: &Settings) -> Result<()> {
+    let target = &settings.target.path;
+    if !target.is_dir() {
+        return Err(Fault::unfit(format!("the target {} is not there", target.display()))
+            .hint("mount the backup disk, or correct path in [target]")
+            .into());
+    }
+    let mount = mounts::of(target)?;
     let Some(wanted) = &settings.target.mount_uuid else { return Ok(()) };
     let found = if mount.point == Path::new("/") { None } else { mounts::uuid(&mount).ok() };
     if found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(wanted)) {
@@ -136,13 +144,14 @@ fn next_forecast(last: &Manifest) -> Forecast {
 }
 
 fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Result<Forecast> {
-    let mut forecast = Forecast { inodes: 70_000, ..Forecast::default() };
-    let pool = measure(&site.config.filedir, &mut forecast)?;
-    forecast.pool_files = pool;
+    let mut forecast = Forecast { inodes: 1000, ..Forecast::default() };
+    forecast.pool_files = measure(&site.config.filedir, &[], &mut forecast)?;
+    let left_out: Vec<_> = site.config.left_out().iter().map(|path| site.config.dataroot.join(path)).collect();
+    measure(&site.config.dataroot, &left_out, &mut forecast)?;
     for folder in settings.directories.paths.iter().chain([&site.layout.root]) {
         // Archives are one file each.
         let mut inner = Forecast::default();
-        measure(folder, &mut inner)?;
+        measure(folder, &[], &mut inner)?;
         forecast.bytes += inner.bytes / 2;
     }
     let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.size_bytes / DUMP_SHARE);
@@ -150,8 +159,11 @@ fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Re
     Ok(forecast)
 }
 
-/// Adds up a tree; returns the number of files.
-fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
+/// Adds up a tree but for what is left out; returns the number of files.
+fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result<u64> {
+    if left_out.iter().any(|left_out| left_out == path) {
+        return Ok(0);
+    }
     let meta = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         meta => meta.or_fault(|| Fault::failed(format!("cannot look at {}", path.display())))?,
@@ -165,7 +177,7 @@ fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
     let mut count = 0;
     for entry in std::fs::read_dir(path).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? {
         crate::sys::signals::check()?;
-        count += measure(&entry?.path(), forecast)?;
+        count += measure(&entry?.path(), left_out, forecast)?;
     }
     Ok(count)
 }
