@@ -10,6 +10,8 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
 mod database;
+mod fingerprint;
+mod hooks;
 mod http;
 mod janitor;
 mod load;
@@ -17,28 +19,34 @@ mod mariadb;
 mod ports;
 mod postgres;
 mod process;
+mod processes;
 mod rows;
 mod running;
 mod scratch;
 mod site;
 mod target;
 mod template;
+mod terminal;
 mod tls;
 mod tree;
 mod watch;
 mod world;
 
 pub use database::{Connect, Database, Engine, Server};
+pub use fingerprint::{Fingerprint, changes, fingerprint};
+pub use hooks::{Gate, HOOK_USER, add_hook, lines};
 pub use http::Response;
 pub use load::{Load, LoadOptions, LoadReport};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use process::{Daemon, command_as, owner_ids, succeed, wait_for};
+pub use processes::{ProcessWatch, Seen, descendant, descendants};
 pub use rows::{compare_snapshots, rows_compare, rows_snapshot};
 pub use running::{Output, Running};
 pub use scratch::Scratch;
 pub use site::{Layout, PocketSite, SiteBuilder};
 pub use target::{FileSystem, TestTarget};
+pub use terminal::Terminal;
 pub use tree::{TreeCompare, tree_compare};
 pub use watch::{Closed, ClosedWatch};
 pub use world::{World, WorldBuilder};
