@@ -137,7 +137,9 @@ fn the_site() {
     bench.set_config(&bench.config.replace("$CFG->prefix", "this is no PHP; $CFG->prefix"));
     let output = bench.world.run(&["run"]).expect_code(5);
     assert!(output.stderr.contains("syntax error, unexpected identifier \"is\""), "PHP's own words: {}", output.stderr);
-    bench.set_config(&bench.config.replace("require_once(", "throw new Exception('the secrets are gone');\nrequire_once("));
+    bench.set_config(
+        &bench.config.replace("require_once(", "throw new Exception('the secrets are gone');\nrequire_once("),
+    );
     let output = bench.world.run(&["run"]).expect_code(5);
     assert!(output.stderr.contains("the secrets are gone"), "PHP's own words: {}", output.stderr);
     bench.set_config("<?php\n$CFG = new stdClass();\n");
@@ -211,7 +213,11 @@ fn the_target() {
     other["wwwroot"] = "https://other.example.org".into();
     fs::write(&file, other.to_string()).unwrap();
     let output = bench.world.run(&["run"]).expect_code(5);
-    assert!(output.stderr.contains("holds the backups of another site: https://other.example.org"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("holds the backups of another site: https://other.example.org"),
+        "{}",
+        output.stderr
+    );
     fs::write(&file, known).unwrap();
 
     let disk = TestTarget::ext4(64);

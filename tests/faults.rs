@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same, changes, descendant,
-    fingerprint, succeed, wait_for,
+    Engine, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same, changes,
+    descendant, fingerprint, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -316,7 +316,8 @@ fn a_target_that_fills_up_is_an_error_that_says_so() {
         bench.world.target.fill_up(6 << 20);
         match late {
             false => {
-                let content: Vec<u8> = (0..12u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+                let content: Vec<u8> =
+                    (0..12u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
                 bench.world.site.upload(&content);
             }
             true => {

@@ -47,7 +47,9 @@ fn hooks_run_in_order_and_are_told_everything() {
     let expected = |by_hand: &str, mode: &str, label: &str| {
         let line = |phase: &str, name: &str, closed: &str, more: &str, result: &str| {
             let state = if closed == "1" { "closed" } else { "open" };
-            format!("{phase} {name} 5 {by_hand} 1 {closed} {more} {state} {mode} [{label}] full {result}").trim_end().to_owned()
+            format!("{phase} {name} 5 {by_hand} 1 {closed} {more} {state} {mode} [{label}] full {result}")
+                .trim_end()
+                .to_owned()
         };
         let mut lines = Vec::new();
         for (phase, closed, more, result) in

@@ -33,11 +33,8 @@ fn a_second_run_is_refused_and_told_whom_it_met() {
     refused(world.run(&["run"]));
     // The same site by another name, to another target.
     let (other, elsewhere) = (world.scratch().join("other.toml"), TestTarget::folder());
-    let settings = format!(
-        "[site]\nname = \"other\"\nroot = {:?}\n[target]\npath = {:?}\n",
-        world.site.root,
-        elsewhere.path()
-    );
+    let settings =
+        format!("[site]\nname = \"other\"\nroot = {:?}\n[target]\npath = {:?}\n", world.site.root, elsewhere.path());
     fs::write(&other, settings).unwrap();
     refused(world.run(&["--settings", other.to_str().unwrap(), "run"]));
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);

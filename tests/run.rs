@@ -15,8 +15,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use support::{
-    Connect, Engine, Layout, PocketSite, Running, Scratch, Server, TreeCompare, World, assert_same, changes, command_as,
-    descendant, fingerprint, owner_ids, succeed, wait_for,
+    Connect, Engine, Layout, PocketSite, Running, Scratch, Server, TreeCompare, World, assert_same, changes,
+    command_as, descendant, fingerprint, owner_ids, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -261,7 +261,8 @@ fn evil_repository(world: &World, owner: &str) -> PathBuf {
         fs::copy(script, &hook).unwrap();
         succeed(Command::new("chown").arg(owner).arg(&hook));
     }
-    fs::write(root.join("version.php"), fs::read_to_string(root.join("version.php")).unwrap() + "// changed\n").unwrap();
+    fs::write(root.join("version.php"), fs::read_to_string(root.join("version.php")).unwrap() + "// changed\n")
+        .unwrap();
     fs::write(root.join("unknown.php"), "<?php").unwrap();
     witness
 }

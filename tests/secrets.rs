@@ -23,8 +23,12 @@ fn world(engine: Engine, connect: Connect) -> World {
     let server = Server::shared(engine);
     let user = format!("extra_{number}");
     let extra = server.create_database(&user, &user, EXTRA_PASSWORD);
-    let site =
-        PocketSite::builder().server(&server).connect(connect).account(&format!("needy_{number}"), PASSWORD).code_owner("games").files(10);
+    let site = PocketSite::builder()
+        .server(&server)
+        .connect(connect)
+        .account(&format!("needy_{number}"), PASSWORD)
+        .code_owner("games")
+        .files(10);
     let world = World::builder(site.build()).build();
     let git = |args: &[&str]| {
         let identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"];
@@ -68,7 +72,8 @@ fn passwords_show_in_no_process_no_log_and_no_text_of_the_backup() {
             assert!(sight.leaks.is_empty(), "{:?}", sight.leaks);
             assert!(sight.rounds > 5, "the watch was not awake");
             let (web_user, _) = owner_ids("www-data");
-            let of = |prefix: &str| sight.started.iter().filter(|(name, _)| name.starts_with(prefix)).collect::<Vec<_>>();
+            let of =
+                |prefix: &str| sight.started.iter().filter(|(name, _)| name.starts_with(prefix)).collect::<Vec<_>>();
             assert!(of("php").iter().all(|(_, uid)| *uid == web_user), "{:?}", sight.started);
             assert!(of("git").iter().all(|(_, uid)| *uid == owner_ids("games").0), "{:?}", sight.started);
             assert!(!sight.started.is_empty(), "the watch has seen nothing of the run");
@@ -80,7 +85,8 @@ fn passwords_show_in_no_process_no_log_and_no_text_of_the_backup() {
         let told = entries(&world.site_folder()).into_iter();
         let told = told.filter(|path| {
             let ends = ["json", "txt", "log", "SHA256SUMS", "patch"];
-            ends.iter().any(|end| path.to_string_lossy().ends_with(end)) && !path.to_string_lossy().contains("moodledata")
+            ends.iter().any(|end| path.to_string_lossy().ends_with(end))
+                && !path.to_string_lossy().contains("moodledata")
         });
         for path in state.chain(told).filter(|path| path.is_file()) {
             let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();

@@ -21,16 +21,12 @@ pub fn fingerprint(root: &Path) -> Fingerprint {
                 "folder".to_owned()
             }
             () if meta.is_symlink() => format!("{:?}", fs::read_link(&path).expect("a link can be read")),
-            () => Sha1::digest(fs::read(&path).expect("a file can be read")).iter().map(|b| format!("{b:02x}")).collect(),
+            () => {
+                Sha1::digest(fs::read(&path).expect("a file can be read")).iter().map(|b| format!("{b:02x}")).collect()
+            }
         };
-        let told = format!(
-            "{content} {:o} {}:{} {}.{}",
-            meta.mode(),
-            meta.uid(),
-            meta.gid(),
-            meta.mtime(),
-            meta.mtime_nsec()
-        );
+        let told =
+            format!("{content} {:o} {}:{} {}.{}", meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec());
         found.insert(path.strip_prefix(root).expect("it is below").to_owned(), told);
     }
     found
