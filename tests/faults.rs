@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same, changes,
-    descendant, fingerprint, succeed, wait_for,
+    Engine, FileSystem, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same,
+    changes, descendant, fingerprint, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ const AFTER: [&str; 3] = ["prune", "post-job", "report"];
 /// While these are announced the site is closed.
 const CLOSED: [&str; 4] = ["snapshot", "copy-delta", "maintenance", "reopen"];
 /// Keeps all, and lets the guard come soon.
-const SETTINGS: &str = "min_free = \"0\"\n[retention]\nlast = 1000\n[window]\nmax_seconds = 4\n";
+const SETTINGS: &str = "min_free = \"0\"\n[retention]\nlast = 1000\n[window]\nmax_seconds = 4\nfull_max_seconds = 4\n";
 
 /// A world with one good backup, and what that looked like.
 struct Bench {
@@ -45,8 +45,12 @@ impl Bench {
     }
 
     fn spawn(&mut self, step: &str, how: &str) -> Running {
+        self.spawn_with(step, how, &[])
+    }
+
+    fn spawn_with(&mut self, step: &str, how: &str, options: &[&str]) -> Running {
         self.world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}={how}"));
-        let run = self.world.spawn(&["run"]);
+        let run = self.world.spawn(&[&["run"], options].concat());
         self.world.set_env("MOODLE_BACKUP_FAILPOINT", "");
         run
     }
@@ -244,6 +248,36 @@ fn a_run_that_was_stuck_in_the_window_gives_its_backup_up() {
 }
 
 #[test]
+fn the_guard_is_awake_again_after_the_hooks_of_maintenance() {
+    let mut bench = Bench::new(TestTarget::folder());
+    // There are no hooks, so that it is told to pause and to go on in the same breath.
+    let mut run = bench.spawn_with("reopen", "hang", &["--window", "full"]);
+    run.wait_for_words("step reopen");
+    assert!(bench.page().exists());
+    wait_for("the guard to reopen", LIMIT, || !bench.page().exists());
+    run.signal(Signal::SIGKILL);
+    run.wait();
+    bench.assert_nobody_is_left("paused");
+    bench.assert_unharmed("paused");
+}
+
+#[test]
+fn a_dump_client_that_is_killed_is_an_error_and_no_backup() {
+    for (engine, client) in [(Engine::MariaDb, "mariadb-dump"), (Engine::Postgres, "pg_dump")] {
+        let site = PocketSite::builder().engine(engine).files(10).log_rows(120_000).build();
+        let mut bench = Bench::around(site, TestTarget::folder());
+        let run = bench.spawn_stopped("copy-delta");
+        let dump = descendant(run.id(), client).expect("the dump is not so quick");
+        kill(Pid::from_raw(dump), Signal::SIGKILL).unwrap();
+        let output = go_on(run).expect_code(1);
+        assert!(output.stderr.contains("SIGKILL"), "{}", output.stderr);
+        assert_eq!((bench.world.backups().len(), bench.partials()), (1, 0));
+        bench.assert_unharmed("dump killed");
+        bench.assert_next_run_works("dump killed");
+    }
+}
+
+#[test]
 fn the_guard_needs_no_database() {
     for stopped in [true, false] {
         let server = MariaDb::start();
@@ -341,9 +375,12 @@ fn a_target_that_fills_up_is_an_error_that_says_so() {
 
 #[test]
 fn a_target_that_turns_read_only_or_loses_its_disk_is_an_error_and_the_site_is_open() {
-    for (step, loses_disk) in [("seal", false), ("snapshot", true), ("copy-referenced", true), ("seal", true)] {
-        let mut bench = Bench::new(TestTarget::ext4(128));
-        let what = format!("{step} {loses_disk}");
+    let (ext4, xfs) = (FileSystem::Ext4, FileSystem::Xfs);
+    for (step, loses_disk, kind) in
+        [("seal", false, ext4), ("snapshot", true, ext4), ("copy-referenced", true, xfs), ("seal", true, xfs)]
+    {
+        let mut bench = Bench::new(TestTarget::formatted(kind, 320));
+        let what = format!("{step} {loses_disk} {kind:?}");
         let run = bench.spawn_stopped(step);
         match loses_disk {
             true => bench.world.target.lose_disk(),
@@ -356,12 +393,32 @@ fn a_target_that_turns_read_only_or_loses_its_disk_is_an_error_and_the_site_is_o
         assert_eq!(bench.notes(), 0, "{what}");
         bench.assert_nobody_is_left(&what);
         match loses_disk {
-            true => bench.world.target.cut_power(),
+            true => {
+                bench.world.target.unmount();
+                bench.world.target.mount_again();
+            }
             false => bench.world.target.set_read_only(false),
         }
         bench.assert_unharmed(&what);
         bench.assert_next_run_works(&what);
     }
+}
+
+#[test]
+fn a_disk_that_is_full_only_when_data_are_synced_is_an_error_and_no_backup() {
+    let bench = Bench::new(TestTarget::ext4_on_smaller_disk(256, 24));
+    for seed in 1..5u32 {
+        let content = (0..8u32 << 20).map(|at| ((at + (seed << 23)).wrapping_mul(2_654_435_761) >> 20) as u8);
+        bench.world.site.upload(&content.collect::<Vec<u8>>());
+    }
+    let output = bench.world.run(&["run"]).expect_code(1);
+    assert!(output.stderr.contains("error: ") && output.stderr.contains("  next: "), "{}", output.stderr);
+    assert!(bench.world.site.is_open());
+    assert_eq!((bench.world.backups().len(), bench.notes()), (1, 0));
+    bench.assert_nobody_is_left("late ENOSPC");
+    // What has a name in the pool is right.
+    let check = "find . -type f -printf '%f  %p\\n' | sha1sum --quiet --strict -c";
+    succeed(Command::new("sh").args(["-c", check]).current_dir(bench.world.site_folder().join("filedir")));
 }
 
 #[test]
