@@ -6,7 +6,10 @@ mod dumps;
 mod files;
 mod locks;
 mod parts;
+pub mod plan;
 mod record;
+
+pub use locks::hold_store;
 
 use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
@@ -198,7 +201,7 @@ impl Capture<'_> {
         context: &mut Context,
     ) -> Result<Result<(), Disturbed>> {
         let log = self.log;
-        let closing = Closing::prepare(self.job, self.site, mode, log)?;
+        let mut closing = Closing::prepare(self.job, self.site, mode, log)?;
         // Declared before the window, so that on an error the site is open before anything else is tidied up.
         let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
 
@@ -207,10 +210,11 @@ impl Capture<'_> {
 
         log.step("snapshot")?;
         dumps.start(&self.site.config.prefix, &self.job.settings.database, log)?;
-        record.snapshot_taken();
 
         log.step("copy-delta")?;
         parts.copy_again(log)?;
+        dumps.established(closing.session())?;
+        record.snapshot_taken();
         if let Some(window) = &window {
             window.still_closed()?;
         }
@@ -293,7 +297,9 @@ fn after_publishing(
     let steps = || -> Result<()> {
         log.step("prune")?;
         let request = prune::Request { dry_run: false, whole_pool: false };
-        pruned = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?.removed;
+        let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
+        outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
+        pruned = outcome.removed;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

@@ -119,6 +119,11 @@ Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
     /// Let a pinned backup go when its time comes
     Unpin(One),
     /// Remove backups that the retention settings do not ask for
+    #[command(after_long_help = "\
+Removes nothing on a doubt, and says what is to be settled first.
+
+Exit codes: 0 done, 1 failed, 3 it was refused or not completed, 4 a run is at
+work on this site.")]
     Prune(Prune),
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]

@@ -5,6 +5,10 @@
 //! the row that refers to it; it deletes the row before it moves the file to trashdir
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
+mod survey;
+
+pub use survey::{Lacking, lacking};
+
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::sys::log::Log;

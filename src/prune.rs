@@ -31,7 +31,7 @@ pub struct Request {
 /// What was done, or with `dry_run` would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Why nothing was pruned, if so. All of it was warned of too.
+    /// Why nothing was pruned, if so.
     pub stopped: Vec<String>,
     /// Backups removed, oldest first.
     pub removed: Vec<String>,
@@ -45,6 +45,15 @@ pub struct Outcome {
     pub pool_bytes: u64,
     /// Why the pool was not gone through (to its end), if so.
     pub pool_stopped: Option<String>,
+}
+
+impl Outcome {
+    /// What somebody should look at, for a log.
+    pub fn warnings(&self) -> Vec<String> {
+        let stopped = self.stopped.iter().map(|reason| format!("nothing was pruned: {reason}"));
+        let pool = self.pool_stopped.iter().map(|reason| format!("the pool was not cleaned up: {reason}"));
+        stopped.chain(pool).collect()
+    }
 }
 
 /// Prunes. The caller shows by `_site_lock` that no run is at work on this site.
@@ -61,9 +70,6 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
         choose(&listing, rules, started, &mut outcome);
     }
     if !outcome.stopped.is_empty() {
-        for reason in &outcome.stopped {
-            log.warn(format!("nothing was pruned: {reason}"));
-        }
         return Ok(outcome);
     }
     if !request.dry_run {
@@ -73,9 +79,8 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
         let cleaned = clean_pool(store, &listing, started, request.dry_run, &mut outcome);
         if let Err(error) = cleaned {
             signals::check()?;
-            let reason = format!("{error:#}");
-            log.warn(format!("the pool was not cleaned up: {reason}"));
-            outcome.pool_stopped = Some(reason);
+            let next = crate::error::hint(&error).map_or(String::new(), |next| format!("; {next}"));
+            outcome.pool_stopped = Some(format!("{error:#}{next}"));
         }
     }
     Ok(outcome)
@@ -135,9 +140,7 @@ fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Ou
     let backups: Vec<Kept> = listing.backups.iter().map(judge).collect();
     let reasons = match retention::keep(&backups, rules, now) {
         Decision::Stopped(reason) => {
-            outcome
-                .stopped
-                .push(format!("{reason}; set the clock right, or pin what is to stay and remove the odd one"));
+            outcome.stopped.push(format!("{reason}; set the clock right, or move the folder of the odd one elsewhere"));
             return;
         }
         Decision::Reasons(reasons) => reasons,
@@ -164,6 +167,10 @@ fn remove_backups(store: &Store, listing: &Listing, outcome: &mut Outcome, log: 
     let mut doomed = Vec::new();
     for backup in listing.backups.iter().filter(|backup| outcome.removed.contains(&backup.name)) {
         match Lock::try_hold(&backup.path, Mode::Exclusive)? {
+            // Somebody may have pinned it after it was judged; from now on nobody can.
+            Some(_) if store.notes(&backup.name).is_pinned() => {
+                outcome.kept.push((backup.name.clone(), vec![Reason::Pinned]));
+            }
             Some(lock) => doomed.push((backup, lock)),
             // Somebody began to read it after it was judged.
             None => outcome.kept.push((backup.name.clone(), vec![Reason::InUse])),
@@ -191,7 +198,7 @@ fn clean_pool(
 ) -> Result<()> {
     if let Some(partial) = listing.partial.first() {
         return Err(Fault::failed(format!("{partial} was left by an interrupted run, and may need any file"))
-            .hint("moodle-backup recover, or the next run, removes it")
+            .hint("the next run removes it, and so does \"moodle-backup prune\"")
             .into());
     }
     let stay = listing.backups.iter().filter(|backup| !outcome.removed.contains(&backup.name));
@@ -222,7 +229,7 @@ fn whole_lists<'a>(backups: impl Iterator<Item = &'a Backup>) -> Result<Vec<Path
         let list = backup.path.join(layout::POOL_LIST);
         let fault = || {
             Fault::failed(format!("the list of the pool files of backup {} cannot be trusted", backup.name))
-                .hint(format!("moodle-backup verify {0}; if {0} is of no use, remove its folder", backup.name))
+                .hint("try `sha256sum -c SHA256SUMS` in its folder; if it is of no use, remove the folder")
         };
         let expected = sums::find(&backup.path.join(layout::SUMS), layout::POOL_LIST.as_bytes()).or_fault(fault)?;
         let meta = std::fs::metadata(&list).or_fault(fault)?;

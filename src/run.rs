@@ -1,11 +1,19 @@
 //! From the command line to the exit code: parses, reads the settings, hands the work to one function a command, and
 //! says how it ended. The work itself is elsewhere.
 
+mod check;
 mod detach;
 mod follow;
 mod job;
+mod listing;
+mod pins;
+mod plan;
+mod prune;
 mod record;
+mod standing;
+mod status;
 mod syslog;
+mod timer;
 
 use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
@@ -53,17 +61,23 @@ impl<'a> Session<'a> {
     }
 
     fn run(&self, command: &Command) -> Result<u8> {
-        if let Command::Guard(guard) = command {
-            return window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0);
+        if !matches!(command, Command::Guard(_)) {
+            privileges::require_root()?;
+            signals::install()?;
         }
-        privileges::require_root()?;
-        signals::install()?;
         match command {
             Command::Run(run) => job::run(self, run),
             Command::Attach => follow::attach(self),
             Command::Recover => self.recover(),
             Command::Resume => self.resume(),
-            _ => Err(Fault::usage("not yet").into()),
+            Command::Check => check::check(self),
+            Command::List => listing::list(self),
+            Command::Show(one) => listing::show(self, &one.backup),
+            Command::Status(status) => status::status(self, status.max_age),
+            Command::Pin(one) => pins::set(self, &one.backup, true),
+            Command::Unpin(one) => pins::set(self, &one.backup, false),
+            Command::Prune(prune) => prune::prune(self, prune.dry_run),
+            Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }
 

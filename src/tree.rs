@@ -4,6 +4,9 @@
 
 mod copy;
 mod place;
+mod survey;
+
+pub use survey::{Survey, survey};
 
 use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Time, Writer, attributes, split, walk};
 use crate::error::{Fault, OrFault, Result};

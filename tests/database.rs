@@ -76,13 +76,13 @@ fn start_slowly(connection: &Connection, path: &Path) -> Dump {
     let order = Order { tables: snapshot(), level: 12, files: None };
     let out = File::create(path).expect("a file can be made");
     let mut dump = Dump::start(connection, &client(connection), order, out, &log()).expect("the dump starts");
-    dump.wait_established(LIMIT).expect("the dump is established");
+    dump.wait_established(None, LIMIT).expect("the dump is established");
     dump
 }
 
 fn dump(connection: &Connection, path: &Path) -> (Dumped, Vec<[u8; 20]>) {
     let (mut dump, hashes) = start(connection, path);
-    dump.wait_established(LIMIT).expect("the dump is established");
+    dump.wait_established(None, LIMIT).expect("the dump is established");
     let dumped = dump.finish().unwrap_or_else(|failure| panic!("{:?}", failure.into_error()));
     let hashes = std::mem::take(&mut *hashes.lock().expect("not poisoned"));
     (dumped, hashes)
@@ -339,6 +339,15 @@ impl Drop for Visitor {
     }
 }
 
+/// Tells a thread to stop however the test goes on: the end of a scope waits for its threads.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Two tables between which value is moved to and fro: their sum never changes.
 fn make_purses(database: &Database) {
     for table in ["mdl_a_purse", "mdl_z_purse"] {
@@ -360,9 +369,10 @@ fn a_dump_is_of_one_moment_while_the_site_goes_on() {
         let scratch = Scratch::new();
         let database = server.create_database("moment", "moment", "pass");
         make_purses(&database);
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = AtomicBool::new(false);
         let path = scratch.join("dump.sql.zst");
         std::thread::scope(|scope| {
+            let _end = StopAtEnd(&stop);
             scope.spawn(|| {
                 let mut visitor = Visitor::of(&database);
                 for step in 0u64.. {
@@ -383,7 +393,6 @@ fn a_dump_is_of_one_moment_while_the_site_goes_on() {
                 .unwrap_or_else(|failure| panic!("{failure:?}"));
             let at_the_end = before();
             wait_for("money moves still", LIMIT, || before() != at_the_end);
-            stop.store(true, Ordering::Relaxed);
         });
         let back = server.create_database("moment_back", "moment_back", "pass");
         load(&path, &back);
@@ -431,6 +440,7 @@ fn what_waits_for_a_dump_is_seen_and_goes_on_after_it() {
         let mut session = connection.session().unwrap();
         assert_eq!(session.blocked_by_dump().unwrap(), []);
         let dump = start_slowly(&connection, &scratch.join("dump.sql.zst"));
+        wait_for("the table is being read", LIMIT, || dump.bytes() > 1_000_000);
         let mut changer = Visitor::of(&database);
         changer.say("TRUNCATE TABLE mdl_m_between");
         let mut blocked = Vec::new();
@@ -453,42 +463,46 @@ fn what_waits_for_a_dump_is_seen_and_goes_on_after_it() {
 fn a_postgres_dump_is_established_only_when_it_holds_its_locks() {
     let server = Server::Postgres(Postgres::shared());
     let scratch = Scratch::new();
-    let database = server.create_database("locks", "locks", "pass");
-    make_purses(&database);
-    let connection = connection(&database, "pass");
-    let client = client(&connection);
-    let mut holder = Visitor::of(&database);
-    holder.say("BEGIN");
-    holder.say("LOCK TABLE mdl_z_purse IN ACCESS EXCLUSIVE MODE");
-    let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND \
-                  relation = (SELECT oid FROM pg_class WHERE relname = 'mdl_z_purse')";
-    wait_for("the lock", LIMIT, || database.value(locked) == "1");
-    let order = Order { tables: snapshot(), level: 1, files: None };
-    let path = scratch.join("dump.sql.zst");
-    let mut dump = Dump::start(&connection, &client, order, File::create(&path).unwrap(), &log()).unwrap();
-    let error = dump.wait_established(Duration::from_secs(1)).expect_err("a lock is in its way");
-    assert!(error.to_string().contains("did not begin within 1 seconds"), "{error:#}");
-    holder.say("COMMIT");
-    dump.wait_established(LIMIT).expect("the way is free");
-    let mut changer = Visitor::of(&database);
-    changer.say("TRUNCATE TABLE mdl_z_purse");
-    dump.finish().unwrap_or_else(|failure| panic!("{failure:?}"));
-    let back = server.create_database("locks_back", "locks_back", "pass");
-    load(&path, &back);
-    assert_eq!(back.value("SELECT count(*) FROM mdl_z_purse"), "2");
+    for (name, with_session) in [("locks", false), ("watched_locks", true)] {
+        let database = server.create_database(name, name, "pass");
+        make_purses(&database);
+        let connection = connection(&database, "pass");
+        let client = client(&connection);
+        let mut session = connection.session().unwrap();
+        let mut holder = Visitor::of(&database);
+        holder.say("BEGIN");
+        holder.say("LOCK TABLE mdl_z_purse IN ACCESS EXCLUSIVE MODE");
+        let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted AND \
+                      relation = (SELECT oid FROM pg_class WHERE relname = 'mdl_z_purse')";
+        wait_for("the lock", LIMIT, || database.value(locked) == "1");
+        let order = Order { tables: snapshot(), level: 1, files: None };
+        let path = scratch.join(name);
+        let mut dump = Dump::start(&connection, &client, order, File::create(&path).unwrap(), &log()).unwrap();
+        let mut wait = |limit| dump.wait_established(with_session.then_some(&mut session), limit);
+        let error = wait(Duration::from_secs(1)).expect_err("a lock is in its way");
+        assert!(error.to_string().contains("did not begin within 1 seconds"), "{error:#}");
+        holder.say("COMMIT");
+        wait(LIMIT).expect("the way is free");
+        let mut changer = Visitor::of(&database);
+        changer.say("TRUNCATE TABLE mdl_z_purse");
+        dump.finish().unwrap_or_else(|failure| panic!("{failure:?}"));
+        let back = server.create_database(&format!("{name}_back"), &format!("{name}_back"), "pass");
+        load(&path, &back);
+        assert_eq!(back.value("SELECT count(*) FROM mdl_z_purse"), "2");
+    }
 }
 
 #[test]
 fn a_server_or_client_that_dies_makes_a_failure() {
     for server in [Server::MariaDb(MariaDb::start()), Server::Postgres(Postgres::start())] {
         let scratch = Scratch::new();
-        let database = server.create_database("dies", "dies", "pass");
+        let database = server.create_database("its-client-dies", "dies", "pass");
         make_purses(&database);
         let path = scratch.join("dump.sql.zst");
         let connection = connection(&database, "pass");
         let dump = start_slowly(&connection, &path);
-        for child in children_named("dump") {
-            kill(Pid::from_raw(child), Signal::SIGKILL).unwrap();
+        for client in dump_clients_of("its-client-dies") {
+            kill(Pid::from_raw(client), Signal::SIGKILL).unwrap();
         }
         match dump.finish() {
             Err(DumpFailure::Failed(error)) => assert!(error.to_string().contains("SIGKILL"), "{error:#}"),
@@ -503,16 +517,15 @@ fn a_server_or_client_that_dies_makes_a_failure() {
     }
 }
 
-/// Our own child processes whose name contains `part`.
-fn children_named(part: &str) -> Vec<i32> {
-    let stat = |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_ours = |pid: &i32| {
-        let stat = stat(pid);
-        let (name, rest) = stat.rsplit_once(')').unwrap_or_default();
-        name.contains(part) && rest.split_whitespace().nth(1) == Some(std::process::id().to_string().as_str())
+/// The dump clients that were started for a database: its name is an argument or in the environment.
+fn dump_clients_of(database: &str) -> Vec<i32> {
+    let is_one = |pid: &i32| {
+        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        contains(&read("comm"), b"dump")
+            && [read("cmdline"), read("environ")].iter().any(|it| contains(it, database.as_bytes()))
     };
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
 }
 
 #[test]
@@ -625,6 +638,30 @@ fn what_the_account_may_not_read_is_left_out_with_a_warning() {
 }
 
 #[test]
+fn a_postgres_account_that_may_not_read_all_is_found_out_before_the_dump() {
+    let server = Postgres::shared();
+    let database = Server::Postgres(server.clone()).create_database("part", "part", "pass");
+    make_purses(&database);
+    run(&database, "CREATE SEQUENCE mdl_s");
+    server.run_sql(
+        Some("part"),
+        "CREATE ROLE reader LOGIN PASSWORD 'pass'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    );
+    let reader = Connection { user: "reader".into(), ..connection(&database, "pass") };
+    let probe = || {
+        let facts = reader.session().unwrap().facts().unwrap();
+        reader.probe_dump(&mut reader.check_client(&facts).unwrap())
+    };
+    let error = probe().expect_err("it may not read the sequence");
+    assert!(error.to_string().contains("mdl_s"), "{error:#}");
+    server.run_sql(Some("part"), "GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO reader");
+    probe().expect("it may read all");
+    server.run_sql(Some("part"), "REVOKE SELECT ON mdl_z_purse FROM reader");
+    let error = probe().expect_err("it may not read a table");
+    assert!(hint(&error).is_some_and(|hint| hint.contains("privilege")), "{error:#}");
+}
+
+#[test]
 fn work_of_the_site_is_seen_and_our_own_is_not() {
     for server in both() {
         let database = server.create_database("busy", "busy", "pass");
@@ -733,12 +770,12 @@ fn no_other_user_can_see_a_password() {
                     }
                 }
             });
+            let _end = StopAtEnd(&stop);
             let connection = connection(&database, SECRET);
             assert!(!format!("{connection:?}").contains(SECRET));
             let mut session = connection.session().unwrap();
             session.facts().unwrap();
             start_slowly(&connection, &scratch.join("dump.sql.zst")).finish().unwrap_or_else(|it| panic!("{it:?}"));
-            stop.store(true, Ordering::Relaxed);
         });
         assert!(clients.load(Ordering::Relaxed), "the watch saw no dump client");
         assert_eq!(seen.into_inner().unwrap(), Vec::<String>::new());

@@ -3,18 +3,18 @@
 mod common;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use common::golden;
+use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
+use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -291,6 +291,14 @@ fn refused_prune() -> Prune {
     Prune { refused_because: vec![why.into()], ..prune() }
 }
 
+fn pin() -> Pin {
+    Pin { site: "moodle".into(), name: NAME.into(), pinned: true, changed: true }
+}
+
+fn unpin() -> Pin {
+    Pin { pinned: false, ..pin() }
+}
+
 fn texts(look: &Look) -> Vec<(&'static str, String)> {
     vec![
         ("list", report::list::text(&list(), look)),
@@ -302,6 +310,8 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("dry-run", report::plan::run_text(&plan(), look)),
         ("prune", report::plan::prune_text(&prune(), look)),
         ("prune-refused", report::plan::prune_text(&refused_prune(), look)),
+        ("pin", report::pin::text(&pin(), look)),
+        ("unpin", report::pin::text(&unpin(), look)),
         ("run", report::outcome::text(&outcome(), look)),
         ("run-failed", report::outcome::text(&failed(), look)),
     ]
@@ -351,28 +361,6 @@ fn names_from_outside_cannot_play_with_the_terminal() {
     }
 }
 
-/// The paths of all values: `backups[].name`.
-fn paths(value: &Value, at: &str, paths: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(fields) => fields.iter().for_each(|(key, value)| {
-            let path = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-            paths.insert(path.clone());
-            self::paths(value, &path, paths);
-        }),
-        Value::Array(items) => items.iter().for_each(|item| self::paths(item, &format!("{at}[]"), paths)),
-        _ => {}
-    }
-}
-
-/// A section of the document: what it explains, and its example.
-fn documented(document: &str, title: &str) -> (BTreeSet<String>, String) {
-    let section = document.split("\n## ").find(|section| section.starts_with(title));
-    let section = section.unwrap_or_else(|| panic!("docs/json.md has no section {title}"));
-    let keys = section.lines().filter_map(|line| line.strip_prefix("- `")?.split_once('`'));
-    let example = section.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
-    (keys.map(|(key, _)| key.to_owned()).collect(), example.to_owned())
-}
-
 fn json<T: Serialize>(view: &T) -> String {
     report::json(view).unwrap()
 }
@@ -395,11 +383,12 @@ fn json_is_as_documented() {
         ("`run`\n", json(&run)),
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
+        ("`pin` and `unpin`", json(&pin())),
         ("Errors", json(&failure())),
     ] {
         let (keys, example) = documented(&document, title);
         let mut real = BTreeSet::new();
-        paths(&serde_json::from_str(&text).unwrap(), "", &mut real);
+        json_paths(&serde_json::from_str(&text).unwrap(), "", &mut real);
         assert_eq!(keys, real, "what docs/json.md explains under {title} is not what is printed");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             document = document.replace(&format!("```json\n{example}```"), &format!("```json\n{text}```"));

@@ -2,20 +2,32 @@
 //! other) and on its folder on the target. Whoever holds both tidies up what a dead run left.
 
 use super::Job;
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, Result};
 use crate::preflight::{Ready, Site};
 use crate::store::Store;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::log::{Activity, Log};
 use crate::sys::time;
 use crate::window;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The locks of a run, and the note of what it is doing.
 #[derive(Debug)]
 pub struct Locks {
     _site: Lock,
     store: Option<Lock>,
+}
+
+/// The lock on a site's folder on the target, for a command that removes from it. While it is held no run begins there,
+/// and who asks is told what is at work: `doing`, noted in `activity`, which names the site by its dataroot.
+pub fn hold_store(store: &Store, site: &str, activity: Option<PathBuf>, doing: &str, log: &Log) -> Result<Lock> {
+    let lock = store.try_lock()?;
+    let lock = lock.ok_or_else(|| refusal(activity.as_deref().unwrap_or(Path::new("")), site))?;
+    if let Some(activity) = activity {
+        log.show_in(site, activity)?;
+    }
+    log.step(doing)?;
+    Ok(lock)
 }
 
 /// Takes the locks, then undoes what an interrupted run of this site left.
@@ -63,17 +75,23 @@ impl Locks {
 /// Who is at work, in words.
 fn refusal(activity: &Path, site: &str) -> Fault {
     let read = || -> Result<Activity> { Ok(serde_json::from_slice(&std::fs::read(activity)?)?) };
-    let who = match read().or_fault(|| Fault::failed("no note")) {
-        Ok(run) => format!(
-            "another run for site {:?} is at work: process {}, since {}, now at the step {}",
-            run.site,
-            run.pid,
-            clock(run.started),
-            run.step
-        ),
-        Err(_) => format!("another run for site {site:?} is at work"),
-    };
-    Fault::locked(who).hint("\"moodle-backup attach\" shows it; this run has changed nothing")
+    match read() {
+        Ok(run) => {
+            let who = format!(
+                "another run for site {:?} is at work: process {}, since {}, now at the step {}",
+                run.site,
+                run.pid,
+                clock(run.started),
+                run.step
+            );
+            Fault::locked(who).hint(match run.log {
+                Some(_) => "\"moodle-backup attach\" shows it; nothing was changed by this one",
+                None => "try again when it has ended; nothing was changed by this one",
+            })
+        }
+        Err(_) => Fault::locked(format!("another run for site {site:?} is at work"))
+            .hint("\"moodle-backup status\" tells more; nothing was changed by this one"),
+    }
 }
 
 fn clock(seconds: i64) -> String {

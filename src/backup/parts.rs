@@ -30,9 +30,9 @@ pub struct Parts<'a> {
 
 /// A tree that is stored as one file.
 #[derive(Debug)]
-struct Archive {
-    component: Component,
-    exclude: Exclusions,
+pub(super) struct Archive {
+    pub component: Component,
+    pub exclude: Exclusions,
     findings: Findings,
 }
 
@@ -43,30 +43,39 @@ struct Moodledata {
     synced: tree::Synced,
 }
 
+/// The trees that settings and config.php name, each with what is left out of it.
+pub(super) fn archives(settings: &Settings, site: &Site) -> Vec<Archive> {
+    let mut archives = vec![Archive::new(ComponentKind::Code, "code", &site.layout.root, layout::CODE.into(), site)];
+    for (number, path) in settings.directories.paths.iter().enumerate() {
+        let name = files::slug(path);
+        let file = Path::new(layout::DIRECTORIES).join(format!("{}-{name}.tar.zst", number + 1));
+        archives.push(Archive::new(ComponentKind::Directory, &format!("directory {name}"), path, file, site));
+    }
+    archives
+}
+
+/// What is left out of moodledata.
+pub(super) fn left_out(settings: &Settings, site: &Site) -> Result<Exclusions> {
+    let mut exclude = Exclusions::none();
+    for path in site.config.left_out() {
+        exclude.add_path(path.as_os_str().as_bytes());
+    }
+    for pattern in &settings.moodledata.exclude {
+        exclude.add_pattern(pattern)?;
+    }
+    Ok(exclude)
+}
+
 impl<'a> Parts<'a> {
     /// The parts that settings and config.php name.
     pub fn new(settings: &Settings, site: &Site, draft: &'a Draft, previous: Option<&'a Backup>) -> Result<Self> {
-        let root = &site.layout.root;
-        let mut archives = vec![Archive::new(ComponentKind::Code, "code", root, layout::CODE.into(), site)];
-        for (number, path) in settings.directories.paths.iter().enumerate() {
-            let name = files::slug(path);
-            let file = Path::new(layout::DIRECTORIES).join(format!("{}-{name}.tar.zst", number + 1));
-            archives.push(Archive::new(ComponentKind::Directory, &format!("directory {name}"), path, file, site));
-        }
-        let mut exclude = Exclusions::none();
-        for path in site.config.left_out() {
-            exclude.add_path(path.as_os_str().as_bytes());
-        }
-        for pattern in &settings.moodledata.exclude {
-            exclude.add_pattern(pattern)?;
-        }
         let source = site.config.dataroot.clone();
         Ok(Parts {
             draft: draft.path(),
             // An index tells of the very files it was made of: another place has others.
             previous: previous.filter(|previous| previous.manifest.paths.dataroot == source),
-            archives,
-            moodledata: Moodledata { source, exclude, synced: tree::Synced::default() },
+            archives: archives(settings, site),
+            moodledata: Moodledata { source, exclude: left_out(settings, site)?, synced: tree::Synced::default() },
             level: settings.database.compression,
             threads: settings.resources.threads as u32,
         })
@@ -81,11 +90,18 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Copies what has changed since.
+    /// Copies what has changed since. The trees are looked at side by side: the site is closed meanwhile.
     pub fn copy_again(&mut self, log: &Log) -> Result<()> {
-        self.copy_moodledata(true, log)?;
-        for number in 0..self.archives.len() {
-            if !self.is_current(number)? {
+        let archives: Vec<_> = self.archives.iter().map(|archive| archive.state(self.draft)).collect();
+        let current: Vec<Result<bool>> = std::thread::scope(|scope| {
+            let looks: Vec<_> = archives.into_iter().map(|state| scope.spawn(move || state.is_current())).collect();
+            let moodledata = self.copy_moodledata(true, log);
+            let panicked = || Err(anyhow::anyhow!("a thread panicked"));
+            let looks = looks.into_iter().map(|look| look.join().unwrap_or_else(|_| panicked()));
+            looks.chain([moodledata.map(|()| true)]).collect()
+        });
+        for (number, current) in current.into_iter().enumerate() {
+            if !current? {
                 log.info(format!("{} has changed and is archived again", self.archives[number].component.name));
                 self.archive(number, log)?;
             }
@@ -94,9 +110,9 @@ impl<'a> Parts<'a> {
     }
 
     fn copy_moodledata(&mut self, again: bool, log: &Log) -> Result<()> {
-        let index = self.draft.join(index_of(Path::new("moodledata.zst")));
+        let index = self.draft.join(moodledata_index());
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
-            (previous.path.join(layout::MOODLEDATA), previous.path.join(index_of(Path::new("moodledata.zst"))))
+            (previous.path.join(layout::MOODLEDATA), previous.path.join(moodledata_index()))
         });
         let part = &mut self.moodledata;
         part.synced = tree::sync(
@@ -128,7 +144,7 @@ impl<'a> Parts<'a> {
         }
         for _ in 0..ATTEMPTS {
             self.archive(number, log)?;
-            if self.is_current(number)? {
+            if self.archives[number].state(self.draft).is_current()? {
                 break;
             }
         }
@@ -139,8 +155,7 @@ impl<'a> Parts<'a> {
     fn share(&mut self, number: usize) -> Result<bool> {
         let archive = &mut self.archives[number];
         let Some(previous) = self.previous else { return Ok(false) };
-        let same = |part: &&Component| part.file == archive.component.file && part.source == archive.component.source;
-        let Some(before) = previous.manifest.components.iter().find(same) else { return Ok(false) };
+        let Some(before) = archive.before(previous) else { return Ok(false) };
         let (file, index) = (previous.path.join(&before.file), previous.path.join(index_of(&before.file)));
         if !index.is_file() || !file.is_file() {
             return Ok(false);
@@ -181,12 +196,6 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    fn is_current(&self, number: usize) -> Result<bool> {
-        let archive = &self.archives[number];
-        let index = self.draft.join(index_of(&archive.component.file));
-        Ok(archive::unchanged(&archive.component.source, &archive.exclude, &index)?.is_some())
-    }
-
     /// The parts as the manifest has them.
     pub fn components(&self) -> Vec<Component> {
         let moodledata = Component {
@@ -209,7 +218,26 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What tells whether an archive is that of the tree as it is now.
+#[derive(Debug)]
+struct State {
+    source: PathBuf,
+    exclude: Exclusions,
+    index: PathBuf,
+}
+
+impl State {
+    fn is_current(&self) -> Result<bool> {
+        Ok(archive::unchanged(&self.source, &self.exclude, &self.index)?.is_some())
+    }
+}
+
 impl Archive {
+    fn state(&self, draft: &Path) -> State {
+        let index = draft.join(index_of(&self.component.file));
+        State { source: self.component.source.clone(), exclude: self.exclude.clone(), index }
+    }
+
     fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
         let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
         let mut exclude = Exclusions::none();
@@ -221,10 +249,21 @@ impl Archive {
         }
         Archive { component, exclude, findings: Findings::default() }
     }
+
+    /// The same part in the backup before, if it was of the same tree.
+    pub fn before<'p>(&self, previous: &'p Backup) -> Option<&'p Component> {
+        let same = |part: &&Component| part.file == self.component.file && part.source == self.component.source;
+        previous.manifest.components.iter().find(same)
+    }
 }
 
 /// Where the index of an archive lies: `index/1-etc-apache2.zst` for `directories/1-etc-apache2.tar.zst`.
-fn index_of(file: &Path) -> PathBuf {
+pub(super) fn index_of(file: &Path) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().replace(".tar.zst", ".zst")).unwrap_or_default();
     Path::new(layout::INDEX).join(name)
+}
+
+/// Where the index of moodledata lies.
+pub(super) fn moodledata_index() -> PathBuf {
+    Path::new(layout::INDEX).join("moodledata.zst")
 }

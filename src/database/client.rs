@@ -1,4 +1,4 @@
-//! The programs that dump and query: found, of the right kind and version, and tried out with the very options of the
+//! The program that dumps: found, of the right kind and version, and tried out with the very options of the
 //! real dump. Starts no real dump: that is `dump.rs`.
 
 use super::scanner::{Scanned, Scanner};
@@ -54,12 +54,14 @@ pub struct Client {
 
 impl Client {
     /// This program, ready to dump; as a trial without rows.
-    pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool) -> Result<Program> {
+    /// `name` is what its connection calls itself, where the server knows such names.
+    pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool, name: &str) -> Result<Program> {
         Ok(match connection.engine {
             Engine::MariaDb => mariadb::program(connection, &self.path, self.flavour)?
                 .args(mariadb::dump_arguments(connection, self, tables, trial)),
-            Engine::Postgres => postgres::program(connection, &self.path, postgres::DUMP_APPLICATION)?
-                .args(postgres::dump_arguments(self, trial)),
+            Engine::Postgres => {
+                postgres::program(connection, &self.path, name)?.args(postgres::dump_arguments(self, trial))
+            }
         })
     }
 }
@@ -77,10 +79,13 @@ impl Connection {
     /// a missing privilege, a refused connection or a bad option shows before the site is closed. Takes out of
     /// `client.extras` what the account may not read, and returns a warning for each.
     pub fn probe_dump(&self, client: &mut Client) -> Result<Vec<String>> {
+        if self.engine == Engine::Postgres {
+            self.check_sequences()?;
+        }
         let mut warnings = Vec::new();
         loop {
             let tables = Tables::Snapshot { but: Vec::new() };
-            let output = client.program(self, &tables, true)?.timeout(TRIAL_LIMIT).output()?;
+            let output = client.program(self, &tables, true, postgres::APPLICATION)?.timeout(TRIAL_LIMIT).output()?;
             if output.status.success() && ended_well(self.engine, &output) {
                 return Ok(warnings);
             }
@@ -93,6 +98,21 @@ impl Connection {
                 )),
                 None => return Err(self.trial_failed(client, &output)),
             }
+        }
+    }
+
+    /// The one privilege that the trial does not need and the dump does.
+    fn check_sequences(&self) -> Result<()> {
+        // CASE, since AND keeps no order, and the function fails on what is no sequence.
+        let forbidden = self.session()?.value(
+            "SELECT min(oid::regclass::text) FROM pg_catalog.pg_class WHERE relpersistence = 'p' \
+             AND CASE WHEN relkind = 'S' THEN NOT has_sequence_privilege(oid, 'SELECT') ELSE false END",
+        )?;
+        match forbidden {
+            None => Ok(()),
+            Some(name) => Err(Fault::unfit(format!("{} may not read the sequence {name}", self.account()))
+                .hint("GRANT SELECT ON ALL SEQUENCES IN SCHEMA … to it, or name another account by options_file")
+                .into()),
         }
     }
 

@@ -4,7 +4,7 @@
 use super::client::Client;
 use super::pump::{self, Gauge, News, Pumped};
 use super::scanner::{FilesTable, Scanner};
-use super::{Connection, Scanned, refusal};
+use super::{Connection, Scanned, Session, postgres, refusal};
 use crate::error::{Fault, Result};
 use crate::sys::log::Log;
 use crate::sys::process::{Output, Running};
@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 /// How often a wait looks whether a signal has come.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a wait looks whether the dump has its locks.
+const LOCKS_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Which tables, and how they are kept from changing under the dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct Order {
 pub struct Dump {
     connection: Connection,
     program: String,
+    /// What its connection calls itself.
+    name: String,
     running: Option<Running>,
     news: Receiver<News>,
     gauge: Gauge,
@@ -103,13 +108,15 @@ impl Dump {
     pub fn start(connection: &Connection, client: &Client, order: Order, out: File, log: &Log) -> Result<Dump> {
         let program = client.path.display().to_string();
         let scanner = Scanner::new(connection.engine, order.files);
-        let mut running = client.program(connection, &order.tables, false)?.spawn()?;
+        let name = postgres::dump_application();
+        let mut running = client.program(connection, &order.tables, false, &name)?.spawn()?;
         let stdout = running.stdout.take().ok_or_else(|| anyhow::anyhow!("{program} has no output"))?;
         let (news, gauge) = pump::start(stdout, scanner, out, order.level)?;
         log.detail(format!("{program} (process {}) dumps the {}", running.id(), connection.title()));
         Ok(Dump {
             connection: connection.clone(),
             program,
+            name,
             running: Some(running),
             news,
             gauge,
@@ -119,8 +126,9 @@ impl Dump {
     }
 
     /// Waits until the snapshot is open and what must not change is locked; from then on the site may go on. A
-    /// dump that has ended before is judged by [`Dump::finish`].
-    pub fn wait_established(&mut self, limit: Duration) -> Result<()> {
+    /// dump that has ended before is judged by [`Dump::finish`]. With a session to the same database this is noticed
+    /// sooner on PostgreSQL, whose client has its locks long before its first byte.
+    pub fn wait_established(&mut self, mut session: Option<&mut Session>, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         while !self.established && self.ended.is_none() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -134,7 +142,9 @@ impl Dump {
                     .hint("a session may hold a lock on a table (ALTER, VACUUM FULL), or the server is overloaded")
                     .into());
             }
-            self.listen(left.min(SIGNAL_INTERVAL))?;
+            let pause = if session.is_some() { LOCKS_INTERVAL } else { SIGNAL_INTERVAL };
+            self.listen(left.min(pause))?;
+            self.established |= session.as_deref_mut().is_some_and(|session| session.dump_holds_locks(&self.name));
         }
         Ok(())
     }
@@ -148,6 +158,11 @@ impl Dump {
     /// Bytes of SQL taken so far.
     pub fn bytes(&self) -> u64 {
         self.gauge.bytes()
+    }
+
+    /// How long nothing has come from the client: a server that hangs, or one that waits for a lock.
+    pub fn silence(&self) -> Duration {
+        self.gauge.silence()
     }
 
     /// Ends it, with the client.

@@ -6,12 +6,20 @@ use super::{Connection, Tls, options_file};
 use crate::error::{Fault, Result};
 use crate::sys::process::Program;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What our connections call themselves, so that we can tell them from the site's.
 pub const APPLICATION: &str = "moodle-backup";
 
-/// What the connection of a dump calls itself.
-pub const DUMP_APPLICATION: &str = "moodle-backup dump";
+/// How the names begin that the connections of dumps call themselves.
+pub const DUMP_APPLICATION: &str = "moodle-backup dump ";
+
+/// A name for the connection of one dump, which no other dump on this machine has.
+pub fn dump_application() -> String {
+    static DUMPS: AtomicU32 = AtomicU32::new(0);
+    let number = DUMPS.fetch_add(1, Ordering::Relaxed);
+    format!("{DUMP_APPLICATION}{}.{number}", std::process::id())
+}
 
 /// How long a client waits for the server to answer at all.
 const CONNECT_SECONDS: &str = "10";

@@ -10,8 +10,9 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::ChildStdout;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
 
 /// How much is read at once, and how much the pipe from the client holds.
 const BUFFER: usize = 256 * 1024;
@@ -35,10 +36,12 @@ pub struct Pumped {
 }
 
 /// How far the pump is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gauge {
+    started: Instant,
     bytes: Arc<AtomicU64>,
-    established: Arc<AtomicBool>,
+    /// Milliseconds from the start to the last piece.
+    last: Arc<AtomicU64>,
 }
 
 impl Gauge {
@@ -46,12 +49,22 @@ impl Gauge {
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
+
+    /// How long ago the last piece came.
+    pub fn silence(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last.load(Ordering::Relaxed)))
+    }
+
+    fn note(&self, count: usize) {
+        self.bytes.fetch_add(count as u64, Ordering::Relaxed);
+        self.last.store(self.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
 }
 
 /// Starts the thread.
 pub fn start(stdout: ChildStdout, scanner: Scanner, out: File, level: i32) -> Result<(Receiver<News>, Gauge)> {
     let (news, receiver) = channel();
-    let gauge = Gauge::default();
+    let gauge = Gauge { started: Instant::now(), bytes: Arc::default(), last: Arc::default() };
     let counters = gauge.clone();
     std::thread::Builder::new().name("dump".into()).spawn(move || {
         let ended = pump(stdout, scanner, out, level, &counters, &news);
@@ -75,6 +88,7 @@ fn pump(
     let unwritable = || Fault::failed(format!("cannot write the database dump to {}", shown.display()));
     let mut encoder = encoder(out, level).or_fault(unwritable)?;
     let mut buffer = vec![0; BUFFER];
+    let mut established = false;
     loop {
         let count = match stdout.read(&mut buffer) {
             Ok(0) => break,
@@ -84,11 +98,12 @@ fn pump(
         };
         let piece = &buffer[..count];
         scanner.feed(piece);
-        if scanner.established() && !gauge.established.swap(true, Ordering::Relaxed) {
+        gauge.note(count);
+        if scanner.established() && !established {
+            established = true;
             let _ = news.send(News::Established);
         }
         encoder.write_all(piece).or_fault(unwritable)?;
-        gauge.bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
     let counted = encoder.finish().or_fault(unwritable)?;
     Ok(Pumped { bytes: gauge.bytes(), compressed_bytes: counted.bytes, scanned: scanner.finish() })

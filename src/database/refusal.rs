@@ -8,11 +8,13 @@ use crate::error::Fault;
 pub fn explain(connection: &Connection, what: &str, words: &str) -> anyhow::Error {
     let said = essence(words);
     let fault = Fault::unfit(what);
+    if said.is_empty() {
+        return anyhow::anyhow!("it said nothing").context(fault.hint("look into the log of the database server"));
+    }
     let fault = match hint(connection, &said) {
         Some(hint) => fault.hint(hint),
         None => fault,
     };
-    let said = if said.is_empty() { "it said nothing".to_owned() } else { said };
     anyhow::anyhow!("{said}").context(fault)
 }
 
@@ -56,7 +58,7 @@ fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
         1045 | 1698 => format!(
             "the server does not accept {account}: check the name and the password, or how that account may log in"
         ),
-        1044 | 1142 | 1143 | 1227 | 1356 | 1370 => format!(
+        1044 | 1142 | 1143 | 1227 | 1370 => format!(
             "{account} lacks a privilege: GRANT ALL ON `{name}`.* to it, or name another account by options_file in the settings"
         ),
         1049 => format!("there is no database {name:?} on that server: check dbname in config.php"),
@@ -68,6 +70,9 @@ fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
         3159 => "the server asks for encryption: set the option ssl in config.php, or ssl in options_file".into(),
         1040 | 1203 | 1226 => "the server has no connection left: raise its max_connections, or wait".into(),
         1129 | 1130 => format!("the server does not let this machine in: GRANT the access for {account} from here"),
+        1356 => "a view is broken: repair or drop it".into(),
+        1153 | 2020 => "raise max_allowed_packet of the server".into(),
+        126 | 127 | 144 | 145 | 1194 | 1195 => "a table is damaged: try CHECK TABLE and REPAIR TABLE on it".into(),
         1251 | 1275 | 1524 | 2059 | 2061 => {
             "this client does not know how that account logs in: install the server's own client programs".into()
         }

@@ -31,6 +31,8 @@ pub struct Session {
     client: Option<Talking>,
     /// When the transactions of the server were last looked at: see `watch.rs`.
     pub(super) last_look: Option<Instant>,
+    /// Whether the account may not look at them.
+    pub(super) transactions_hidden: bool,
 }
 
 #[derive(Debug)]
@@ -59,8 +61,15 @@ impl Connection {
                 (path, Flavour::Postgres)
             }
         };
-        let mut session =
-            Session { connection: self.clone(), program, flavour, limit: QUERY_LIMIT, client: None, last_look: None };
+        let mut session = Session {
+            connection: self.clone(),
+            program,
+            flavour,
+            limit: QUERY_LIMIT,
+            client: None,
+            last_look: None,
+            transactions_hidden: false,
+        };
         session.query("SELECT 1")?;
         session.check_encrypted()?;
         Ok(session)

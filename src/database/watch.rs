@@ -47,10 +47,7 @@ impl Session {
         match self.engine() {
             Engine::MariaDb => {
                 let mut work = self.works(&mariadb_statements(&connection))?;
-                self.rest_since_last_look();
-                if let Ok(open) = self.works(&mariadb_transactions(&connection)) {
-                    work.extend(open.into_iter().filter(|it| !it.state.is_empty()));
-                }
+                work.extend(self.open_transactions(&connection));
                 work.sort_by(|a, b| a.id.cmp(&b.id));
                 work.dedup_by(|a, b| a.id == b.id);
                 Ok(work)
@@ -63,10 +60,7 @@ impl Session {
     /// everybody who wants that table. The longest waiting first.
     pub fn blocked_by_dump(&mut self) -> Result<Vec<Blocked>> {
         let sql = match self.engine() {
-            Engine::MariaDb => format!(
-                "SELECT ID, USER, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
-                 WHERE DB = DATABASE() AND STATE = 'Waiting for table metadata lock' ORDER BY TIME DESC"
-            ),
+            Engine::MariaDb => mariadb_blocked(),
             Engine::Postgres => postgres_blocked(),
         };
         let rows = self.query(&sql)?;
@@ -75,6 +69,29 @@ impl Session {
             Blocked { id, user, seconds: seconds.parse().unwrap_or(0), query }
         });
         Ok(blocked.collect())
+    }
+
+    /// Whether the dump whose connection has this name holds its lock on every table; then its snapshot is open as well.
+    /// `pg_dump` takes both first, and goes on to read the catalogue for some time before its first byte of output.
+    /// False where that cannot be known.
+    pub(super) fn dump_holds_locks(&mut self, name: &str) -> bool {
+        if self.engine() == Engine::MariaDb {
+            return false;
+        }
+        let rows = self.query(&postgres_locks(name)).unwrap_or_default();
+        let counts = rows.into_iter().next().map(texts::<2>);
+        counts.is_some_and(|[tables, not_locked]| tables != "0" && not_locked == "0")
+    }
+
+    /// Nothing where the account may not look; then it is not asked again, since the refusal ends the client.
+    fn open_transactions(&mut self, connection: &Connection) -> Vec<Work> {
+        if self.transactions_hidden {
+            return Vec::new();
+        }
+        self.rest_since_last_look();
+        let open = self.works(&mariadb_transactions(connection));
+        self.transactions_hidden = open.is_err();
+        open.unwrap_or_default()
     }
 
     /// The server answers about transactions from a cache that it fills anew only after nobody has read it for a tenth
@@ -114,30 +131,52 @@ fn mariadb_transactions(connection: &Connection) -> String {
     )
 }
 
+/// Whoever waits for the structure of a table: the server does not tell behind whom. The dump itself, which may wait for
+/// another's TRUNCATE, is known by what it says.
+fn mariadb_blocked() -> String {
+    format!(
+        "SELECT ID, USER, TIME, LEFT(COALESCE(INFO, ''), {QUERY_SHOWN}) FROM information_schema.PROCESSLIST \
+         WHERE DB = DATABASE() AND STATE = 'Waiting for table metadata lock' AND COALESCE(INFO, '') NOT LIKE \
+         'SELECT /*!40001 SQL_NO_CACHE */%' AND COALESCE(INFO, '') NOT LIKE 'show create table %' ORDER BY TIME DESC"
+    )
+}
+
 fn postgres_work(connection: &Connection) -> String {
     let user = postgres::sql_text(&connection.user);
     format!(
         "SELECT pid, state, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
          COALESCE(xact_start, query_start)))::bigint, 0), LEFT(COALESCE(query, ''), {QUERY_SHOWN}) \
          FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND usename = {user} \
-         AND state <> 'idle' AND pid <> pg_backend_pid() AND application_name NOT IN ({}, {}) ORDER BY pid",
-        postgres::sql_text(postgres::APPLICATION),
-        postgres::sql_text(postgres::DUMP_APPLICATION),
+         AND state <> 'idle' AND pid <> pg_backend_pid() AND application_name NOT LIKE {} ORDER BY pid",
+        postgres::sql_text(&format!("{}%", postgres::APPLICATION)),
     )
 }
 
 fn postgres_blocked() -> String {
-    let dump = postgres::sql_text(postgres::DUMP_APPLICATION);
+    let dump = postgres::sql_text(&format!("{}%", postgres::DUMP_APPLICATION));
     format!(
         "WITH RECURSIVE waits AS (SELECT pid, unnest(pg_blocking_pids(pid)) AS behind FROM pg_catalog.pg_stat_activity \
            WHERE datname = current_database()), \
          stuck(pid) AS (SELECT w.pid FROM waits w JOIN pg_catalog.pg_stat_activity a ON a.pid = w.behind \
-             WHERE a.application_name = {dump} \
+             WHERE a.application_name LIKE {dump} \
            UNION SELECT w.pid FROM waits w JOIN stuck s ON s.pid = w.behind) \
          SELECT a.pid, a.usename, COALESCE(GREATEST(0, extract(epoch FROM clock_timestamp() - \
            query_start))::bigint, 0) AS waited, LEFT(COALESCE(a.query, ''), {QUERY_SHOWN}) \
-         FROM stuck s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid WHERE a.application_name <> {dump} \
+         FROM stuck s JOIN pg_catalog.pg_stat_activity a ON a.pid = s.pid WHERE a.application_name NOT LIKE {dump} \
          ORDER BY waited DESC"
+    )
+}
+
+/// How many tables there are for a dump, and how many of them it has not locked. It locks no tables of extensions.
+fn postgres_locks(name: &str) -> String {
+    let name = postgres::sql_text(name);
+    format!(
+        "SELECT count(*), count(*) FILTER (WHERE c.oid NOT IN (SELECT l.relation FROM pg_catalog.pg_locks l \
+           JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid WHERE a.application_name = {name} AND l.granted \
+           AND l.locktype = 'relation' AND l.mode = 'AccessShareLock' AND a.datname = current_database())) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND NOT EXISTS \
+           (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
     )
 }
 

@@ -6,7 +6,6 @@ use crate::database::{Client, Connection, Engine, ServerFacts};
 use crate::error::{Fault, Result};
 use crate::moodle::Facts;
 use crate::settings::{self, ExtraDatabase, Settings};
-use crate::sys::log::Log;
 use crate::sys::time;
 
 /// A database to be dumped.
@@ -34,12 +33,7 @@ pub struct Databases {
 }
 
 /// Asks each database whether it can be dumped, by the very client and options that will do it.
-pub(super) fn examine(
-    settings: &Settings,
-    site: &Site,
-    log: &Log,
-    findings: &mut Findings,
-) -> Option<(Facts, Databases)> {
+pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings) -> Option<(Facts, Databases)> {
     let facts = findings.keep("database", read_facts(site));
     if let Some(facts) = &facts {
         findings.note("upgrade", require_no_upgrade(facts));
@@ -48,9 +42,10 @@ pub(super) fn examine(
     }
     let mut connection = site.connection.clone();
     connection.options_file = settings.database.options_file.clone();
-    let own = findings.keep("database", dumpable("site", connection, log));
+    let own = dumpable("site", connection, findings);
+    let own = findings.keep("database", own);
     if let Some(own) = &own {
-        findings.fine("database", format!("{}, {}", own.connection.title(), own.server.version));
+        findings.fine("database", described(own));
         if !own.non_transactional.is_empty() {
             findings.warning(
                 "database",
@@ -63,12 +58,19 @@ pub(super) fn examine(
         .database
         .extra
         .iter()
-        .map(|extra| findings.keep("extra database", dumpable(&extra.name, extra_connection(site, extra), log)))
+        .map(|extra| {
+            let extra = dumpable(&extra.name, extra_connection(site, extra), findings);
+            findings.keep("extra database", extra)
+        })
         .collect();
     for extra in extra.iter().flatten() {
-        findings.fine("extra database", format!("{}, {}", extra.connection.title(), extra.server.version));
+        findings.fine("extra database", described(extra));
     }
     Some((facts?, Databases { site: own?, extra: extra.into_iter().collect::<Option<_>>()? }))
+}
+
+fn described(database: &Dumpable) -> String {
+    format!("{}, {} {}", database.connection.title(), database.server.product, database.server.version)
 }
 
 fn read_facts(site: &Site) -> Result<Facts> {
@@ -76,13 +78,13 @@ fn read_facts(site: &Site) -> Result<Facts> {
     Facts::read(&mut session, &site.connection, &site.config.prefix)
 }
 
-fn dumpable(name: &str, connection: Connection, log: &Log) -> Result<Dumpable> {
+fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Result<Dumpable> {
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
-        log.warn(left_out);
+        findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
     }
     Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
 }

@@ -9,10 +9,10 @@ mod target;
 pub use database::{Databases, Dumpable};
 pub use findings::{Finding, Findings, Outcome};
 pub use site::{Site, read_site};
-pub use target::Forecast;
+pub use target::{Forecast, require_mounted};
 
 use crate::error::Result;
-use crate::hooks::Hooks;
+use crate::hooks::{Hooks, Phase};
 use crate::moodle::Facts;
 use crate::settings::Settings;
 use crate::store::{SiteIdentity, Store};
@@ -37,15 +37,26 @@ pub struct Ready {
 pub fn examine(settings: &Settings, site: &Site, log: &Log) -> (Findings, Option<Ready>) {
     let mut findings = Findings::default();
     site::examine(settings, site, &mut findings);
-    let hooks = Hooks::new(&settings.hooks);
-    findings.note("hooks", hooks.map(|_| "can be run".into()));
-    let database = database::examine(settings, site, log, &mut findings);
+    findings.note("hooks", hooks(settings));
+    let database = database::examine(settings, site, &mut findings);
     let ready = database.and_then(|(facts, databases)| {
         let identity = site.identity(&facts);
         let (store, forecast) = target::examine(settings, site, &identity, &databases, log, &mut findings)?;
         Some(Ready { facts, databases, identity, store, forecast })
     });
     (findings, ready)
+}
+
+/// Which hooks there are, each of which can be run.
+fn hooks(settings: &Settings) -> Result<String> {
+    let hooks = Hooks::new(&settings.hooks)?;
+    let mut folders = Vec::new();
+    for phase in [Phase::PreJob, Phase::Maintenance, Phase::PostJob, Phase::Failure] {
+        if hooks.any(phase)? {
+            folders.push(format!("{}.d", phase.name()));
+        }
+    }
+    Ok(if folders.is_empty() { "none".into() } else { format!("in {}", folders.join(", ")) })
 }
 
 /// As [`examine`], for a run: warnings go to the log, the first problem is the error.

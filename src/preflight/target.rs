@@ -38,6 +38,7 @@ pub(super) fn examine(
 ) -> Option<(Option<Store>, Forecast)> {
     let target = &settings.target.path;
     findings.keep("target", require_mounted(settings))?;
+    findings.keep("target", require_writable(settings))?;
     findings.keep("target", require_outside(target, site, settings))?;
     if mounts::same_file_system(target, Path::new("/")) {
         findings.warning(
@@ -79,13 +80,8 @@ fn note_unknown(listing: Option<&Listing>, findings: &mut Findings) {
     }
 }
 
-fn require_mounted(settings: &Settings) -> Result<()> {
+fn require_writable(settings: &Settings) -> Result<()> {
     let target = &settings.target.path;
-    if !target.is_dir() {
-        return Err(Fault::unfit(format!("the target {} is not there", target.display()))
-            .hint("mount the backup disk, or correct path in [target]")
-            .into());
-    }
     let mount = mounts::of(target)?;
     if mount.read_only {
         return Err(Fault::unfit(format!("the target {} is mounted read-only", target.display()))
@@ -95,6 +91,18 @@ fn require_mounted(settings: &Settings) -> Result<()> {
             ))
             .into());
     }
+    Ok(())
+}
+
+/// An error if the target is not there, or is not the disk that the settings want there.
+pub fn require_mounted(settings: &Settings) -> Result<()> {
+    let target = &settings.target.path;
+    if !target.is_dir() {
+        return Err(Fault::unfit(format!("the target {} is not there", target.display()))
+            .hint("mount the backup disk, or correct path in [target]")
+            .into());
+    }
+    let mount = mounts::of(target)?;
     let Some(wanted) = &settings.target.mount_uuid else { return Ok(()) };
     let found = if mount.point == Path::new("/") { None } else { mounts::uuid(&mount).ok() };
     if found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(wanted)) {

@@ -15,7 +15,7 @@ pub struct List {
     pub folder: String,
     /// The backups, the oldest first.
     pub backups: Vec<Line>,
-    /// Files in the pool, which all backups share.
+    /// Files of the pool that belong to the newest backup. Older ones may have further files there.
     pub pool_files: u64,
     /// Their bytes.
     pub pool_bytes: u64,
@@ -23,7 +23,7 @@ pub struct List {
     pub free_bytes: u64,
     /// All room on the target.
     pub total_bytes: u64,
-    /// What else lies in the folder: half-made backups, unknown files.
+    /// What else lies in the folder: backups being made or removed, damaged ones, unknown files.
     pub others: Vec<String>,
 }
 
@@ -130,7 +130,7 @@ fn notes(line: &Line, look: &Look) -> Vec<String> {
 
 fn footer(list: &List) -> String {
     let text = format!(
-        "{}. The pool that they share: {}, {}. Free on the target: {} of {}.",
+        "{}. In the pool that they share, for the newest: {}, {}. Free on the target: {} of {}.",
         human::count(list.backups.len() as u64, "backup"),
         human::count(list.pool_files, "file"),
         human::bytes(list.pool_bytes),

@@ -7,6 +7,7 @@ pub mod human;
 mod layout;
 pub mod list;
 pub mod outcome;
+pub mod pin;
 pub mod plan;
 pub mod progress;
 pub mod show;

@@ -97,7 +97,7 @@ pub struct Fate {
     pub when: DateTime<Utc>,
     /// Whether it stays.
     pub keep: bool,
-    /// Why it stays: `last`, `daily`, `pinned`, `in use`; nothing where it goes.
+    /// Why it stays: `last`, `daily`, `pinned`, `in use`, `refused`; nothing where it goes.
     pub because: Vec<String>,
     /// Bytes on the disk that go when it goes, where that is known.
     pub own_bytes: Option<u64>,

@@ -21,7 +21,7 @@ pub struct Status {
     pub last: Option<Last>,
     /// The age that was asked for with `--max-age`.
     pub max_age_seconds: Option<u64>,
-    /// With `--max-age`: whether the last backup is as recent as that.
+    /// With `--max-age`: whether the last backup that is not known to be damaged is as recent as that.
     pub recent_enough: Option<bool>,
     /// How the last run ended, where that is known.
     pub last_run: Option<LastRun>,

@@ -1,6 +1,6 @@
 //! Starting a run that the end of this terminal, session or login does not touch.
 
-use super::Session;
+use super::{Session, timer};
 use crate::cli;
 use crate::error::{Fault, OrFault, Result};
 use crate::settings::Settings;
@@ -10,15 +10,12 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-/// systemd has its folder there if, and only if, it is what runs the machine (sd_booted(3)).
-const SYSTEMD: &str = "/run/systemd/system";
-
 /// Starts `run` anew: as a unit of systemd's, or where there is none in a session of its own.
 pub fn start(session: &Session, settings: &Settings, run: &cli::Run, log: &Path) -> Result<Option<Outliving>> {
     let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
     let args = arguments(settings, run, log);
     let root = session.paths.root();
-    if !Path::new(SYSTEMD).is_dir() {
+    if !timer::systemd_runs() {
         let child = Program::new(&program).args(args).env("MOODLE_BACKUP_ROOT", root).spawn_outliving()?;
         return Ok(Some(child));
     }

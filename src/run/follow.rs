@@ -8,6 +8,7 @@ use crate::report::progress::Follower;
 use crate::settings::Settings;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::log::Activity;
+use crate::sys::paths::Paths;
 use crate::sys::process::Outliving;
 use crate::sys::signals;
 use std::fs::File;
@@ -27,7 +28,7 @@ const STAMP: usize = "2026-11-23T01:00:03.000Z ".len();
 /// The command `attach`.
 pub fn attach(session: &Session) -> Result<u8> {
     let settings = session.settings()?;
-    let running = activities(session).into_iter().find(|activity| activity.site == settings.site.name);
+    let running = activities(&session.paths).into_iter().find(|activity| activity.site == settings.site.name);
     let log = running.and_then(|activity| activity.log).ok_or_else(|| {
         Fault::failed(format!("no backup of site {} is running", settings.site.name))
             .hint("\"moodle-backup status\" tells how the last one ended")
@@ -70,7 +71,7 @@ fn watch(session: &Session, log: &Path, follower: &mut Follower) -> Result<()> {
         if ended {
             return Ok(());
         }
-        let activity = activities(session).into_iter().find(|activity| activity.log.as_deref() == Some(log));
+        let activity = activities(&session.paths).into_iter().find(|activity| activity.log.as_deref() == Some(log));
         if let Some(activity) = activity {
             follower.show(&activity);
         }
@@ -112,12 +113,18 @@ fn print_new_lines(reader: &mut BufReader<File>, follower: &mut Follower) -> Res
 }
 
 /// What runs now, of all sites.
-pub fn activities(session: &Session) -> Vec<Activity> {
-    let Ok(entries) = std::fs::read_dir(session.paths.run()) else { return Vec::new() };
+pub fn activities(paths: &Paths) -> Vec<Activity> {
+    let Ok(entries) = std::fs::read_dir(paths.run()) else { return Vec::new() };
     let files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let json = files.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json"));
     let activities = json.filter_map(|path| serde_json::from_slice::<Activity>(&std::fs::read(path).ok()?).ok());
     activities.filter(is_alive).collect()
+}
+
+/// The note of what ran last on the site with this dataroot, if that ended without taking it away: it was killed.
+pub fn died(paths: &Paths, dataroot: &Path) -> Option<Activity> {
+    let activity: Activity = serde_json::from_slice(&std::fs::read(paths.activity(dataroot)).ok()?).ok()?;
+    Some(activity).filter(|activity| activity.log.is_some() && !is_alive(activity))
 }
 
 /// A run holds the lock on its log for as long as it lives.

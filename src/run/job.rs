@@ -1,7 +1,7 @@
 //! The command `run`: in this process, or in one of its own that is then watched.
 
 use super::record::{self, LastRun};
-use super::{Session, detach, exit_code, follow};
+use super::{Session, detach, exit_code, follow, plan};
 use crate::backup::{self, Job};
 use crate::cli;
 use crate::error::{self, Kind, Result};
@@ -14,10 +14,14 @@ use crate::sys::time;
 use crate::window::Hold;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
 pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     let settings = session.settings()?;
+    if run.dry_run {
+        return plan::plan(session, &settings, run);
+    }
     let by_hand = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     if run.foreground || run.scheduled || !by_hand {
         return in_this_process(session, &settings, run);
@@ -31,7 +35,8 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
     session.log.keep_in(path.clone())?;
     // Whoever watches sees by this lock that the run goes on.
-    let _alive = Lock::try_hold(&path, Mode::Exclusive)?;
+    // (They hold it too, for the moment in which they look.)
+    let _alive = Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1))?;
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("backup of site {} begins", settings.site.name));
     let job = Job {

@@ -23,7 +23,7 @@ pub const NOTES: &str = "notes";
 pub const PARTIAL: &str = ".partial-";
 /// Prefix of a backup that is being removed.
 pub const REMOVING: &str = ".removing-";
-/// Prefix of the files with which a target is tried out.
+/// Prefix of the folder in which a target is tried out; it lies beside the sites' folders.
 pub const PROBE: &str = ".probe-";
 /// Prefix of a file or link on its way to its real name.
 pub const TEMPORARY: &str = ".mb-tmp";
@@ -80,7 +80,6 @@ pub fn classify(name: &[u8]) -> Name {
         SITE_FILE | LATEST | POOL | INCOMING | DAMAGED | NOTES | TEMPORARY => Name::Own,
         // Made by mkfs where the site's folder is a file system of its own.
         "lost+found" => Name::Own,
-        name if name.starts_with(PROBE) => Name::Own,
         name if label::is_label(name) => Name::Backup,
         name if name.strip_prefix(PARTIAL).is_some_and(label::is_label) => Name::Partial,
         name if name.strip_prefix(REMOVING).is_some_and(label::is_label) => Name::Removing,

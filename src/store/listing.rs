@@ -7,6 +7,10 @@ use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, TimeDelta, TimeZon
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long holding a backup may take that is not being removed.
+const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// A published backup.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,13 +120,13 @@ impl Listing {
             None
         } else {
             return Err(Fault::usage(format!("{text:?} is no backup"))
-                .hint("give a name that `moodle-backup list` shows, `latest`, or a date such as 2026-11-20 or \"2026-11-20 14:00\"")
+                .hint("give a name that \"moodle-backup list\" shows, \"latest\", or a date such as 2026-11-20 or \"2026-11-20 14:00\"")
                 .into());
         };
         found.cloned().ok_or_else(|| {
             let what =
                 if text == "latest" { "there is no backup yet".into() } else { format!("there is no backup {text}") };
-            Fault::failed(what).hint("`moodle-backup list` shows which there are").into()
+            Fault::failed(what).hint("\"moodle-backup list\" shows which there are").into()
         })
     }
 }
@@ -137,7 +141,8 @@ impl Backup {
         let gone = || {
             Fault::failed(format!("backup {} is being removed", self.name)).hint("choose another: moodle-backup list")
         };
-        let lock = Lock::try_hold(&self.path, Mode::Shared)?.ok_or_else(gone)?;
+        // A prune that only judges the backup locks it for a moment.
+        let lock = Lock::hold_within(&self.path, Mode::Shared, HOLD_LIMIT)?.ok_or_else(gone)?;
         // It may have been renamed between the opening of its folder and the lock.
         if self.path.join(layout::MANIFEST).exists() { Ok(lock) } else { Err(gone().into()) }
     }

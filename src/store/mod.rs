@@ -15,6 +15,7 @@ pub mod seal;
 pub mod shell;
 pub mod site;
 pub mod sums;
+pub mod usage;
 
 pub use draft::Draft;
 pub use label::Label;
@@ -23,6 +24,7 @@ pub use manifest::Manifest;
 pub use notes::Notes;
 pub use seal::{Published, Sealing};
 pub use site::SiteIdentity;
+pub use usage::Usage;
 
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;

@@ -3,10 +3,15 @@
 
 use super::{Backup, Store, layout};
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::lock::{Lock, Mode};
 use crate::sys::{files, time};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a change of notes waits for another one, which takes a moment.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// The content of `notes/<backup>.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -87,8 +92,16 @@ impl Store {
         })
     }
 
-    /// Changes the notes on a backup and returns them. Hold the site's lock, or changes get lost.
+    /// Changes the notes on a backup and returns them. The folder of the notes is locked meanwhile, so that of two
+    /// changes neither gets lost; the site's lock is not needed, which a run may hold for hours.
     pub fn change_notes(&self, name: &str, change: impl FnOnce(&mut Notes)) -> Result<Notes> {
+        let path = self.notes_path(name);
+        let folder = files::parent(&path);
+        files::make_folders(folder, layout::FOLDER_MODE)?;
+        let _lock = Lock::hold_within(folder, Mode::Exclusive, LOCK_LIMIT)?.ok_or_else(|| {
+            Fault::locked(format!("another process has locked {}", folder.display()))
+                .hint(format!("fuser -v {} tells which; try again when it has ended", folder.display()))
+        })?;
         let mut notes = self.notes(name);
         if let Some(reason) = &notes.unreadable {
             return Err(Fault::failed(format!("cannot read {reason}"))
@@ -96,15 +109,14 @@ impl Store {
                 .into());
         }
         change(&mut notes);
-        let path = self.notes_path(name);
-        files::make_folders(files::parent(&path), layout::FOLDER_MODE)?;
         files::write_durably(&path, &serde_json::to_vec_pretty(&notes)?, layout::FILE_MODE)?;
         self.owner.apply_to_file(&path)?;
         Ok(notes)
     }
 
-    /// Keeps a backup from being pruned.
+    /// Keeps a backup from being pruned. An error if it is being removed at this moment.
     pub fn pin(&self, backup: &Backup, reason: &str) -> Result<()> {
+        let _not_removed_meanwhile = backup.hold()?;
         let pin = Pin { reason: reason.to_owned(), at: time::now() };
         self.change_notes(&backup.name, |notes| notes.pinned = Some(pin)).map(drop)
     }

@@ -83,8 +83,9 @@ const POSTGRESQL_QUOTING: [&str; 2] = [
 pub(super) fn site_database(page: &mut Page, database: &Database) {
     page.heading("6. Database");
     page.say(
-        "DBPASS stays empty in the old place: then the account gets the password that config.php has.\n\
-         If this prints nothing the password is found; otherwise set DBPASS by hand:",
+        "A database of this name must not be there: rename or drop what is left of the old one. DBPASS may\n\
+         stay empty: then the account gets the password that config.php has. If this prints nothing it\n\
+         was found; otherwise set DBPASS by hand:",
     );
     page.run([PASSWORD, "[ -n \"$DBPASS\" ] || echo 'no password found in config.php'"]);
     match family(database) {
@@ -198,13 +199,15 @@ fn postgresql_create(database: &Database, name: &str, owner: &str) -> String {
         "printf 'CREATE DATABASE %s{owner} TEMPLATE template0 ENCODING {}{}{};\\n' \"$(pg_name \"${name}\")\"{owner_value} | $PSQL -d postgres",
         format_args!("'\\''{}'\\''", word(or(&database.charset, "UTF8"))),
         locale("LC_COLLATE", &database.collation),
-        locale("LC_CTYPE", &database.ctype),
+        locale("LC_CTYPE", or(&database.ctype, &database.collation)),
     )
 }
 
 fn extensions(database: &Database, name: &str) -> Vec<String> {
-    let wanted = database.extensions.iter().filter(|extension| *extension != "plpgsql");
-    let create = |extension: &String| {
+    // With its version, which is for the reader: the new server brings its own.
+    let names = database.extensions.iter().filter_map(|extension| extension.split(' ').next());
+    let wanted = names.filter(|name| *name != "plpgsql");
+    let create = |extension: &str| {
         format!(
             "printf 'CREATE EXTENSION IF NOT EXISTS %s;\\n' \"$(pg_name {})\" | $PSQL -d \"${name}\"",
             quote(extension)
@@ -216,7 +219,7 @@ fn extensions(database: &Database, name: &str) -> Vec<String> {
 /// The dump has no owners: what it makes is given to the role that loads it.
 fn postgresql_load(database: &Database, file: &str, name: &str, as_owner: bool) -> String {
     // Comments on extensions may be made by their owner alone, which here is the server's administrator.
-    let filter = if database.extensions.iter().any(|extension| extension != "plpgsql") {
+    let filter = if database.extensions.iter().any(|extension| !extension.starts_with("plpgsql")) {
         " | LC_ALL=C sed '/^COMMENT ON EXTENSION /d'"
     } else {
         ""

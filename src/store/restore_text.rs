@@ -97,7 +97,7 @@ fn introduction(page: &mut Page, manifest: &Manifest) {
          Stop when a command complains and you don't know why: nothing here is in a hurry,\n\
          and nothing here changes the backup. All the steps as a script, to be edited and run:",
     );
-    page.look(["sed -n 's/^    # //p' RESTORE.txt > /root/restore.sh"]);
+    page.look(["sed -n 's/^    # //p' RESTORE.txt > /root/restore.sh", "bash -e /root/restore.sh"]);
 }
 
 fn incomplete(page: &mut Page, manifest: &Manifest) {
@@ -119,8 +119,15 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
     page.say(
         "If you work on a copy of the backup, set SITE to it. It must be a copy of the site's whole\n\
          folder: users' files lie beside the backups, in filedir/. As the other names stand the site\n\
-         comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes.",
+         comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes\n\
+         (an empty DBPORT, DBSOCKET or DBPASS then means: as config.php has it).",
     );
+    if !manifest.database.engine.starts_with("postgres") {
+        page.say(
+            "DBUSERHOST is the web server as the database server sees it: localhost where both are one\n\
+             machine and config.php says localhost; % for any.",
+        );
+    }
     let paths = &manifest.paths;
     let mut lines = vec![
         "set -o pipefail".to_owned(),
@@ -145,8 +152,8 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
 fn packages(page: &mut Page, manifest: &Manifest) {
     page.heading("1. Packages");
     page.say(&format!(
-        "Moodle {} wants a PHP that is not much newer than {}. Where the web server is to run, its own\n\
-         packages are needed too (apache2 with libapache2-mod-php, or nginx with php-fpm).",
+        "Moodle {} wants a PHP that is not much newer than {}.\n\
+         Where the web server is to run, its own packages are needed too (apache2 with libapache2-mod-php, or nginx with php-fpm).",
         one_line(&manifest.site.release),
         one_line(&manifest.site.php)
     ));
@@ -173,9 +180,18 @@ fn code(page: &mut Page) {
     page.say("ROOT must be absent or empty. If something of the old site is there, move it aside:");
     page.look(["mv -T \"$ROOT\" \"$ROOT.old\""]);
     page.run([
+        empty("ROOT"),
         "mkdir -p \"$ROOT\"".to_owned(),
         format!("zstdcat \"$BACKUP\"/{} | tar -xpf - -C \"$ROOT\"", layout::CODE),
     ]);
+}
+
+/// The command that stops whoever would unpack into what is there: it cannot be told apart again.
+fn empty(name: &str) -> String {
+    // A mount point has a folder of its own in it.
+    format!(
+        "[ -z \"$(ls -A -I lost+found \"${name}\" 2>/dev/null)\" ] || {{ echo \"${name} is not empty\" >&2; false; }}"
+    )
 }
 
 fn moodledata(page: &mut Page, manifest: &Manifest) {
@@ -186,7 +202,7 @@ fn moodledata(page: &mut Page, manifest: &Manifest) {
          filedir.sha1.zst lists those that belong to this one.",
     );
     page.look(["mv -T \"$DATAROOT\" \"$DATAROOT.old\""]);
-    page.run(["mkdir -p \"$DATAROOT\"", "cp -a \"$BACKUP\"/moodledata/. \"$DATAROOT\"/"]);
+    page.run([&empty("DATAROOT"), "mkdir -p \"$DATAROOT\"", "cp -a \"$BACKUP\"/moodledata/. \"$DATAROOT\"/"]);
     let either = |own: &str, web: &str| if own.is_empty() { web.to_owned() } else { quote(own) };
     let owner = format!("{}:{}", either(&ownership.user, "\"$WEBUSER\""), either(&ownership.group, "\"$WEBGROUP\""));
     let mode = |mode: u32, usual: u32| if mode == 0 { usual } else { mode };
@@ -195,8 +211,9 @@ fn moodledata(page: &mut Page, manifest: &Manifest) {
     let mut commands =
         vec!["[ ! -L \"$DATAROOT\"/filedir ] || rm \"$DATAROOT\"/filedir".to_owned(), "mkdir -p \"$FILEDIR\"".into()];
     if manifest.pool.files > 0 {
+        // The usual format of tar has whole seconds only.
         commands.push(format!(
-            "zstdcat \"$BACKUP\"/{} | cut -c43- | tar -C \"$SITE\" -cf - --no-recursion -T - | \
+            "zstdcat \"$BACKUP\"/{} | cut -c43- | tar -C \"$SITE\" --format=pax -cf - --no-recursion -T - | \
              tar -xf - --strip-components=1 -C \"$FILEDIR\"",
             layout::POOL_LIST
         ));
@@ -222,7 +239,7 @@ fn emptied(manifest: &Manifest, folder: &EmptiedFolder) -> String {
 }
 
 /// Puts the lines given as `name=value` before the one that starts Moodle.
-const OVERRIDE: &str = r#"php -r '$f = $argv[1]; $new = ""; foreach (array_slice($argv, 2) as $a) { [$k, $v] = explode("=", $a, 2); if ($v !== "") { $new .= "\$CFG->$k = " . var_export($v, true) . ";\n"; } } if (($p = getenv("DBPASS")) != "") { $new .= "\$CFG->dbpass = " . var_export($p, true) . ";\n"; } $s = file_get_contents($f); $t = preg_replace_callback("~^[^#/*\n]*lib/setup\.php~m", fn($m) => $new . $m[0], $s, 1, $n); if ($n != 1) { fwrite(STDERR, "edit config.php by hand\n"); exit(1); } file_put_contents($f, $t);'"#;
+const OVERRIDE: &str = r#"php -r '$f = $argv[1]; $new = ""; foreach (array_slice($argv, 2) as $a) { [$k, $v] = explode("=", $a, 2); if ($v !== "") { $new .= "\$CFG->$k = " . var_export($v, true) . ";\n"; } } if (($p = getenv("DBPASS")) != "") { $new .= "\$CFG->dbpass = " . var_export($p, true) . ";\n"; } $s = file_get_contents($f); $t = preg_replace_callback("~^[ \t]*(require|include)(_once)?\b.*lib/setup\.php~m", fn($m) => $new . $m[0], $s, 1, $n); if ($n != 1) { fwrite(STDERR, "edit config.php by hand\n"); exit(1); } file_put_contents($f, $t);'"#;
 
 fn configuration(page: &mut Page, manifest: &Manifest) {
     page.heading("5. config.php");
@@ -242,11 +259,19 @@ fn configuration(page: &mut Page, manifest: &Manifest) {
     if !paths.trashdir.starts_with(&paths.dataroot) {
         settings += " trashdir=\"$DATAROOT\"/trashdir";
     }
+    // Caches that lie elsewhere must not be shared with the original: the two would spoil each other's.
+    let moved = |folder: &&EmptiedFolder| !folder.path.starts_with(&paths.dataroot);
+    // $CFG->localrequestdir is elsewhere as a rule, and meant to be shared.
+    if paths.emptied.iter().filter(moved).any(|folder| !folder.path.ends_with("requestdir")) {
+        for name in ["temp", "cache", "localcache"] {
+            settings += &format!(" {name}dir=\"$DATAROOT\"/{name}");
+        }
+    }
     page.run([
         "[ \"$ELSEWHERE\" = no ] || cp -p \"$ROOT\"/config.php \"$ROOT\"/config.php.as-backed-up".to_owned(),
         format!("[ \"$ELSEWHERE\" = no ] || DBPASS=\"$DBPASS\" {OVERRIDE} \"$ROOT\"/config.php {settings}"),
     ]);
-    page.say("Other folders that config.php names (cachedir, tempdir, localcachedir) are yours to look at:");
+    page.say("Other folders that config.php names are yours to look at:");
     page.look(["grep -nE 'dir|lib/setup' \"$ROOT\"/config.php"]);
 }
 
@@ -316,7 +341,7 @@ fn replace_script(manifest: &Manifest) -> &'static str {
 fn single_files(page: &mut Page, manifest: &Manifest) {
     page.heading("10. One file only");
     page.say("Where is it? index/ lists code, directories and moodledata, a line for each entry:");
-    page.look(["zstdcat \"$BACKUP\"/index/*.zst | grep -a NAME"]);
+    page.look([r#"zstdcat "$BACKUP"/index/*.zst | tr '\0' '\n' | grep -a NAME"#]);
     page.say("What is in moodledata/ can be copied as it is. From the code, or in the same way a directory:");
     page.look([
         format!("zstdcat \"$BACKUP\"/{} | tar -tf - | grep -a NAME", layout::CODE),

@@ -1,11 +1,16 @@
 //! Locks on folders and files that end with the process, however it ends.
 //! What a lock means is the caller's matter.
 
+use super::signals;
 use crate::error::{Fault, OrFault, Result};
 use fs2::FileExt;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How often a lock is tried that is waited for.
+const INTERVAL: Duration = Duration::from_millis(5);
 
 /// A lock that is held as long as this value lives.
 #[derive(Debug)]
@@ -37,6 +42,19 @@ impl Lock {
                 Fault::unfit(format!("cannot lock {}", path.display()))
                     .hint("its file system does not support locks (flock); use a local one, or NFS version 4")
             }),
+        }
+    }
+
+    /// As [`Lock::try_hold`], for locks that others hold for a moment only: waits so long at most. Ends early, with an
+    /// error, on a signal.
+    pub fn hold_within(path: &Path, mode: Mode, limit: Duration) -> Result<Option<Lock>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let lock = Lock::try_hold(path, mode)?;
+            if lock.is_some() || Instant::now() >= deadline {
+                return Ok(lock);
+            }
+            signals::wait(INTERVAL)?;
         }
     }
 }

@@ -17,7 +17,7 @@ pub use closure::{Closure, Hold};
 pub use drain::drain;
 pub use guard::watch;
 pub use page::fallback_page;
-pub use recover::{Recovered, held, recover, recover_site, resume};
+pub use recover::{Recovered, closures, held, recover, recover_site, resume};
 pub use services::active;
 
 use crate::error::{Fault, Result};

@@ -71,6 +71,20 @@ pub fn held(paths: &Paths, dataroot: &Path) -> Result<Option<Closure>> {
     Ok(None)
 }
 
+/// All notes about closed sites: held, closed by a run that is at work, or left so by one that died.
+pub fn closures(paths: &Paths) -> Result<Vec<Closure>> {
+    let mut closures = Vec::new();
+    for state in notes(paths)? {
+        match Closure::read(&state) {
+            Ok(closure) => closures.push(closure),
+            // The site was opened meanwhile.
+            Err(_) if !state.exists() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(closures)
+}
+
 /// Reopens the sites that are held closed; only the one of that dataroot if one is named.
 pub fn resume(paths: &Paths, dataroot: Option<&Path>, log: &Log) -> Result<Vec<Closure>> {
     let mut resumed = Vec::new();

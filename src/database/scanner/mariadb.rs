@@ -3,7 +3,7 @@
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
 use super::hash_field::HashField;
-use super::{FilesTable, HASH_COLUMN, Scanned};
+use super::{FilesTable, HASH_COLUMN, Scanned, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
 
@@ -218,9 +218,9 @@ impl Reader {
     /// `head` holds a whole CREATE TABLE.
     fn table_described(&mut self) {
         let head = std::mem::take(&mut self.head);
-        let Some((name, rest)) = head.strip_prefix(b"CREATE TABLE ").and_then(quoted_name) else { return };
+        let Some((name, rest)) = head.strip_prefix(b"CREATE TABLE ").and_then(names::in_backquotes) else { return };
         if self.files.as_ref().is_some_and(|files| files.table().name == name) {
-            self.hash_column = column_lines(rest).position(|column| column.as_bytes() == HASH_COLUMN);
+            self.hash_column = names::column_lines(rest).position(|column| column.as_bytes() == HASH_COLUMN);
         }
         self.tables.entry(name).or_insert(0);
     }
@@ -246,8 +246,8 @@ impl Reader {
     fn begin_rows(&mut self) {
         let head = std::mem::take(&mut self.head);
         let start = memchr(b'`', &head).unwrap_or(head.len());
-        let (name, rest) = quoted_name(&head[start..]).unwrap_or_default();
-        let columns = memchr(b'(', rest).map(|open| names_in(&rest[open..]));
+        let (name, rest) = names::in_backquotes(&head[start..]).unwrap_or_default();
+        let columns = memchr(b'(', rest).map(|open| names::all_in_backquotes(&rest[open..]));
         self.hash_position = match columns {
             Some(columns) => columns.iter().position(|column| column.as_bytes() == HASH_COLUMN),
             None => self.hash_column,
@@ -361,38 +361,4 @@ impl Reader {
 /// Whether the byte means something between the values of a row.
 fn matters(byte: u8) -> bool {
     matches!(byte, b'\'' | b'(' | b')' | b',' | b';')
-}
-
-/// The name that `text` begins with, in backquotes, and what follows it.
-fn quoted_name(text: &[u8]) -> Option<(String, &[u8])> {
-    let mut name = Vec::new();
-    let mut rest = text.trim_ascii_start().strip_prefix(b"`")?;
-    loop {
-        let end = memchr(b'`', rest)?;
-        name.extend_from_slice(&rest[..end]);
-        rest = &rest[end + 1..];
-        if rest.first() != Some(&b'`') {
-            return Some((String::from_utf8_lossy(&name).into_owned(), rest));
-        }
-        name.push(b'`');
-        rest = &rest[1..];
-    }
-}
-
-/// The columns in the body of a CREATE TABLE: the server writes each on a line of its own that begins with its name.
-fn column_lines(body: &[u8]) -> impl Iterator<Item = String> + '_ {
-    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_start);
-    lines.filter(|line| line.starts_with(b"`")).filter_map(|line| Some(quoted_name(line)?.0))
-}
-
-/// The names in a list like ` (`a`,`b`)`.
-fn names_in(list: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut rest = list;
-    while let Some(start) = memchr(b'`', rest) {
-        let Some((name, after)) = quoted_name(&rest[start..]) else { break };
-        names.push(name);
-        rest = after;
-    }
-    names
 }

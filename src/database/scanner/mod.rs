@@ -1,9 +1,10 @@
 //! Reads a dump as it passes: counts the rows of each table, hands on each content hash of Moodle's files table, and
 //! notices the end mark. Never changes or keeps the stream, never fails: what is odd is counted. It must be faster
-//! than any dump client (bench: `cargo test --release -- --ignored scanner_speed`).
+//! than any dump client (see `scanner_speed` in its tests).
 
 mod hash_field;
 mod mariadb;
+mod names;
 mod postgres;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
 
 use super::hash_field::HashField;
-use super::{FilesTable, HASH_COLUMN, Scanned};
+use super::{FilesTable, HASH_COLUMN, Scanned, names};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
 
@@ -172,7 +172,7 @@ impl Reader {
             }
             b'"' => self.place = Place::Quoted { end: byte, escapes: false, escaped: false },
             // Within a name a dollar is a letter.
-            b'$' if !is_word(self.last) => self.place = Place::Dollar(vec![b'$']),
+            b'$' if !names::is_word(self.last) => self.place = Place::Dollar(vec![b'$']),
             b'-' if self.last == b'-' => self.place = Place::InnerComment,
             _ => {}
         }
@@ -183,7 +183,7 @@ impl Reader {
     /// Whether the quote that was just kept follows an E that stands alone.
     fn after_e(&self) -> bool {
         let before = self.head.len().checked_sub(3).and_then(|at| self.head.get(at)).copied();
-        matches!(self.last, b'e' | b'E') && !before.is_some_and(is_word)
+        matches!(self.last, b'e' | b'E') && !before.is_some_and(names::is_word)
     }
 
     fn inner_comment(&mut self, bytes: &[u8]) -> usize {
@@ -226,7 +226,7 @@ impl Reader {
             self.place = Place::DollarQuoted { tag, seen: 0 };
             return 1;
         }
-        if is_word(byte) && !(first && byte.is_ascii_digit()) {
+        if names::is_word(byte) && !(first && byte.is_ascii_digit()) {
             tag.push(byte);
             return 1;
         }
@@ -266,10 +266,10 @@ impl Reader {
 
     /// `target` is `schema.table (columns) FROM stdin;`
     fn begin_rows(&mut self, target: &[u8]) {
-        let (mut names, rest) = name_path(target);
+        let (mut names, rest) = names::path(target);
         let table = names.pop().unwrap_or_default();
         let schema = names.pop();
-        let columns = memchr(b'(', rest).map(|open| name_list(&rest[open + 1..])).unwrap_or_default();
+        let columns = memchr(b'(', rest).map(|open| names::list(&rest[open + 1..])).unwrap_or_default();
         self.is_files = self
             .files
             .as_ref()
@@ -346,52 +346,4 @@ impl Reader {
             files.push(part);
         }
     }
-}
-
-/// Whether the byte can stand within a name that is not quoted.
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
-}
-
-/// The name that `text` begins with, quoted or not, and what follows it.
-fn name(text: &[u8]) -> (String, &[u8]) {
-    let mut plain = Vec::new();
-    let Some(mut rest) = text.strip_prefix(b"\"") else {
-        let end = text.iter().position(|byte| !is_word(*byte) && *byte != b'$').unwrap_or(text.len());
-        return (String::from_utf8_lossy(&text[..end]).into_owned(), &text[end..]);
-    };
-    while let Some(end) = memchr(b'"', rest) {
-        plain.extend_from_slice(&rest[..end]);
-        rest = &rest[end + 1..];
-        match rest.strip_prefix(b"\"") {
-            Some(after) => rest = after,
-            None => break,
-        }
-        plain.push(b'"');
-    }
-    (String::from_utf8_lossy(&plain).into_owned(), rest)
-}
-
-/// The names in `a.b.c`, and what follows.
-fn name_path(text: &[u8]) -> (Vec<String>, &[u8]) {
-    let (first, mut rest) = name(text);
-    let mut names = vec![first];
-    while let Some(after) = rest.strip_prefix(b".") {
-        let (next, after) = name(after);
-        names.push(next);
-        rest = after;
-    }
-    (names, rest)
-}
-
-/// The names in `a, b, c)`.
-fn name_list(text: &[u8]) -> Vec<String> {
-    let (first, mut rest) = name(text);
-    let mut names = vec![first];
-    while let Some(after) = rest.strip_prefix(b", ") {
-        let (next, after) = name(after);
-        names.push(next);
-        rest = after;
-    }
-    names
 }

@@ -1,0 +1,186 @@
+//! The commands `list` and `show`. They need the settings and the target only: no Moodle, no database, no web server.
+
+use super::Session;
+use crate::error::{Fault, Result};
+use crate::preflight;
+use crate::report::list::{self, Line, List, Verified};
+use crate::report::show::{self, Part, Show};
+use crate::settings::Settings;
+use crate::store::manifest::{Component, ComponentKind, Manifest};
+use crate::store::notes::Notes;
+use crate::store::{Backup, Listing, Store, usage};
+use crate::sys::log::Log;
+use crate::sys::{files, mounts, time};
+use std::path::Path;
+
+/// The store of the site; `None` if it has none yet.
+pub fn store(settings: &Settings) -> Result<Option<Store>> {
+    preflight::require_mounted(settings)?;
+    let folder = settings.target.path.join(&settings.site.name);
+    // A link or a file of that name is for `open` to judge.
+    match std::fs::symlink_metadata(&folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        _ => Store::open(&settings.target.path, &settings.site.name).map(Some),
+    }
+}
+
+/// The store of the site, which must be there.
+pub fn existing_store(settings: &Settings) -> Result<Store> {
+    store(settings)?.ok_or_else(|| {
+        let (site, target) = (&settings.site.name, settings.target.path.display());
+        Fault::failed(format!("there are no backups of site {site:?} at {target}")).hint(nothing_there(settings)).into()
+    })
+}
+
+/// What an empty target may mean.
+fn nothing_there(settings: &Settings) -> String {
+    match mounts::same_file_system(&settings.target.path, Path::new("/")) {
+        true => format!(
+            "if they are on a disk of their own, it is not mounted at {}: see findmnt and lsblk -f",
+            settings.target.path.display()
+        ),
+        false => {
+            "\"moodle-backup run\" makes the first; if there were some, compare name in [site] and path in [target]"
+                .to_owned()
+        }
+    }
+}
+
+/// The command `list`.
+pub fn list(session: &Session) -> Result<u8> {
+    let settings = session.settings()?;
+    let store = store(&settings)?;
+    let listing = store.as_ref().map_or_else(|| Ok(Listing::default()), Store::backups)?;
+    if store.is_none() {
+        session.log.info(format!("note: {}", nothing_there(&settings)));
+    }
+    warn_of_damage(&listing, &session.log);
+    let folder = settings.target.path.join(&settings.site.name);
+    let space = files::space(if store.is_some() { &folder } else { &settings.target.path })?;
+    let newest = listing.newest().map(|backup| &backup.manifest.pool);
+    let view = List {
+        site: settings.site.name.clone(),
+        folder: folder.display().to_string(),
+        pool_files: newest.map_or(0, |pool| pool.files),
+        pool_bytes: newest.map_or(0, |pool| pool.bytes),
+        free_bytes: space.free_bytes,
+        total_bytes: space.total_bytes,
+        others: others(&listing),
+        backups: listing.backups.iter().map(line).collect::<Result<_>>()?,
+    };
+    session.print(&view, list::text)?;
+    Ok(0)
+}
+
+fn others(listing: &Listing) -> Vec<String> {
+    let unknown = listing.unknown.iter().map(|name| name.to_string_lossy().into_owned());
+    let damaged = listing.unreadable.iter().map(|damaged| damaged.name.clone());
+    let own = listing.partial.iter().chain(&listing.removing).cloned();
+    own.chain(damaged).chain(unknown).collect()
+}
+
+/// Says what cannot be shown as it should.
+fn warn_of_damage(listing: &Listing, log: &Log) {
+    for damaged in &listing.unreadable {
+        log.warn(format!(
+            "{} is not listed, as it is damaged: {}; RESTORE.txt in it tells how to bring back what is left",
+            damaged.name, damaged.reason
+        ));
+    }
+    for backup in &listing.backups {
+        if let Some(reason) = &backup.notes.unreadable {
+            log.warn(format!("it is not known whether {} is pinned, so it is kept: cannot read {reason}", backup.name));
+        }
+    }
+}
+
+/// The command `show`.
+pub fn show(session: &Session, wanted: &str) -> Result<u8> {
+    let settings = session.settings()?;
+    let backup = existing_store(&settings)?.find(wanted)?;
+    session.print(&whole(&settings, &backup)?, show::text)?;
+    Ok(0)
+}
+
+/// What `list` says of a backup.
+pub fn line(backup: &Backup) -> Result<Line> {
+    let manifest = &backup.manifest;
+    Ok(Line {
+        name: backup.name.clone(),
+        when: manifest.moment(),
+        age_seconds: (time::now() - manifest.moment()).num_seconds(),
+        own_bytes: backup.usage()?.own_bytes,
+        files: manifest.pool.files
+            + manifest.components.iter().filter(|part| is_tree(part)).map(|p| p.entries).sum::<u64>(),
+        closed_seconds: (manifest.window.windows > 0).then_some(manifest.window.closed_seconds),
+        label: manifest.comment.clone(),
+        pinned: backup.notes.is_pinned(),
+        warning_count: manifest.warnings.len() as u64,
+        complete: manifest.complete,
+        verified: verified(&backup.notes),
+    })
+}
+
+/// The list of the pool's files has entries too, but those are files of the pool.
+fn is_tree(part: &Component) -> bool {
+    matches!(part.kind, ComponentKind::Code | ComponentKind::Directory | ComponentKind::Moodledata)
+}
+
+/// The last check. Damage that was found otherwise, or after it, counts more.
+fn verified(notes: &Notes) -> Option<Verified> {
+    let damage = notes.damage.iter().map(|damage| (damage.at, "use".to_owned(), false)).max_by_key(|found| found.0);
+    let checked = notes.verified.as_ref().map(|checked| (checked.at, checked.how.clone(), checked.good));
+    let (when, how, good) = match (checked, damage) {
+        (Some(checked), Some(_)) if !checked.2 => checked,
+        (checked, damage) => damage.or(checked)?,
+    };
+    Some(Verified { when, how: if how == "sums" { "checksums".into() } else { how }, good })
+}
+
+fn whole(settings: &Settings, backup: &Backup) -> Result<Show> {
+    let manifest = backup.manifest.clone();
+    let Manifest { pool, times, window, database, .. } = &manifest;
+    Ok(Show {
+        site: settings.site.name.clone(),
+        line: line(backup)?,
+        folder: backup.path.display().to_string(),
+        sequence: manifest.sequence,
+        wwwroot: manifest.site.wwwroot.clone(),
+        release: manifest.site.release.clone(),
+        database: format!("{} {}", database.engine, database.server_version),
+        tool: manifest.tool.clone(),
+        window: window.mode.clone(),
+        windows: window.windows,
+        took_seconds: (times.finished - times.started).as_seconds_f64(),
+        parts: parts(backup)?,
+        pool_files: pool.files,
+        pool_bytes: pool.bytes,
+        new_files: pool.new_files,
+        new_bytes: pool.new_bytes,
+        incomplete_because: manifest.incomplete_because.clone(),
+        missing_at_source: pool.missing_at_source.clone(),
+        warnings: manifest.warnings.clone(),
+        steps: times.steps.clone(),
+    })
+}
+
+fn parts(backup: &Backup) -> Result<Vec<Part>> {
+    let shown = backup.manifest.components.iter();
+    let shown = shown.filter(|part| !matches!(part.kind, ComponentKind::PoolList | ComponentKind::Index));
+    let part = |part: &Component| {
+        let stored_bytes = match part.kind {
+            // Plain files, of which the manifest holds no size on the disk.
+            ComponentKind::Moodledata => usage::usage(&backup.path.join(&part.file))?.all_bytes,
+            _ => part.stored_bytes,
+        };
+        Ok(Part {
+            name: part.name.clone(),
+            file: part.file.display().to_string(),
+            entries: part.entries,
+            bytes: part.bytes,
+            stored_bytes,
+            same_as: part.same_as.clone(),
+        })
+    };
+    shown.map(part).collect()
+}

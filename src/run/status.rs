@@ -1,0 +1,190 @@
+//! The command `status`: how things stand, for a glance and for monitoring. It looks at what lies on this machine and
+//! on the target, and says what it cannot see; the settings are all that it must have.
+
+use super::standing::{self, State, local};
+use super::{Session, follow, listing, record, timer};
+use crate::error::{self, EXIT_WARNINGS, Kind, Result};
+use crate::preflight;
+use crate::report::human;
+use crate::report::outcome::Ending;
+use crate::report::status::{self, Last, LastRun, SiteState, Status};
+use crate::settings::Settings;
+use crate::store::{Backup, Listing, Store};
+use crate::sys::paths::Paths;
+use crate::sys::{files, signals, time};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Says how things stand.
+pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
+    let settings = session.settings()?;
+    let mut attention = Vec::new();
+    let seen = seen(&settings, &mut attention);
+    let dataroot = dataroot(&settings, seen.as_ref().and_then(Listing::newest), &mut attention);
+    signals::check()?;
+    let State { state, because } = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
+    let last_run = record::read(&session.paths, &settings);
+    note_state(state, because.as_deref(), &mut attention);
+    note_runs(&session.paths, dataroot.as_deref(), last_run.as_ref(), &mut attention);
+    if let Some(listing) = &seen {
+        note_backups(listing, &mut attention);
+    }
+    let recent_enough = max_age.map(|max_age| recent(seen.as_ref(), max_age, &mut attention));
+    let view = Status {
+        site: settings.site.name.clone(),
+        state,
+        state_because: because,
+        last: seen.as_ref().and_then(Listing::newest).map(last),
+        max_age_seconds: max_age.map(|age| age.as_secs()),
+        recent_enough,
+        last_run: last_run.map(|run| LastRun { ended: run.ended, result: run.outcome.result, log: run.outcome.log }),
+        running: follow::activities(&session.paths).into_iter().find(|running| running.site == settings.site.name),
+        next_run: timer::next_run(&session.paths, &settings),
+        attention,
+    };
+    session.print(&view, status::text)?;
+    Ok(match (view.recent_enough, view.attention.is_empty()) {
+        (Some(false), _) => Kind::Failed.exit_code(),
+        (_, false) => EXIT_WARNINGS,
+        _ => 0,
+    })
+}
+
+/// What lies on the target. What stands in the way of seeing it wants attention.
+fn seen(settings: &Settings, attention: &mut Vec<String>) -> Option<Listing> {
+    let see = || -> Result<Listing> {
+        let store = listing::store(settings)?;
+        store.as_ref().map_or_else(|| Ok(Listing::default()), Store::backups)
+    };
+    match see() {
+        Ok(listing) => {
+            note_room(settings, attention);
+            Some(listing)
+        }
+        Err(error) => {
+            attention.push(sentence("the backups cannot be seen: ", &error));
+            None
+        }
+    }
+}
+
+/// An error and its next step on one line.
+fn sentence(before: &str, error: &anyhow::Error) -> String {
+    let next = error::hint(error).map_or(String::new(), |next| format!("; {next}"));
+    format!("{before}{error:#}{next}")
+}
+
+/// The dataroot, from config.php, or else as the newest backup remembers it.
+fn dataroot(settings: &Settings, newest: Option<&Backup>, attention: &mut Vec<String>) -> Option<PathBuf> {
+    match preflight::read_site(settings) {
+        Ok(site) => Some(site.config.dataroot),
+        Err(error) => {
+            attention.push(sentence("the next backup would be refused: ", &error));
+            newest.map(|newest| newest.manifest.paths.dataroot.clone())
+        }
+    }
+}
+
+fn note_room(settings: &Settings, attention: &mut Vec<String>) {
+    let target = &settings.target.path;
+    let Ok(space) = files::space(target) else { return };
+    let reserve = settings.target.min_free.bytes(space.total_bytes);
+    if space.free_bytes < reserve {
+        attention.push(format!(
+            "{} has {} free, where {} are to stay free: the next backup would be refused; enlarge the disk, or keep \
+             fewer backups in [retention] and run \"moodle-backup prune\"",
+            target.display(),
+            human::bytes(space.free_bytes),
+            human::bytes(reserve)
+        ));
+    }
+}
+
+fn note_state(state: SiteState, because: Option<&str>, attention: &mut Vec<String>) {
+    let why = because.map_or(String::new(), |why| format!(" ({why})"));
+    attention.extend(match state {
+        SiteState::Held => Some("the site is kept closed: open it with \"moodle-backup resume\"".to_owned()),
+        SiteState::Interrupted => {
+            Some("the site was left closed by an interrupted run: open it with \"moodle-backup recover\"".to_owned())
+        }
+        SiteState::Unknown => Some(format!("it is not known whether the site is open{why}: look at it in a browser")),
+        SiteState::Open | SiteState::Maintenance | SiteState::Closed => None,
+    });
+}
+
+/// How runs ended, if not well.
+fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastRun>, attention: &mut Vec<String>) {
+    if let Some(died) = dataroot.and_then(|dataroot| follow::died(paths, dataroot)) {
+        let log = died.log.map_or(String::new(), |log| format!("; its log is {}", log.display()));
+        attention.push(format!(
+            "the run of {} was killed at the step {}{log}; run \"moodle-backup recover\" to be sure that the site is open",
+            local(died.started),
+            died.step
+        ));
+        return;
+    }
+    let Some(run) = last else { return };
+    if !matches!(run.outcome.result, Ending::Failed | Ending::Interrupted | Ending::Refused) {
+        return;
+    }
+    let failure = run.outcome.failure.as_ref();
+    let why = failure.map_or(String::new(), |failure| format!(": {}", failure.error));
+    let next = failure.and_then(|failure| failure.next.as_ref()).map_or(String::new(), |next| format!("; {next}"));
+    attention.push(format!("the last run, of {}, made no backup{why}{next}", local(run.ended.timestamp())));
+}
+
+fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
+    for damaged in &listing.unreadable {
+        attention.push(format!(
+            "backup {} is damaged: {}; nothing is pruned while it lies there",
+            damaged.name, damaged.reason
+        ));
+    }
+    if !listing.unknown.is_empty() {
+        attention.push(format!(
+            "nothing is pruned while something unknown lies among the backups: {:?}; move it elsewhere",
+            listing.unknown
+        ));
+    }
+    for backup in listing.backups.iter().filter(|backup| backup.notes.is_damaged()) {
+        attention.push(format!("damage was found in backup {0}: see \"moodle-backup show {0}\"", backup.name));
+    }
+    match listing.newest() {
+        None => attention.push("there is no backup yet: make one with \"moodle-backup run\"".to_owned()),
+        // Losses that were accepted gave no warning.
+        Some(newest) if !newest.manifest.complete && !newest.manifest.warnings.is_empty() => {
+            let why = newest.manifest.incomplete_because.join("; ");
+            attention.push(format!("the last backup is not complete: {why}; see \"moodle-backup show latest\""));
+        }
+        Some(_) => {}
+    }
+}
+
+/// Whether there is a backup as recent as that which is not known to be damaged.
+fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<String>) -> bool {
+    let Some(listing) = listing else { return false };
+    let age = |backup: &Backup| (time::now() - backup.manifest.moment()).num_seconds();
+    let limit = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+    let mut good = listing.backups.iter().filter(|backup| !backup.notes.is_damaged());
+    let recent = good.clone().any(|backup| age(backup) <= limit);
+    if !recent && let Some(newest) = good.next_back() {
+        attention.push(format!(
+            "the last good backup, {}, is {} old: \"systemctl list-timers\" shows whether runs are planned, \
+             \"journalctl -u moodle-backup\" what became of them",
+            newest.name,
+            human::age(age(newest))
+        ));
+    }
+    recent
+}
+
+fn last(backup: &Backup) -> Last {
+    let manifest = &backup.manifest;
+    Last {
+        name: backup.name.clone(),
+        when: manifest.moment(),
+        age_seconds: (time::now() - manifest.moment()).num_seconds(),
+        warning_count: manifest.warnings.len() as u64,
+        complete: manifest.complete,
+    }
+}
