@@ -50,11 +50,18 @@ pub fn read_site(settings: &Settings) -> Result<Site> {
     let layout = Layout::find(&settings.site.root)?;
     let release = layout.release()?;
     let (php, config) = match &settings.site.web_user {
-        Some(name) => read_as(settings, &layout, Identity::by_name(name)?)?,
+        Some(name) => read_as(settings, &layout, named_web_user(name)?)?,
         None => read_as_owner(settings, &layout)?,
     };
     let connection = config.connection(php.user());
     Ok(Site { layout, release, php, config, connection })
+}
+
+fn named_web_user(name: &str) -> Result<Identity> {
+    Identity::by_name(name).or_fault(|| {
+        Fault::unfit(format!("the web user {name:?} is not known here"))
+            .hint("correct web_user in [site], or leave it out: then it is the owner of moodledata")
+    })
 }
 
 /// The web user is the owner of the dataroot. Where that is, only config.php says, which is to be read as the web

@@ -217,7 +217,7 @@ const DATABASE: &[Key] = &[
         Kind::Path,
         r#""/etc/moodle-backup/database.cnf""#,
         "Another account for the dump than Moodle's own: a MariaDB option file with [client] user and password, or a \
-         PostgreSQL password file (.pgpass). If not set: Moodle's own account.",
+         PostgreSQL service file (pg_service.conf) with a section of user and password. If not set: Moodle's own account.",
     ),
     default(
         "compression",
