@@ -16,7 +16,8 @@ use support::{Engine, Output, PocketSite, Server, TestTarget, World, assert_same
 #[track_caller]
 fn json(world: &World, args: &[&str], code: i32, section: &str) -> Value {
     let output = world.run(&[args, &["--json"]].concat()).expect_code(code);
-    let value: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.stdout));
+    let value: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", output.stdout));
     let (explained, _) = documented(include_str!("../docs/json.md"), section);
     let mut printed = BTreeSet::new();
     json_paths(&value, "", &mut printed);
@@ -396,7 +397,11 @@ mod with_failpoints {
         for args in [&["prune"][..], &["run"]] {
             let output = world.run(args).expect_code(4);
             let said = format!("process {}", run.id());
-            assert!(output.stderr.contains(&said) && output.stderr.contains("copy-delta"), "{args:?}: {}", output.stderr);
+            assert!(
+                output.stderr.contains(&said) && output.stderr.contains("copy-delta"),
+                "{args:?}: {}",
+                output.stderr
+            );
         }
         world.run(&["pin", "latest"]).expect_code(0);
         let plan = world.run(&["run", "--dry-run"]).expect_code(3);

@@ -75,11 +75,7 @@ impl<'a> Parts<'a> {
             // An index tells of the very files it was made of: another place has others.
             previous: previous.filter(|previous| previous.manifest.paths.dataroot == source),
             archives: archives(settings, site),
-            moodledata: Moodledata {
-                source,
-                exclude: left_out(settings, site)?,
-                synced: tree::Synced::default(),
-            },
+            moodledata: Moodledata { source, exclude: left_out(settings, site)?, synced: tree::Synced::default() },
             level: settings.database.compression,
             threads: settings.resources.threads as u32,
         })

@@ -33,11 +33,7 @@ pub struct Databases {
 }
 
 /// Asks each database whether it can be dumped, by the very client and options that will do it.
-pub(super) fn examine(
-    settings: &Settings,
-    site: &Site,
-    findings: &mut Findings,
-) -> Option<(Facts, Databases)> {
+pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings) -> Option<(Facts, Databases)> {
     let facts = findings.keep("database", read_facts(site));
     if let Some(facts) = &facts {
         findings.note("upgrade", require_no_upgrade(facts));

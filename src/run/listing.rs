@@ -39,8 +39,10 @@ fn nothing_there(settings: &Settings) -> String {
             "if they are on a disk of their own, it is not mounted at {}: see findmnt and lsblk -f",
             settings.target.path.display()
         ),
-        false => "\"moodle-backup run\" makes the first; if there were some, compare name in [site] and path in [target]"
-            .to_owned(),
+        false => {
+            "\"moodle-backup run\" makes the first; if there were some, compare name in [site] and path in [target]"
+                .to_owned()
+        }
     }
 }
 
@@ -108,7 +110,8 @@ pub fn line(backup: &Backup) -> Result<Line> {
         when: manifest.moment(),
         age_seconds: (time::now() - manifest.moment()).num_seconds(),
         own_bytes: backup.usage()?.own_bytes,
-        files: manifest.pool.files + manifest.components.iter().filter(|part| is_tree(part)).map(|p| p.entries).sum::<u64>(),
+        files: manifest.pool.files
+            + manifest.components.iter().filter(|part| is_tree(part)).map(|p| p.entries).sum::<u64>(),
         closed_seconds: (manifest.window.windows > 0).then_some(manifest.window.closed_seconds),
         label: manifest.comment.clone(),
         pinned: backup.notes.is_pinned(),

@@ -26,7 +26,8 @@ pub fn plan(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8
         return Err(anyhow::anyhow!("the preflight found no problem and yet is not complete"));
     };
     if let Some(running) = follow::activities(&session.paths).iter().find(|run| run.site == settings.site.name) {
-        warnings.push(format!("a run is at work now (process {}): another would be refused until it ends", running.pid));
+        warnings
+            .push(format!("a run is at work now (process {}): another would be refused until it ends", running.pid));
     }
     let copied = Plan::new(settings, &site, &ready, &session.log)?;
     let mode = run.window.map_or(settings.window.mode, Into::into);
@@ -72,7 +73,10 @@ fn steps(
         add("pre-job", "run the hooks of pre-job.d".into());
     }
     add("copy-ahead", copy_ahead(copied));
-    add("close", if closed { "put the site into maintenance".into() } else { "leave the site open (mode none)".into() });
+    add(
+        "close",
+        if closed { "put the site into maintenance".into() } else { "leave the site open (mode none)".into() },
+    );
     add("snapshot", snapshot(ready, mode));
     add("copy-delta", "copy what has changed since copy-ahead".into());
     if hooks.any(Phase::Maintenance)? {
@@ -106,7 +110,11 @@ fn part(part: &Part) -> String {
     match (part.known, archived) {
         (false, _) => {
             let what = if archived { "archive" } else { "copy" };
-            format!("{what} {name} ({} files and folders, {})", human::number(survey.entries), human::bytes(survey.bytes))
+            format!(
+                "{what} {name} ({} files and folders, {})",
+                human::number(survey.entries),
+                human::bytes(survey.bytes)
+            )
         }
         (true, _) if survey.is_unchanged() => format!("{name} is unchanged"),
         (true, true) => format!("archive {name} again ({})", changes(part)),

@@ -135,7 +135,10 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
 
 fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
     for damaged in &listing.unreadable {
-        attention.push(format!("backup {} is damaged: {}; nothing is pruned while it lies there", damaged.name, damaged.reason));
+        attention.push(format!(
+            "backup {} is damaged: {}; nothing is pruned while it lies there",
+            damaged.name, damaged.reason
+        ));
     }
     if !listing.unknown.is_empty() {
         attention.push(format!(
