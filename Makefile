@@ -10,8 +10,7 @@ SHELLCHECKED := .ci/run tests/install-deps.sh $(wildcard tests/*.sh)
 .PHONY: demo check lint test bench deps
 
 demo: deps
-	$(CARGO) build --release
-	tests/demo.sh
+	$(CARGO) test --release --quiet --test demo
 
 check: lint test
 

@@ -11,7 +11,7 @@ mod record;
 
 pub use locks::hold_store;
 
-use crate::error::{Kind, Result, kind};
+use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
 use crate::pool::Pool;
 use crate::preflight::{self, Ready, Site};
@@ -76,15 +76,42 @@ pub struct Outcome {
 /// Makes a backup. On an error nothing of it is left under a final name, and the hooks for failures have run.
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let mut context = hook_context(job);
-    let result = published(job, &mut context, log);
+    let result = unpanicked(|| published(job, &mut context, log));
+    let result = result.map_err(|error| if context.backup.is_some() { no_more_unfit(error) } else { error });
     if let Err(error) = &result
         && !matches!(kind(error), Kind::Skipped | Kind::Locked)
     {
         context.result = "failed".into();
         context.error = format!("{error:#}");
-        Hooks::new(&job.settings.hooks)?.run(Phase::Failure, &context, log)?;
+        context.backup = None;
+        let hooks = Hooks::new(&job.settings.hooks);
+        // What went wrong with them must not hide what went wrong before.
+        if let Err(trouble) = hooks.and_then(|hooks| hooks.run(Phase::Failure, &context, log)) {
+            log.warn(format!("the hooks for failures did not run: {trouble:#}"));
+        }
     }
     result
+}
+
+/// What would have been a refusal at first is a failure once the work has begun: a database that is gone, for example.
+fn no_more_unfit(error: anyhow::Error) -> anyhow::Error {
+    match kind(&error) {
+        Kind::Unfit => error.context(Fault::failed("the backup was begun and could not be completed")),
+        _ => error,
+    }
+}
+
+/// A panic is an error like any other: what is open is closed on the way, and the run says that it has failed.
+fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        Err(Fault::failed(format!(
+            "the program has a mistake and gave up: {}",
+            words.unwrap_or("it does not say which")
+        ))
+        .hint("please report it, with the run's log")
+        .into())
+    })
 }
 
 fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
@@ -164,7 +191,7 @@ impl Capture<'_> {
         context: &mut Context,
     ) -> Result<Result<(), Disturbed>> {
         let log = self.log;
-        let closing = Closing::prepare(self.job, self.site, mode, log)?;
+        let mut closing = Closing::prepare(self.job, self.site, mode, log)?;
         // Declared before the window, so that on an error the site is open before anything else is tidied up.
         let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
 
@@ -173,10 +200,11 @@ impl Capture<'_> {
 
         log.step("snapshot")?;
         dumps.start(&self.site.config.prefix, &self.job.settings.database, log)?;
-        record.snapshot_taken();
 
         log.step("copy-delta")?;
         parts.copy_again(log)?;
+        dumps.established(closing.session())?;
+        record.snapshot_taken();
         if let Some(window) = &window {
             window.still_closed()?;
         }
@@ -256,7 +284,7 @@ fn after_publishing(
     log: &Log,
 ) -> Vec<String> {
     let mut pruned = Vec::new();
-    let mut steps = || -> Result<()> {
+    let steps = || -> Result<()> {
         log.step("prune")?;
         let request = prune::Request { dry_run: false, whole_pool: false };
         let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
@@ -268,7 +296,7 @@ fn after_publishing(
         close::cron_after(job, log)?;
         log.step("report")
     };
-    if let Err(error) = steps() {
+    if let Err(error) = unpanicked(steps) {
         log.warn(format!("the backup is published, but what follows it was not completed: {error:#}"));
     }
     pruned

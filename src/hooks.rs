@@ -141,6 +141,8 @@ impl<'a> Hooks<'a> {
             .env("MOODLE_BACKUP_RESULT", &context.result)
             .env("MOODLE_BACKUP_ERROR", &context.error)
             .timeout(self.settings.timeout);
+        // A run that a signal has ended is a failure that somebody wants to hear of too.
+        let program = if phase == Phase::Failure { program.despite_signals() } else { program };
         match &self.user {
             Some(user) if !user.is_root() => program.user(user).capabilities(&[CAP_DAC_READ_SEARCH]),
             _ => program,

@@ -70,6 +70,11 @@ impl Copied {
         self.bytes += other.bytes;
         self.damaged.extend(other.damaged);
         self.unreadable.extend(other.unreadable);
+        // What is bad is met again by each later copy.
+        self.damaged.sort_unstable();
+        self.damaged.dedup();
+        self.unreadable.sort_unstable();
+        self.unreadable.dedup();
         self.foreign.extend(other.foreign);
     }
 }

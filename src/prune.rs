@@ -140,9 +140,7 @@ fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Ou
     let backups: Vec<Kept> = listing.backups.iter().map(judge).collect();
     let reasons = match retention::keep(&backups, rules, now) {
         Decision::Stopped(reason) => {
-            outcome
-                .stopped
-                .push(format!("{reason}; set the clock right, or pin what is to stay and remove the odd one"));
+            outcome.stopped.push(format!("{reason}; set the clock right, or move the folder of the odd one elsewhere"));
             return;
         }
         Decision::Reasons(reasons) => reasons,
@@ -231,7 +229,7 @@ fn whole_lists<'a>(backups: impl Iterator<Item = &'a Backup>) -> Result<Vec<Path
         let list = backup.path.join(layout::POOL_LIST);
         let fault = || {
             Fault::failed(format!("the list of the pool files of backup {} cannot be trusted", backup.name))
-                .hint(format!("moodle-backup verify {0}; if {0} is of no use, remove its folder", backup.name))
+                .hint("try `sha256sum -c SHA256SUMS` in its folder; if it is of no use, remove the folder")
         };
         let expected = sums::find(&backup.path.join(layout::SUMS), layout::POOL_LIST.as_bytes()).or_fault(fault)?;
         let meta = std::fs::metadata(&list).or_fault(fault)?;

@@ -27,6 +27,7 @@ if [ ! -e "$policy" ]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod 755 "$policy"
     trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq

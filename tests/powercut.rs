@@ -4,6 +4,8 @@
 #[path = "common/draft.rs"]
 mod draft;
 mod support;
+#[path = "common/whole.rs"]
+mod whole;
 
 use chrono::Utc;
 use draft::{Sketch, identity};
@@ -14,10 +16,10 @@ use moodle_backup::sys::log::{Log, Verbosity};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{FileSystem, TestTarget, succeed};
+use support::TestTarget;
+use whole::assert_whole;
 
 /// How many cuts, and for how long at the most.
 const CUTS: usize = 60;
@@ -28,11 +30,7 @@ const ENOUGH: usize = 10;
 
 #[test]
 fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
-    let outer = TestTarget::formatted(FileSystem::Xfs, 4096);
-    // SAFETY: the only test of this process; the thread that waits for it reads no environment. On XFS a copy of a file is a clone: the
-    // disk at one instant. A copy made byte by byte would mix instants, which no power cut does.
-    unsafe { std::env::set_var("TMPDIR", outer.path()) };
-    let target = TestTarget::ext4(64);
+    let target = TestTarget::ext4_with_copies(64);
     let log = Log::to_stderr(Verbosity::Quiet);
     let site = identity("a", "https://school.example");
     let store = Store::create(target.path(), "school", &site, "root", &log).unwrap();
@@ -54,7 +52,7 @@ fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
             && started.elapsed() < LIMIT
             && (seen.cuts < CUTS || sealed.load(Ordering::Relaxed) < ENOUGH)
         {
-            seen.add(&TestTarget::copy_of(&target));
+            seen.add(&target.after_power_cut());
         }
     });
     println!("{} backups sealed; {seen:?}", sealed.load(Ordering::Relaxed));
@@ -111,13 +109,6 @@ impl Seen {
             assert!(store.folder().join("latest/manifest.json").exists(), "latest points at nothing");
         }
     }
-}
-
-#[track_caller]
-fn assert_whole(backup: &Path) {
-    let check = "set -o pipefail; cd \"$0\" && sha256sum --quiet --strict -c SHA256SUMS && \
-                 zstdcat filedir.sha1.zst | (cd .. && sha1sum --quiet --strict -c -)";
-    succeed(Command::new("bash").args(["-c", check]).arg(backup));
 }
 
 /// One night: some files come, some go; a backup is sealed and older ones are pruned.

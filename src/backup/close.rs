@@ -51,7 +51,7 @@ impl<'a> Closing<'a> {
     }
 
     /// Closes the site and waits until it has come to rest; `None` where the window's mode is not to close it.
-    pub fn close(mut self, log: &Log) -> Result<Option<Window>> {
+    pub fn close(&mut self, log: &Log) -> Result<Option<Window>> {
         priority::set_for_this_thread(0, priority::Io::Normal);
         let facts = Facts::read(&mut self.session, &self.site.connection, &self.site.config.prefix)?;
         if facts.upgrade_running(time::now().timestamp()) {
@@ -82,6 +82,11 @@ impl<'a> Closing<'a> {
             purge_caches(self.site, log)?;
         }
         Ok(Some(window))
+    }
+
+    /// A session with the site's database.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
     }
 }
 

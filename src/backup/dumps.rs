@@ -74,6 +74,7 @@ pub struct Dumps<'a> {
     draft: &'a Path,
     sink: Arc<Mutex<Sink>>,
     running: Vec<(&'a Dumpable, Dump)>,
+    running_apart: Vec<(&'a Dumpable, Dump)>,
     apart: Vec<(String, PathBuf, Dumped)>,
     done: Vec<DumpedDatabase>,
 }
@@ -87,28 +88,42 @@ impl<'a> Dumps<'a> {
             draft: draft.path(),
             sink: Arc::new(Mutex::new(sink)),
             running: Vec::new(),
+            running_apart: Vec::new(),
             apart: Vec::new(),
             done: Vec::new(),
         }
     }
 
-    /// Starts all dumps and returns when each holds its snapshot. Tables that a snapshot does not cover are dumped to
-    /// their end.
+    /// Starts all dumps. They take their snapshots by themselves: see [`Dumps::established`].
     pub fn start(&mut self, prefix: &str, settings: &settings::Database, log: &Log) -> Result<()> {
         let databases = &self.ready.databases;
+        let level = settings.compression;
         for database in std::iter::once(&databases.site).chain(&databases.extra) {
             let own = std::ptr::eq(database, &databases.site);
-            let order = Order {
-                tables: Tables::Snapshot { but: database.non_transactional.clone() },
-                level: settings.compression,
-                files: own.then(|| self.files_table(database, prefix)),
-            };
-            let mut dump = self.begin(database, order, &file_of(database), log)?;
-            dump.wait_established(ESTABLISHED)?;
+            let tables = Tables::Snapshot { but: database.non_transactional.clone() };
+            let files = own.then(|| self.files_table(database, prefix));
+            let dump = self.begin(database, Order { tables, level, files }, &file_of(database), log)?;
             self.running.push((database, dump));
             if !database.non_transactional.is_empty() {
-                self.dump_apart(database, settings.compression, log)?;
+                let tables = Tables::Locked { only: database.non_transactional.clone() };
+                let dump = self.begin(database, Order { tables, level, files: None }, &file_apart_of(database), log)?;
+                self.running_apart.push((database, dump));
             }
+        }
+        Ok(())
+    }
+
+    /// Waits until each dump holds its snapshot, and until the tables that a snapshot does not cover are dumped to
+    /// their end. From then on the site may go on. `session` is one with the site's database.
+    pub fn established(&mut self, session: &mut Session) -> Result<()> {
+        let site = &self.ready.databases.site;
+        for (database, dump) in &mut self.running {
+            let session = std::ptr::eq(*database, site).then_some(&mut *session);
+            dump.wait_established(session, ESTABLISHED)?;
+        }
+        for (database, dump) in self.running_apart.drain(..) {
+            let dumped = dump.finish().map_err(DumpFailure::into_error)?;
+            self.apart.push((database.name.clone(), file_apart_of(database), dumped));
         }
         Ok(())
     }
@@ -130,15 +145,6 @@ impl<'a> Dumps<'a> {
             }
         };
         FilesTable { schema: database.server.schema.clone(), name: format!("{prefix}files"), each: Box::new(each) }
-    }
-
-    fn dump_apart(&mut self, database: &Dumpable, level: i32, log: &Log) -> Result<()> {
-        let order = Order { tables: Tables::Locked { only: database.non_transactional.clone() }, level, files: None };
-        let file = file_of(database).with_extension("").with_extension("non-transactional.sql.zst");
-        let dump = self.begin(database, order, &file, log)?;
-        let dumped = dump.finish().map_err(DumpFailure::into_error)?;
-        self.apart.push((database.name.clone(), file, dumped));
-        Ok(())
     }
 
     /// Waits for the end of all dumps. With a limit, sessions of the site that wait for a dump so long end it: it is
@@ -218,4 +224,9 @@ fn file_of(database: &Dumpable) -> PathBuf {
         "site" => layout::DATABASE.into(),
         name => Path::new(layout::EXTRA_DATABASES).join(format!("{name}.sql.zst")),
     }
+}
+
+/// Where the dump of the tables lies that a snapshot does not cover.
+fn file_apart_of(database: &Dumpable) -> PathBuf {
+    file_of(database).with_extension("").with_extension("non-transactional.sql.zst")
 }

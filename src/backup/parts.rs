@@ -90,11 +90,18 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// Copies what has changed since.
+    /// Copies what has changed since. The trees are looked at side by side: the site is closed meanwhile.
     pub fn copy_again(&mut self, log: &Log) -> Result<()> {
-        self.copy_moodledata(true, log)?;
-        for number in 0..self.archives.len() {
-            if !self.is_current(number)? {
+        let archives: Vec<_> = self.archives.iter().map(|archive| archive.state(self.draft)).collect();
+        let current: Vec<Result<bool>> = std::thread::scope(|scope| {
+            let looks: Vec<_> = archives.into_iter().map(|state| scope.spawn(move || state.is_current())).collect();
+            let moodledata = self.copy_moodledata(true, log);
+            let panicked = || Err(anyhow::anyhow!("a thread panicked"));
+            let looks = looks.into_iter().map(|look| look.join().unwrap_or_else(|_| panicked()));
+            looks.chain([moodledata.map(|()| true)]).collect()
+        });
+        for (number, current) in current.into_iter().enumerate() {
+            if !current? {
                 log.info(format!("{} has changed and is archived again", self.archives[number].component.name));
                 self.archive(number, log)?;
             }
@@ -137,7 +144,7 @@ impl<'a> Parts<'a> {
         }
         for _ in 0..ATTEMPTS {
             self.archive(number, log)?;
-            if self.is_current(number)? {
+            if self.archives[number].state(self.draft).is_current()? {
                 break;
             }
         }
@@ -189,12 +196,6 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    fn is_current(&self, number: usize) -> Result<bool> {
-        let archive = &self.archives[number];
-        let index = self.draft.join(index_of(&archive.component.file));
-        Ok(archive::unchanged(&archive.component.source, &archive.exclude, &index)?.is_some())
-    }
-
     /// The parts as the manifest has them.
     pub fn components(&self) -> Vec<Component> {
         let moodledata = Component {
@@ -217,7 +218,26 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// What tells whether an archive is that of the tree as it is now.
+#[derive(Debug)]
+struct State {
+    source: PathBuf,
+    exclude: Exclusions,
+    index: PathBuf,
+}
+
+impl State {
+    fn is_current(&self) -> Result<bool> {
+        Ok(archive::unchanged(&self.source, &self.exclude, &self.index)?.is_some())
+    }
+}
+
 impl Archive {
+    fn state(&self, draft: &Path) -> State {
+        let index = draft.join(index_of(&self.component.file));
+        State { source: self.component.source.clone(), exclude: self.exclude.clone(), index }
+    }
+
     fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
         let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
         let mut exclude = Exclusions::none();

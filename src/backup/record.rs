@@ -29,6 +29,7 @@ const NAMED: usize = 5;
 pub struct Record<'a> {
     ready: &'a Ready,
     accept_missing: bool,
+    prefix: String,
     manifest: Manifest,
     referenced: Option<Sorted>,
 }
@@ -51,7 +52,8 @@ impl<'a> Record<'a> {
         };
         manifest.code = note_code_changes(site, draft, &mut manifest.components, log)?;
         manifest.pool.external = site.config.alternative_file_system.is_some();
-        Ok(Record { ready, accept_missing: job.settings.moodledata.accept_missing, manifest, referenced: None })
+        let (accept_missing, prefix) = (job.settings.moodledata.accept_missing, site.config.prefix.clone());
+        Ok(Record { ready, accept_missing, prefix, manifest, referenced: None })
     }
 
     /// All dumps hold their snapshots now.
@@ -87,7 +89,11 @@ impl<'a> Record<'a> {
                 &database,
             );
             self.manifest.components.extend(components_of(&database, own));
-            if own { self.manifest.database = described } else { self.manifest.extra_databases.push(described) }
+            if own {
+                self.manifest.database = Database { prefix: self.prefix.clone(), ..described }
+            } else {
+                self.manifest.extra_databases.push(described)
+            }
         }
         self.referenced = Some(dumped.referenced);
     }
@@ -319,6 +325,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         name: connection.name.clone(),
         host: connection.host.clone().unwrap_or_default(),
         user: connection.user.clone(),
+        user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),
         collation: server.collation.clone().unwrap_or_default(),
         owner: server.owner.clone().unwrap_or_default(),
@@ -330,6 +337,15 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         bytes: dumped.dumped.bytes,
         ..Database::default()
     }
+}
+
+/// The host part of an account of MariaDB or MySQL, out of what it says it was granted: ``GRANT … TO `user`@`host` …``.
+fn account_host(user: &str, grants: &[String]) -> Option<String> {
+    let quotes = ['`', '\''];
+    grants.iter().find_map(|grant| {
+        let (account, host) = grant.rsplit_once(" TO ")?.1.split(' ').next()?.rsplit_once('@')?;
+        (account.trim_matches(quotes) == user).then(|| host.trim_matches(quotes).to_owned())
+    })
 }
 
 fn components_of(database: &DumpedDatabase, own: bool) -> Vec<Component> {

@@ -11,7 +11,7 @@ use crate::sys::files::{self, Space};
 use crate::sys::log::Log;
 use crate::sys::mounts;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Dumps compress to about a fifth; a third leaves room for growth.
 const DUMP_SHARE: u64 = 3;
@@ -144,13 +144,14 @@ fn next_forecast(last: &Manifest) -> Forecast {
 }
 
 fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Result<Forecast> {
-    let mut forecast = Forecast { inodes: 70_000, ..Forecast::default() };
-    let pool = measure(&site.config.filedir, &mut forecast)?;
-    forecast.pool_files = pool;
+    let mut forecast = Forecast { inodes: 1000, ..Forecast::default() };
+    forecast.pool_files = measure(&site.config.filedir, &[], &mut forecast)?;
+    let left_out: Vec<_> = site.config.left_out().iter().map(|path| site.config.dataroot.join(path)).collect();
+    measure(&site.config.dataroot, &left_out, &mut forecast)?;
     for folder in settings.directories.paths.iter().chain([&site.layout.root]) {
         // Archives are one file each.
         let mut inner = Forecast::default();
-        measure(folder, &mut inner)?;
+        measure(folder, &[], &mut inner)?;
         forecast.bytes += inner.bytes / 2;
     }
     let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.size_bytes / DUMP_SHARE);
@@ -158,8 +159,11 @@ fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Re
     Ok(forecast)
 }
 
-/// Adds up a tree; returns the number of files.
-fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
+/// Adds up a tree but for what is left out; returns the number of files.
+fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result<u64> {
+    if left_out.iter().any(|left_out| left_out == path) {
+        return Ok(0);
+    }
     let meta = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         meta => meta.or_fault(|| Fault::failed(format!("cannot look at {}", path.display())))?,
@@ -173,7 +177,7 @@ fn measure(path: &Path, forecast: &mut Forecast) -> Result<u64> {
     let mut count = 0;
     for entry in std::fs::read_dir(path).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? {
         crate::sys::signals::check()?;
-        count += measure(&entry?.path(), forecast)?;
+        count += measure(&entry?.path(), left_out, forecast)?;
     }
     Ok(count)
 }

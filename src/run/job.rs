@@ -51,8 +51,7 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         scheduled: run.scheduled,
         label: run.label.clone(),
     };
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| backup::run(&job, &session.log)))
-        .unwrap_or_else(|_| Err(error::Fault::failed("the program has a mistake and gave up (see above)").into()));
+    let result = backup::run(&job, &session.log);
     if let Err(error) = &result {
         session.log.error(error);
     }

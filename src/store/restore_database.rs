@@ -204,8 +204,10 @@ fn postgresql_create(database: &Database, name: &str, owner: &str) -> String {
 }
 
 fn extensions(database: &Database, name: &str) -> Vec<String> {
-    let wanted = database.extensions.iter().filter(|extension| *extension != "plpgsql");
-    let create = |extension: &String| {
+    // With its version, which is for the reader: the new server brings its own.
+    let names = database.extensions.iter().filter_map(|extension| extension.split(' ').next());
+    let wanted = names.filter(|name| *name != "plpgsql");
+    let create = |extension: &str| {
         format!(
             "printf 'CREATE EXTENSION IF NOT EXISTS %s;\\n' \"$(pg_name {})\" | $PSQL -d \"${name}\"",
             quote(extension)
@@ -217,7 +219,7 @@ fn extensions(database: &Database, name: &str) -> Vec<String> {
 /// The dump has no owners: what it makes is given to the role that loads it.
 fn postgresql_load(database: &Database, file: &str, name: &str, as_owner: bool) -> String {
     // Comments on extensions may be made by their owner alone, which here is the server's administrator.
-    let filter = if database.extensions.iter().any(|extension| extension != "plpgsql") {
+    let filter = if database.extensions.iter().any(|extension| !extension.starts_with("plpgsql")) {
         " | LC_ALL=C sed '/^COMMENT ON EXTENSION /d'"
     } else {
         ""

@@ -97,7 +97,7 @@ fn introduction(page: &mut Page, manifest: &Manifest) {
          Stop when a command complains and you don't know why: nothing here is in a hurry,\n\
          and nothing here changes the backup. All the steps as a script, to be edited and run:",
     );
-    page.look(["sed -n 's/^    # //p' RESTORE.txt > /root/restore.sh"]);
+    page.look(["sed -n 's/^    # //p' RESTORE.txt > /root/restore.sh", "bash -e /root/restore.sh"]);
 }
 
 fn incomplete(page: &mut Page, manifest: &Manifest) {
@@ -122,6 +122,12 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
          comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes\n\
          (an empty DBPORT, DBSOCKET or DBPASS then means: as config.php has it).",
     );
+    if !manifest.database.engine.starts_with("postgres") {
+        page.say(
+            "DBUSERHOST is the web server as the database server sees it: localhost where both are one\n\
+             machine and config.php says localhost; % for any.",
+        );
+    }
     let paths = &manifest.paths;
     let mut lines = vec![
         "set -o pipefail".to_owned(),
@@ -174,9 +180,18 @@ fn code(page: &mut Page) {
     page.say("ROOT must be absent or empty. If something of the old site is there, move it aside:");
     page.look(["mv -T \"$ROOT\" \"$ROOT.old\""]);
     page.run([
+        empty("ROOT"),
         "mkdir -p \"$ROOT\"".to_owned(),
         format!("zstdcat \"$BACKUP\"/{} | tar -xpf - -C \"$ROOT\"", layout::CODE),
     ]);
+}
+
+/// The command that stops whoever would unpack into what is there: it cannot be told apart again.
+fn empty(name: &str) -> String {
+    // A mount point has a folder of its own in it.
+    format!(
+        "[ -z \"$(ls -A -I lost+found \"${name}\" 2>/dev/null)\" ] || {{ echo \"${name} is not empty\" >&2; false; }}"
+    )
 }
 
 fn moodledata(page: &mut Page, manifest: &Manifest) {
@@ -187,7 +202,7 @@ fn moodledata(page: &mut Page, manifest: &Manifest) {
          filedir.sha1.zst lists those that belong to this one.",
     );
     page.look(["mv -T \"$DATAROOT\" \"$DATAROOT.old\""]);
-    page.run(["mkdir -p \"$DATAROOT\"", "cp -a \"$BACKUP\"/moodledata/. \"$DATAROOT\"/"]);
+    page.run([&empty("DATAROOT"), "mkdir -p \"$DATAROOT\"", "cp -a \"$BACKUP\"/moodledata/. \"$DATAROOT\"/"]);
     let either = |own: &str, web: &str| if own.is_empty() { web.to_owned() } else { quote(own) };
     let owner = format!("{}:{}", either(&ownership.user, "\"$WEBUSER\""), either(&ownership.group, "\"$WEBGROUP\""));
     let mode = |mode: u32, usual: u32| if mode == 0 { usual } else { mode };
@@ -244,11 +259,19 @@ fn configuration(page: &mut Page, manifest: &Manifest) {
     if !paths.trashdir.starts_with(&paths.dataroot) {
         settings += " trashdir=\"$DATAROOT\"/trashdir";
     }
+    // Caches that lie elsewhere must not be shared with the original: the two would spoil each other's.
+    let moved = |folder: &&EmptiedFolder| !folder.path.starts_with(&paths.dataroot);
+    // $CFG->localrequestdir is elsewhere as a rule, and meant to be shared.
+    if paths.emptied.iter().filter(moved).any(|folder| !folder.path.ends_with("requestdir")) {
+        for name in ["temp", "cache", "localcache"] {
+            settings += &format!(" {name}dir=\"$DATAROOT\"/{name}");
+        }
+    }
     page.run([
         "[ \"$ELSEWHERE\" = no ] || cp -p \"$ROOT\"/config.php \"$ROOT\"/config.php.as-backed-up".to_owned(),
         format!("[ \"$ELSEWHERE\" = no ] || DBPASS=\"$DBPASS\" {OVERRIDE} \"$ROOT\"/config.php {settings}"),
     ]);
-    page.say("Other folders that config.php names (cachedir, tempdir, localcachedir) are yours to look at:");
+    page.say("Other folders that config.php names are yours to look at:");
     page.look(["grep -nE 'dir|lib/setup' \"$ROOT\"/config.php"]);
 }
 

@@ -20,6 +20,8 @@ pub fn strike(step: &str) -> Result<()> {
         "panic" => panic!("panicked on purpose at {step}"),
         "term" => Ok(raise(Signal::SIGTERM)?),
         "kill" => Ok(raise(Signal::SIGKILL)?),
+        // For a test that does something to the world meanwhile, and then lets the run go on.
+        "stop" => Ok(raise(Signal::SIGSTOP)?),
         "hang" => loop {
             std::thread::park();
         },

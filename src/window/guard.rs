@@ -9,7 +9,6 @@ use crate::sys::paths::Paths;
 use crate::sys::process::{Outliving, Program};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigHandler, Signal, signal};
-use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -85,7 +84,7 @@ pub fn watch(state: &Path, max: Duration) -> Result<()> {
 }
 
 fn wait(max: Duration) -> Result<Woken> {
-    let mut stdin = std::io::stdin();
+    let stdin = std::io::stdin();
     let mut left = max;
     let mut running = true;
     loop {
@@ -105,7 +104,8 @@ fn wait(max: Duration) -> Result<Woken> {
             }
         }
         let mut word = [0];
-        match stdin.read(&mut word)? {
+        // Not through the standard library's buffer: it would take further words out of poll's sight.
+        match nix::unistd::read(&stdin, &mut word)? {
             0 => return Ok(Woken::RunEnded),
             _ if word == [DISMISS] => return Ok(Woken::Dismissed),
             _ => running = word == [RESUME],

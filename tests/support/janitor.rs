@@ -75,10 +75,16 @@ impl Drop for Watch {
     }
 }
 
+/// Has everything cleaned up that is left, and waits for it: the last thing that a process does with this module.
+pub fn finish() {
+    let mut janitor = janitor();
+    drop(janitor.stdin.take());
+    let _ = janitor.wait();
+}
+
 fn tell(janitor: &mut Child, line: &str) {
-    let pipe = janitor.stdin.as_mut().expect("a pipe was asked for");
-    // Whoever killed the janitor has to clean up.
-    let _ = writeln!(pipe, "{line}");
+    // Whoever killed the janitor, or has let it finish, has to clean up.
+    let _ = janitor.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
 }
 
 fn janitor() -> MutexGuard<'static, Child> {

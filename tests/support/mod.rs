@@ -9,6 +9,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
+mod by_hand;
 mod database;
 mod http;
 mod janitor;
@@ -28,13 +29,15 @@ mod tree;
 mod watch;
 mod world;
 
+pub use by_hand::ByHand;
 pub use database::{Connect, Database, Engine, Server};
 pub use http::Response;
+pub use janitor::finish;
 pub use load::{Load, LoadOptions, LoadReport};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use process::{Daemon, command_as, owner_ids, succeed, wait_for};
-pub use rows::{compare_snapshots, rows_compare, rows_snapshot};
+pub use rows::{Snapshot, compare_snapshots, rows_compare, rows_snapshot};
 pub use running::{Output, Running};
 pub use scratch::Scratch;
 pub use site::{Layout, PocketSite, SiteBuilder};

@@ -161,8 +161,8 @@ impl Postgres {
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
             .args(["--field-separator=\x1f", "--record-separator-zero", "--pset=null=NULL"])
             .args(["--username", USER, "--port", &self.port.to_string()])
-            .arg("--host")
-            .arg(self.socket_folder())
+            // Not by the socket: see trust_local_account.
+            .args(["--host", "127.0.0.1"])
             .env("PGPASSWORD", PASSWORD)
             .env("PGCLIENTENCODING", "UTF8");
         command

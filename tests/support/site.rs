@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
+use sha1::{Digest, Sha1};
 
 use super::WEB_USER;
 use super::database::{Connect, Database, Engine, Server};
@@ -194,6 +195,7 @@ impl SiteBuilder {
             layout: self.layout,
             admin: self.admin.clone(),
             prefix: self.prefix.clone(),
+            schema: self.schema.clone(),
             database,
             scratch,
         };
@@ -228,6 +230,7 @@ pub struct PocketSite {
     pub layout: Layout,
     admin: String,
     pub prefix: String,
+    schema: Option<String>,
     pub database: Database,
     scratch: Scratch,
 }
@@ -257,6 +260,42 @@ impl PocketSite {
             place: None,
             dataroot: None,
         }
+    }
+
+    /// A site like this one that somebody brought back; its settings are right. Not served yet.
+    pub fn brought_back(
+        &self,
+        root: PathBuf,
+        dataroot: PathBuf,
+        database: Database,
+        port: Reserved,
+        scratch: Scratch,
+    ) -> PocketSite {
+        PocketSite {
+            web: None,
+            port: port.port(),
+            reserved: Some(port),
+            root,
+            dataroot,
+            layout: self.layout,
+            admin: self.admin.clone(),
+            prefix: self.prefix.clone(),
+            schema: self.schema.clone(),
+            database,
+            scratch,
+        }
+    }
+
+    /// Asks the site for every file that its database lists; those it does not serve whole, in words.
+    pub fn unserved_files(&self) -> Vec<String> {
+        let rows = self.query("SELECT id, contenthash FROM {files} WHERE filesize > 0");
+        assert!(!rows.is_empty(), "a site without files proves nothing");
+        let wrong = |row: &Vec<String>| {
+            let answer = self.get(&format!("/pluginfile.php?id={}", row[0]));
+            let hash: String = Sha1::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
+            (answer.status != 200 || hash != row[1]).then(|| format!("{}: {} {hash}", row.join(" "), answer.status))
+        };
+        rows.iter().filter_map(wrong).collect()
     }
 
     /// Starts the web server, as the web user, and waits until it answers.
@@ -401,7 +440,8 @@ impl PocketSite {
     }
 
     fn prefixed(&self, sql: &str) -> String {
-        sql.replace('{', &self.prefix).replace('}', "")
+        let schema = self.schema.as_ref().map(|schema| self.database.identifier(schema) + ".").unwrap_or_default();
+        sql.replace('{', &(schema + &self.prefix)).replace('}', "")
     }
 
     fn moved(&self, name: &str) -> PathBuf {
