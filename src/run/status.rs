@@ -165,9 +165,9 @@ fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<Stri
     let Some(listing) = listing else { return false };
     let age = |backup: &Backup| (time::now() - backup.manifest.moment()).num_seconds();
     let limit = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
-    let good = listing.backups.iter().filter(|backup| !backup.notes.is_damaged());
+    let mut good = listing.backups.iter().filter(|backup| !backup.notes.is_damaged());
     let recent = good.clone().any(|backup| age(backup) <= limit);
-    if !recent && let Some(newest) = good.last() {
+    if !recent && let Some(newest) = good.next_back() {
         attention.push(format!(
             "the last good backup, {}, is {} old: \"systemctl list-timers\" shows whether runs are planned, \
              \"journalctl -u moodle-backup\" what became of them",

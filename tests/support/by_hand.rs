@@ -193,7 +193,7 @@ fn first_with(steps: &[&str], mark: &str) -> usize {
 }
 
 /// The variable that a step sets.
-fn variable<'a>(step: &'a str) -> Option<&'a str> {
+fn variable(step: &str) -> Option<&str> {
     let (name, _) = step.split_once('=')?;
     let is_name = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     (is_name && !name.is_empty()).then_some(name)
