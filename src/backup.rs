@@ -203,7 +203,7 @@ impl Capture<'_> {
         let log = self.log;
         let mut closing = Closing::prepare(self.job, self.site, mode, log)?;
         // Declared before the window, so that on an error the site is open before anything else is tidied up.
-        let mut dumps = Dumps::new(self.ready, self.draft, files.scratch())?;
+        let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
 
         log.step("close")?;
         let mut window = closing.close(log)?;
