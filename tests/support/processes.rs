@@ -96,7 +96,7 @@ impl Drop for ProcessWatch {
     }
 }
 
-fn watch(ancestor: u32, secrets: &Vec<Vec<u8>>, stop: &AtomicBool) -> Sight {
+fn watch(ancestor: u32, secrets: &[Vec<u8>], stop: &AtomicBool) -> Sight {
     let mut sight = Sight::default();
     while !stop.load(Ordering::Relaxed) {
         for id in ids() {
