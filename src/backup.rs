@@ -20,7 +20,7 @@ use crate::settings::{Settings, WindowMode};
 use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::priority;
+use crate::sys::{priority, signals};
 use crate::window::{Closed, Hold, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
@@ -77,7 +77,7 @@ pub struct Outcome {
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let mut context = hook_context(job);
     let result = unpanicked(|| published(job, &mut context, log));
-    let result = result.map_err(|error| if context.backup.is_some() { no_more_unfit(error) } else { error });
+    let result = result.map_err(|error| as_end_of_run(error, context.backup.is_some(), log));
     if let Err(error) = &result
         && !matches!(kind(error), Kind::Skipped | Kind::Locked)
     {
@@ -86,17 +86,27 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         context.backup = None;
         let hooks = Hooks::new(&job.settings.hooks);
         // What went wrong with them must not hide what went wrong before.
-        if let Err(trouble) = hooks.and_then(|hooks| hooks.run(Phase::Failure, &context, log)) {
+        if let Err(trouble) = hooks.and_then(|hooks| hooks.run(Phase::Failure, &context, log))
+            && format!("{trouble:#}") != context.error
+        {
             log.warn(format!("the hooks for failures did not run: {trouble:#}"));
         }
     }
     result
 }
 
-/// What would have been a refusal at first is a failure once the work has begun: a database that is gone, for example.
-fn no_more_unfit(error: anyhow::Error) -> anyhow::Error {
-    match kind(&error) {
-        Kind::Unfit => error.context(Fault::failed("the backup was begun and could not be completed")),
+/// The error as the end of the run that it is. A signal is the reason for all that follows it; and what would have been
+/// a refusal at first, such as a database that is gone, is a failure once the work has begun.
+fn as_end_of_run(error: anyhow::Error, begun: bool, log: &Log) -> anyhow::Error {
+    match (signals::check(), kind(&error)) {
+        (_, Kind::Interrupted) => error,
+        (Err(interrupted), _) => {
+            log.detail(format!("{error:#}"));
+            interrupted
+        }
+        (Ok(()), Kind::Unfit) if begun => {
+            error.context(Fault::failed("the backup was begun and could not be completed"))
+        }
         _ => error,
     }
 }
@@ -128,6 +138,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
 
     log.step("copy-ahead")?;
     let store = locks.store(job, &ready, log)?;
+    make_room(job, &ready, &store, &locks, log)?;
     let previous = store.backups()?.newest().cloned();
     let draft = store.draft(store.new_label())?;
     context.backup = Some(draft.path().to_path_buf());
@@ -274,6 +285,23 @@ impl Capture<'_> {
     }
 }
 
+/// Where the settings allow it and room is short: removes what the rules do not ask for, before anything is copied. An
+/// error if that is not enough.
+fn make_room(job: &Job, ready: &Ready, store: &Store, locks: &locks::Locks, log: &Log) -> Result<()> {
+    if !job.settings.retention.make_room || preflight::require_room(job.settings, ready.forecast).is_ok() {
+        return Ok(());
+    }
+    prune(job, store, locks, log)?;
+    preflight::require_room(job.settings, ready.forecast).map(drop)
+}
+
+fn prune(job: &Job, store: &Store, locks: &locks::Locks, log: &Log) -> Result<Vec<String>> {
+    let request = prune::Request { dry_run: false, whole_pool: false };
+    let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
+    outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
+    Ok(outcome.removed)
+}
+
 /// What follows a published backup. Nothing here can make it less of a backup: troubles are warnings.
 fn after_publishing(
     job: &Job,
@@ -286,10 +314,7 @@ fn after_publishing(
     let mut pruned = Vec::new();
     let steps = || -> Result<()> {
         log.step("prune")?;
-        let request = prune::Request { dry_run: false, whole_pool: false };
-        let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
-        outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
-        pruned = outcome.removed;
+        pruned = prune(job, store, locks, log)?;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

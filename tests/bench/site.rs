@@ -68,7 +68,7 @@ fn bench(name: &str, scale: f64, files: usize, rows: usize, table: &mut Table) -
 
     eprintln!("{name} site: first run");
     let first = timed(|| tools.run());
-    table.figure(&format!("{name}: first run"), first.seconds, "s");
+    table.figure(&format!("{name}: first run"), first, "s");
     eprintln!("{name} site: later runs");
     let later = tools.watched(ROUNDS, || tools.run());
     table.figure(&format!("{name}: window, as a web client sees it"), later.closed, "s, at most 2");
@@ -103,14 +103,14 @@ fn first_copy(site: &PocketSite, table: &mut Table) {
     for _ in 0..ROUNDS {
         let target = TestTarget::ext4(20_000);
         drop_caches();
-        ours.push(timed(|| copy_pool(site, target.path())).seconds);
+        ours.push(timed(|| copy_pool(site, target.path())));
         let target = TestTarget::ext4(20_000);
         drop_caches();
         let rsync = || {
             support::succeed(std::process::Command::new("rsync").arg("-a").arg(site.filedir()).arg(target.path()));
             tools::sync(target.path());
         };
-        theirs.push(timed(rsync).seconds);
+        theirs.push(timed(rsync));
     }
     let (ours, theirs) = (table::median(ours), table::median(theirs));
     table.figure("smaller: first copy of the pool", ours, "s");

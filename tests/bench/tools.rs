@@ -6,13 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// How long something took.
-pub struct Timed {
-    pub seconds: f64,
-    /// Peak memory of the process in MB, where it was measured.
-    pub peak_mib: f64,
-}
-
 /// How long something took, and how long the site was closed meanwhile: medians.
 pub struct Watched {
     pub seconds: f64,
@@ -20,11 +13,11 @@ pub struct Watched {
     pub peak_mib: f64,
 }
 
-/// Times some work.
-pub fn timed<T>(work: impl FnOnce() -> T) -> Timed {
+/// How long some work takes, in seconds.
+pub fn timed<T>(work: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
     let _ = work();
-    Timed { seconds: start.elapsed().as_secs_f64(), peak_mib: 0.0 }
+    start.elapsed().as_secs_f64()
 }
 
 /// Waits until everything below `path` is on its disk.
@@ -53,6 +46,7 @@ impl<'a> Tools<'a> {
     }
 
     /// A run of ours; returns its peak memory in MB.
+    #[expect(clippy::zombie_processes, reason = "wait4(2) waits, and tells the memory too")]
     pub fn run(&self) -> f64 {
         let child = self.world.command(&["run", "--foreground", "--quiet"]).stdout(Stdio::null()).spawn();
         let child = child.expect("the program starts");
@@ -81,7 +75,7 @@ impl<'a> Tools<'a> {
     }
 
     pub fn median(&self, rounds: usize, work: impl Fn()) -> f64 {
-        median((0..rounds).map(|_| timed(&work).seconds).collect())
+        median((0..rounds).map(|_| timed(&work)).collect())
     }
 
     fn shell(&self, script: &str) {
@@ -169,7 +163,7 @@ impl<'a> Tools<'a> {
             }
             self.shell(&begin);
             self.shell(&backup);
-            results.push((name, timed(|| self.shell(&backup)).seconds));
+            results.push((name, timed(|| self.shell(&backup))));
         }
         results
     }
