@@ -79,7 +79,8 @@ impl ProcessWatch {
     /// Watches what this process starts, and looks for the secrets in the command lines and environments of all.
     pub fn start(ancestor: u32, secrets: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, secrets) = (Arc::clone(&stop), secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect());
+        let secrets: Vec<Vec<u8>> = secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect();
+        let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || watch(ancestor, &secrets, &told));
         ProcessWatch { stop, thread: Some(thread) }
     }
@@ -96,7 +97,7 @@ impl Drop for ProcessWatch {
     }
 }
 
-fn watch(ancestor: u32, secrets: &Vec<Vec<u8>>, stop: &AtomicBool) -> Sight {
+fn watch(ancestor: u32, secrets: &[Vec<u8>], stop: &AtomicBool) -> Sight {
     let mut sight = Sight::default();
     while !stop.load(Ordering::Relaxed) {
         for id in ids() {
