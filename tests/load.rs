@@ -38,6 +38,7 @@ fn backups_of_a_busy_site(engine: Engine) {
     let load = site.load(LoadOptions {
         clients: 3,
         tasks: vec!["truncate_tags", "rebuild_tags", "alter_table"],
+        task_pause: Duration::from_millis(500),
         keep: 60,
         ..LoadOptions::default()
     });

@@ -23,7 +23,7 @@ const ENOUGH: usize = 4;
 
 #[test]
 fn p2_every_published_backup_survives_a_power_cut_during_runs_and_prunes() {
-    let target = TestTarget::ext4_with_copies(256);
+    let target = TestTarget::ext4_with_copies(400);
     let disk = target.path().to_owned();
     let site = PocketSite::builder().server(&Server::start(Engine::MariaDb)).files(60).log_rows(200).build();
     let world = World::builder(site).target(target).settings("[retention]\nlast = 2\n").build();

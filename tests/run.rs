@@ -388,7 +388,7 @@ fn lost_and_damaged_files_are_named_and_never_pooled() {
 
 /// Stops the dump of a run as soon as it has begun.
 fn freeze_dump(run: &mut Running, client: &str, nth: usize) -> Pid {
-    wait_for("a further snapshot", LIMIT, || run.words().matches("step copy-delta").count() >= nth);
+    wait_for("a further snapshot", LIMIT, || run.words().matches("step maintenance").count() >= nth);
     let mut found = None;
     wait_for("the dump", LIMIT, || {
         found = descendant(run.id(), client);

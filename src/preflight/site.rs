@@ -128,7 +128,7 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         Err(error) => findings.warning("git", error.to_string(), error::hint_of(&error)),
     }
     for path in &settings.directories.paths {
-        if !path.exists() {
+        if !path.is_dir() {
             findings.note("directories", Err(missing_directory(path)));
         }
     }
@@ -142,9 +142,11 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
 }
 
 fn missing_directory(path: &Path) -> anyhow::Error {
-    Fault::unfit(format!("there is no {}, which [directories] names", path.display()))
-        .hint("correct paths in [directories]")
-        .into()
+    let (what, hint) = match path.exists() {
+        true => ("is no folder", "name the folder that holds it in paths of [directories]"),
+        false => ("is not there", "correct paths in [directories]"),
+    };
+    Fault::unfit(format!("{}, which [directories] names, {what}", path.display())).hint(hint).into()
 }
 
 fn require_folders(config: &Config) -> Result<String> {

@@ -257,7 +257,7 @@ const DIRECTORIES: &[Key] = &[default(
     "paths",
     Kind::Paths,
     "[]",
-    "Folders or files, each archived by itself, such as [\"/etc/apache2\", \"/etc/cron.d\"].",
+    "Folders, each archived with all in it, such as [\"/etc/apache2\", \"/etc/cron.d\"].",
 )];
 
 const MOODLEDATA: &[Key] = &[

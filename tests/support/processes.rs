@@ -79,8 +79,8 @@ impl ProcessWatch {
     /// Watches what this process starts, and looks for the secrets in the command lines and environments of all.
     pub fn start(ancestor: u32, secrets: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let secrets: Vec<Vec<u8>> = secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect();
-        let told = Arc::clone(&stop);
+        let (told, secrets) =
+            (Arc::clone(&stop), secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect::<Vec<_>>());
         let thread = std::thread::spawn(move || watch(ancestor, &secrets, &told));
         ProcessWatch { stop, thread: Some(thread) }
     }
