@@ -20,7 +20,7 @@ use crate::settings::{Settings, WindowMode};
 use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::priority;
+use crate::sys::{priority, signals};
 use crate::window::{Closed, Hold, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
@@ -77,7 +77,7 @@ pub struct Outcome {
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let mut context = hook_context(job);
     let result = unpanicked(|| published(job, &mut context, log));
-    let result = result.map_err(|error| if context.backup.is_some() { no_more_unfit(error) } else { error });
+    let result = result.map_err(|error| as_end_of_run(error, context.backup.is_some(), log));
     if let Err(error) = &result
         && !matches!(kind(error), Kind::Skipped | Kind::Locked)
     {
@@ -86,17 +86,27 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         context.backup = None;
         let hooks = Hooks::new(&job.settings.hooks);
         // What went wrong with them must not hide what went wrong before.
-        if let Err(trouble) = hooks.and_then(|hooks| hooks.run(Phase::Failure, &context, log)) {
+        if let Err(trouble) = hooks.and_then(|hooks| hooks.run(Phase::Failure, &context, log))
+            && format!("{trouble:#}") != context.error
+        {
             log.warn(format!("the hooks for failures did not run: {trouble:#}"));
         }
     }
     result
 }
 
-/// What would have been a refusal at first is a failure once the work has begun: a database that is gone, for example.
-fn no_more_unfit(error: anyhow::Error) -> anyhow::Error {
-    match kind(&error) {
-        Kind::Unfit => error.context(Fault::failed("the backup was begun and could not be completed")),
+/// The error as the end of the run that it is. A signal is the reason for all that follows it; and what would have been
+/// a refusal at first, such as a database that is gone, is a failure once the work has begun.
+fn as_end_of_run(error: anyhow::Error, begun: bool, log: &Log) -> anyhow::Error {
+    match (signals::check(), kind(&error)) {
+        (_, Kind::Interrupted) => error,
+        (Err(interrupted), _) => {
+            log.detail(format!("{error:#}"));
+            interrupted
+        }
+        (Ok(()), Kind::Unfit) if begun => {
+            error.context(Fault::failed("the backup was begun and could not be completed"))
+        }
         _ => error,
     }
 }

@@ -138,13 +138,41 @@ impl<'a> Session<'a> {
                 Recovered::Running(site) => format!("a run is at work on {} (process {})", site.site, site.pid),
             });
         }
+        if let Err(error) = self.remove_half_made() {
+            self.log
+                .warn(format!("what is half made on the target was left there: {error:#}; the next run removes it"));
+        }
         Ok(0)
+    }
+
+    /// What an interrupted run has left on the target, where settings tell which that is and no run is at work there.
+    fn remove_half_made(&self) -> Result<()> {
+        if !self.settings_file().exists() {
+            return Ok(());
+        }
+        let Some(store) = listing::store(&self.settings()?)? else { return Ok(()) };
+        if let Some(lock) = store.try_lock()? {
+            for name in store.clean_partials(&lock)? {
+                self.log.info(format!("removed {name}, which an interrupted run had left"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The dataroot of the site to resume. A site whose code is broken can be resumed too, by its name.
+    fn held_dataroot(&self, settings: &Settings) -> Result<PathBuf> {
+        crate::preflight::read_site(settings).map(|site| site.config.dataroot).or_else(|error| {
+            let held = window::closures(&self.paths)?
+                .into_iter()
+                .find(|it| it.held.is_some() && it.site == settings.site.name);
+            held.map(|closure| closure.dataroot).ok_or(error)
+        })
     }
 
     /// Without settings all held sites are meant.
     fn resume(&self) -> Result<u8> {
         let dataroot = match self.settings_file().exists() {
-            true => Some(crate::preflight::read_site(&self.settings()?)?.config.dataroot),
+            true => Some(self.held_dataroot(&self.settings()?)?),
             false => None,
         };
         let resumed = window::resume(&self.paths, dataroot.as_deref(), &self.log)?;

@@ -273,7 +273,13 @@ fn a_held_site_wants_attention_until_it_is_resumed() {
     let output = world.run(&["check"]).expect_code(3);
     assert!(output.stdout.contains("the site is closed by this program"), "{}", output.stdout);
 
+    // A broken site can be opened all the same.
+    let config = world.site.root.join("config.php");
+    let works = std::fs::read(&config).unwrap();
+    std::fs::write(&config, "<?php\n$CFG = ;\n").unwrap();
     world.run(&["resume"]).expect_code(0);
+    std::fs::write(&config, works).unwrap();
+    assert!(world.site.is_open());
     assert_eq!(status(&world, 0)["state"], "open");
     world.site.cli("maintenance", &["--enable"]);
     let maintenance = status(&world, 0);
@@ -434,6 +440,7 @@ mod with_failpoints {
         world.run(&["recover"]).expect_code(0);
         assert_eq!(status(&world, 3)["state"], "open");
         assert!(world.site.is_open());
+        assert_eq!(list(&world)["others"], Value::Array(vec![]), "nothing is left half made");
 
         // The next run that ends well leaves nothing to say.
         world.set_env("MOODLE_BACKUP_FAILPOINT", "");

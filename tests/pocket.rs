@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use support::{
     Connect, Database, Engine, FileSystem, Layout, LoadOptions, MariaDb, PocketSite, Postgres, Scratch, Server,
-    TestTarget, TreeCompare, assert_same, command_as, compare_snapshots, rows_compare, rows_snapshot, succeed,
+    TestTarget, TreeCompare, World, assert_same, command_as, compare_snapshots, rows_compare, rows_snapshot, succeed,
     tree_compare, wait_for,
 };
 
@@ -644,6 +644,33 @@ fn write_synced(path: &Path) {
     std::fs::write(path, "synced").unwrap();
     std::fs::File::open(path).unwrap().sync_all().unwrap();
     std::fs::File::open(path.parent().unwrap()).unwrap().sync_all().unwrap();
+}
+
+// ---- The program in its world
+
+#[test]
+fn a_world_runs_the_program_and_knows_its_processes() {
+    let mut world =
+        World::builder(PocketSite::builder().files(2).build()).settings("[window]\nmode = \"full\"").build();
+    let settings = std::fs::read_to_string(world.settings_file()).unwrap();
+    assert!(settings.contains("name = \"pocket\"") && settings.contains("mode = \"full\""));
+    assert!(world.site.is_open());
+
+    world.set_env("GREETING", "hello");
+    let output = world.run(&["--version"]).expect_code(0);
+    assert!(
+        output.stdout.starts_with("moodle-backup ") && output.stderr.is_empty() && !output.output_held,
+        "{output:?}"
+    );
+    assert_eq!((world.processes(), world.backups()), (vec![], vec![]));
+
+    // Whoever has the environment of this world belongs to it, whichever program it is.
+    let environment: Vec<_> =
+        world.command(&[]).get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+    let mut stray = Command::new("sleep").arg("1000").env_clear().envs(environment).spawn().unwrap();
+    wait_for("the stray", EASY_LIMIT, || world.processes() == [(stray.id() as i32, "sleep 1000".into())]);
+    drop(world);
+    assert!(!stray.wait().unwrap().success());
 }
 
 // ---- Cleaning up

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::layout::Layout;
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, OrFault, Result, hint};
 use crate::sys::privileges::Identity;
 use crate::sys::process::{Output, Program, find};
 use serde_json::Value;
@@ -73,9 +73,13 @@ impl Php {
 /// Needs no database. Source of that point: `ABORT_AFTER_CONFIG` in Moodle's `lib/setup.php`.
 pub fn read_config(layout: &Layout, php: &Php) -> Result<Config> {
     let answer = ask(layout, php, "config")?;
-    Config::from_answer(&answer, layout).or_fault(|| {
-        Fault::unfit(format!("{} does not set what a Moodle needs", layout.config_php().display()))
-            .hint("values that come from the web server's environment can be given in environment of [site]")
+    Config::from_answer(&answer, layout).map_err(|error| match hint(&error) {
+        // It says what to do already.
+        Some(_) => error,
+        None => error.context(
+            Fault::unfit(format!("{} does not set what a Moodle needs", layout.config_php().display()))
+                .hint("values that come from the web server's environment can be given in environment of [site]"),
+        ),
     })
 }
 

@@ -29,6 +29,15 @@ pub struct Findings(pub Vec<Finding>);
 
 impl Findings {
     fn push(&mut self, what: &str, outcome: Outcome) {
+        // A server that is not there is met more than once.
+        if let Outcome::Problem(new) = &outcome
+            && self
+                .0
+                .iter()
+                .any(|known| matches!(&known.outcome, Outcome::Problem(old) if error::lines(old) == error::lines(new)))
+        {
+            return;
+        }
         self.0.push(Finding { what: what.to_owned(), outcome });
     }
 

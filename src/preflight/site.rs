@@ -50,11 +50,18 @@ pub fn read_site(settings: &Settings) -> Result<Site> {
     let layout = Layout::find(&settings.site.root)?;
     let release = layout.release()?;
     let (php, config) = match &settings.site.web_user {
-        Some(name) => read_as(settings, &layout, Identity::by_name(name)?)?,
+        Some(name) => read_as(settings, &layout, named_web_user(name)?)?,
         None => read_as_owner(settings, &layout)?,
     };
     let connection = config.connection(php.user());
     Ok(Site { layout, release, php, config, connection })
+}
+
+fn named_web_user(name: &str) -> Result<Identity> {
+    Identity::by_name(name).or_fault(|| {
+        Fault::unfit(format!("the web user {name:?} is not known here"))
+            .hint("correct web_user in [site], or leave it out: then it is the owner of moodledata")
+    })
 }
 
 /// The web user is the owner of the dataroot. Where that is, only config.php says, which is to be read as the web
@@ -121,7 +128,7 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         Err(error) => findings.warning("git", error.to_string(), error::hint_of(&error)),
     }
     for path in &settings.directories.paths {
-        if !path.exists() {
+        if !path.is_dir() {
             findings.note("directories", Err(missing_directory(path)));
         }
     }
@@ -135,9 +142,11 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
 }
 
 fn missing_directory(path: &Path) -> anyhow::Error {
-    Fault::unfit(format!("there is no {}, which [directories] names", path.display()))
-        .hint("correct paths in [directories]")
-        .into()
+    let (what, hint) = match path.exists() {
+        true => ("is no folder", "name the folder that holds it in paths of [directories]"),
+        false => ("is not there", "correct paths in [directories]"),
+    };
+    Fault::unfit(format!("{}, which [directories] names, {what}", path.display())).hint(hint).into()
 }
 
 fn require_folders(config: &Config) -> Result<String> {

@@ -123,7 +123,7 @@ pub enum Engine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Directories {
-    /// Folders or files, each archived by itself.
+    /// Folders, each archived with all in it.
     #[serde(deserialize_with = "paths")]
     pub paths: Vec<PathBuf>,
 }

@@ -217,7 +217,7 @@ const DATABASE: &[Key] = &[
         Kind::Path,
         r#""/etc/moodle-backup/database.cnf""#,
         "Another account for the dump than Moodle's own: a MariaDB option file with [client] user and password, or a \
-         PostgreSQL password file (.pgpass). If not set: Moodle's own account.",
+         PostgreSQL service file (pg_service.conf) with a section of user and password. If not set: Moodle's own account.",
     ),
     default(
         "compression",
@@ -257,7 +257,7 @@ const DIRECTORIES: &[Key] = &[default(
     "paths",
     Kind::Paths,
     "[]",
-    "Folders or files, each archived by itself, such as [\"/etc/apache2\", \"/etc/cron.d\"].",
+    "Folders, each archived with all in it, such as [\"/etc/apache2\", \"/etc/cron.d\"].",
 )];
 
 const MOODLEDATA: &[Key] = &[

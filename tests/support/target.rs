@@ -50,6 +50,22 @@ impl TestTarget {
         Self::formatted(FileSystem::Ext4, mebibytes)
     }
 
+    /// An ext4 on a disk that is smaller than it says: what is written finds its place only until that is full, and nobody
+    /// learns of it before the data are synced.
+    pub fn ext4_on_smaller_disk(mebibytes: u64, disk_mebibytes: u64) -> Self {
+        let scratch = Scratch::on_machine();
+        let path = scratch.join("disk");
+        std::fs::create_dir(&path).expect("a folder can be made");
+        let watch = janitor::watch(&Leftover::Mount(text(&path)));
+        let size = format!("size={disk_mebibytes}m");
+        succeed(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path));
+        let file = path.join("disk.img");
+        let image = Image { file, mount: path.clone(), _watch: watch };
+        let below = Arc::new(TestTarget { image: Some(image), path, scratch, below: None });
+        let target = Self::formatted_in(Scratch::below(below.path()), FileSystem::Ext4, mebibytes);
+        TestTarget { below: Some(below), ..target }
+    }
+
     /// A file system of its own, on a sparse file: space is taken as it is used.
     pub fn formatted(kind: FileSystem, mebibytes: u64) -> Self {
         Self::formatted_in(Scratch::on_machine(), kind, mebibytes)

@@ -6,6 +6,15 @@ use super::FilesTable;
 /// No form of a hash is longer: `_binary '` and 40 digits, or `0x` and 80.
 const LONGEST: usize = 96;
 
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// As in SQL: `'text'`, `NULL`, `0x41`.
+    Sql,
+    /// As in COPY: `text`, `\N`.
+    Copy,
+}
+
 /// What a field holds.
 enum Content {
     Hash([u8; 20]),
@@ -17,6 +26,7 @@ enum Content {
 #[derive(Debug)]
 pub struct HashField {
     files: FilesTable,
+    syntax: Syntax,
     raw: Vec<u8>,
     pub rows: u64,
     pub null: u64,
@@ -24,8 +34,8 @@ pub struct HashField {
 }
 
 impl HashField {
-    pub fn new(files: FilesTable) -> Self {
-        HashField { files, raw: Vec::with_capacity(LONGEST + 1), rows: 0, null: 0, malformed: 0 }
+    pub fn new(files: FilesTable, syntax: Syntax) -> Self {
+        HashField { files, syntax, raw: Vec::with_capacity(LONGEST + 1), rows: 0, null: 0, malformed: 0 }
     }
 
     /// The table it belongs to.
@@ -42,7 +52,11 @@ impl HashField {
     /// The row is over: counts it and hands on its hash. A row without such a field has none.
     pub fn end_row(&mut self) {
         self.rows += 1;
-        match content(&self.raw) {
+        let content = match self.syntax {
+            Syntax::Sql => in_sql(&self.raw),
+            Syntax::Copy => in_copy(&self.raw),
+        };
+        match content {
             Content::Hash(hash) => (self.files.each)(hash),
             Content::Null => self.null += 1,
             Content::Malformed => self.malformed += 1,
@@ -51,17 +65,23 @@ impl HashField {
     }
 }
 
-fn content(raw: &[u8]) -> Content {
-    let raw = raw.trim_ascii();
-    if raw == b"NULL" || raw == b"\\N" {
+fn in_sql(raw: &[u8]) -> Content {
+    if raw == b"NULL" {
         return Content::Null;
     }
     let raw = raw.strip_prefix(b"_binary").map_or(raw, <[u8]>::trim_ascii_start);
     let quoted = raw.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
     // A column of a binary character set is dumped as the hexadecimal form of its text.
     let decoded: Option<[u8; 40]> = raw.strip_prefix(b"0x").and_then(|digits| from_hex(digits, false));
-    let text = decoded.as_ref().map(<[u8; 40]>::as_slice).or(quoted).unwrap_or(raw);
-    // Moodle names files in lower case; another case is another name.
+    hash(decoded.as_ref().map(<[u8; 40]>::as_slice).or(quoted).unwrap_or_default())
+}
+
+fn in_copy(raw: &[u8]) -> Content {
+    if raw == b"\\N" { Content::Null } else { hash(raw) }
+}
+
+/// Moodle names files in lower case; another case is another name.
+fn hash(text: &[u8]) -> Content {
     from_hex(text, true).map_or(Content::Malformed, Content::Hash)
 }
 

@@ -2,7 +2,7 @@
 //! `INSERT INTO` with many rows each, strings with backslashes. The clients switch NO_BACKSLASH_ESCAPES and
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
-use super::hash_field::HashField;
+use super::hash_field::{HashField, Syntax};
 use super::{FilesTable, HASH_COLUMN, Scanned, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl Reader {
             place: Place::Between,
             quote: Quote::None,
             head: Vec::new(),
-            files: files.map(HashField::new),
+            files: files.map(|files| HashField::new(files, Syntax::Sql)),
             hash_column: None,
             hash_position: None,
             field: 0,

@@ -1,7 +1,7 @@
 //! The reader for what `pg_dump` writes as plain SQL (src/bin/pg_dump): statements, and after `COPY … FROM stdin;`
 //! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
 
-use super::hash_field::HashField;
+use super::hash_field::{HashField, Syntax};
 use super::{FilesTable, HASH_COLUMN, Scanned, names};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ impl Reader {
             head: Vec::new(),
             last: 0,
             escapes_go_on: false,
-            files: files.map(HashField::new),
+            files: files.map(|files| HashField::new(files, Syntax::Copy)),
             is_files: false,
             files_seen: false,
             hash_position: None,

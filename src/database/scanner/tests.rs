@@ -296,6 +296,24 @@ fn hashes_in_binary_columns_are_understood() {
     }
 }
 
+#[test]
+fn what_only_looks_like_null_or_a_hash_is_malformed() {
+    let digits = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    let quoted = format!("'{digits}'");
+    let blank = format!(" {digits}");
+    for value in ["NULL", &quoted, &blank, &digits.to_uppercase(), "", "\\\\N", &digits[1..]] {
+        let dump = format!("COPY public.mdl_files (contenthash) FROM stdin;\n{value}\n\\.\n");
+        let (scanned, hashes) = scan(Engine::Postgres, dump.as_bytes(), &[3]);
+        assert_eq!((hashes.len(), scanned.null_hashes, scanned.malformed_hashes), (0, 0, 1), "{value}");
+    }
+    for value in ["'NULL'", "''", "'\\\\N'", "7", "0x00", &format!("'{blank}'")] {
+        let table = "CREATE TABLE `mdl_files` (\n  `contenthash` varchar(40)\n);\n";
+        let dump = format!("{table}INSERT INTO `mdl_files` VALUES ({value});\n");
+        let (scanned, hashes) = scan(Engine::MariaDb, dump.as_bytes(), &[3]);
+        assert_eq!((hashes.len(), scanned.null_hashes, scanned.malformed_hashes), (0, 0, 1), "{value}");
+    }
+}
+
 /// Not a test of right or wrong: prints the speed of each reader. Run it with `--release -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]

@@ -1,0 +1,124 @@
+//! P8 and the life of a run: one at a time for each site, ended in order by a signal, and not touched by the end of the
+//! terminal that shows it.
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use support::{Gate, HOOK_USER, PocketSite, Terminal, TestTarget, World, add_hook, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn world() -> World {
+    let site = PocketSite::builder().files(5).build();
+    World::builder(site).settings(&format!("[hooks]\nuser = \"{HOOK_USER}\"")).build()
+}
+
+#[test]
+fn a_second_run_is_refused_and_told_whom_it_met() {
+    let world = world();
+    let gate = Gate::before_job(&world);
+    let mut first = world.spawn(&["run"]);
+    first.wait_for_words("50-gate");
+    let refused = |output: support::Output| {
+        let output = output.expect_code(4);
+        assert!(output.stderr.contains(&format!("process {}", first.id())), "{}", output.stderr);
+        assert!(output.stderr.contains("now at the step pre-job"), "{}", output.stderr);
+        assert!(output.stderr.contains("  next: \"moodle-backup attach\""), "{}", output.stderr);
+    };
+    refused(world.run(&["run"]));
+    // The same site by another name, to another target.
+    let (other, elsewhere) = (world.scratch().join("other.toml"), TestTarget::folder());
+    let settings =
+        format!("[site]\nname = \"other\"\nroot = {:?}\n[target]\npath = {:?}\n", world.site.root, elsewhere.path());
+    fs::write(&other, settings).unwrap();
+    refused(world.run(&["--settings", other.to_str().unwrap(), "run"]));
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    let output = world.run(&["recover"]).expect_code(0);
+    assert!(!output.stderr.contains("reopened"), "{}", output.stderr);
+    gate.open();
+    first.wait().expect_code(0);
+    world.run(&["run"]).expect_code(0);
+}
+
+#[test]
+fn sigterm_ends_a_run_in_order_and_tells_the_hooks_for_failures() {
+    let world = world();
+    let told = world.scratch().folder_of("told", HOOK_USER).join("told");
+    let body = format!("sleep 0.5; echo \"$MOODLE_BACKUP_RESULT: $MOODLE_BACKUP_ERROR\" >>{}", told.display());
+    add_hook(&world, "failure.d", "10-tell", &body);
+    let gate = Gate::before_job(&world);
+    let mut run = world.spawn(&["run"]);
+    run.wait_for_words("50-gate");
+    run.signal(Signal::SIGTERM);
+    let output = run.wait().expect_code(1);
+    assert!(output.stderr.contains("interrupted by SIGTERM"), "{}", output.stderr);
+    assert!(output.stdout.contains("INTERRUPTED"), "{}", output.stdout);
+    assert!(fs::read_to_string(&told).unwrap_or_default().contains("failed: "), "the hook did not run to its end");
+    assert!(!output.output_held && world.processes().is_empty());
+    gate.open();
+    world.run(&["run"]).expect_code(0);
+}
+
+#[test]
+fn ctrl_c_ends_the_showing_only_and_attach_shows_it_again() {
+    let world = world();
+    let gate = Gate::before_job(&world);
+    let mut shown = Terminal::start(world.command(&["run", "--label", "by hand"]));
+    shown.wait_for_text("50-gate");
+    shown.type_keys("\x03");
+    assert_eq!(shown.wait().code(), Some(0), "{}", shown.text());
+    shown.wait_for_text("The backup goes on.");
+    assert!(world.backups().is_empty());
+
+    let mut attached = Terminal::start(world.command(&["attach"]));
+    attached.wait_for_text("50-gate");
+    gate.open();
+    assert_eq!(attached.wait().code(), Some(0), "{}", attached.text());
+    attached.wait_for_text("Backup ");
+    assert_eq!(world.backups().len(), 1);
+    let output = world.run(&["attach"]).expect_code(1);
+    assert!(output.stderr.contains("no backup of site pocket is running"), "{}", output.stderr);
+}
+
+#[test]
+fn a_lost_terminal_does_not_end_the_run() {
+    let world = world();
+    let gate = Gate::before_job(&world);
+    let mut shown = Terminal::start(world.command(&["run"]));
+    shown.wait_for_text("50-gate");
+    shown.hang_up();
+    let mut second = Terminal::start(world.command(&["attach"]));
+    second.wait_for_text("50-gate");
+    gate.open();
+    assert_eq!(second.wait().code(), Some(0), "{}", second.text());
+    assert_eq!(world.backups().len(), 1);
+    assert!(world.site.is_open());
+    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+}
+
+#[test]
+fn the_one_who_watches_gets_the_exit_code_of_the_run() {
+    let world = world();
+    for (body, code, words) in [("exit 1", 1, "FAILED"), ("exit 75", 6, "skipped"), ("exit 0", 0, "done")] {
+        add_hook(&world, "pre-job.d", "10-judge", body);
+        let mut shown = Terminal::start(world.command(&["run"]));
+        assert_eq!(shown.wait().code(), Some(code), "{}", shown.text());
+        shown.wait_for_text(words);
+    }
+    // Killed from outside: the one who watches is told, and what to do.
+    let gate = Gate::before_job(&world);
+    gate.close();
+    let mut shown = Terminal::start(world.command(&["run"]));
+    shown.wait_for_text("50-gate");
+    let (run, _) = world.processes().into_iter().find(|(_, line)| line.contains("--foreground")).expect("the run");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(run), Signal::SIGKILL).unwrap();
+    let status = shown.wait();
+    assert_eq!((status.code(), status.signal()), (Some(1), None), "{}", shown.text());
+    shown.wait_for_text("the backup ended without saying how");
+    shown.wait_for_text("moodle-backup recover");
+}
