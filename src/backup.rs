@@ -138,6 +138,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
 
     log.step("copy-ahead")?;
     let store = locks.store(job, &ready, log)?;
+    make_room(job, &ready, &store, &locks, log)?;
     let previous = store.backups()?.newest().cloned();
     let draft = store.draft(store.new_label())?;
     context.backup = Some(draft.path().to_path_buf());
@@ -284,6 +285,23 @@ impl Capture<'_> {
     }
 }
 
+/// Where the settings allow it and room is short: removes what the rules do not ask for, before anything is copied. An
+/// error if that is not enough.
+fn make_room(job: &Job, ready: &Ready, store: &Store, locks: &locks::Locks, log: &Log) -> Result<()> {
+    if !job.settings.retention.make_room || preflight::require_room(job.settings, ready.forecast).is_ok() {
+        return Ok(());
+    }
+    prune(job, store, locks, log)?;
+    preflight::require_room(job.settings, ready.forecast).map(drop)
+}
+
+fn prune(job: &Job, store: &Store, locks: &locks::Locks, log: &Log) -> Result<Vec<String>> {
+    let request = prune::Request { dry_run: false, whole_pool: false };
+    let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
+    outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
+    Ok(outcome.removed)
+}
+
 /// What follows a published backup. Nothing here can make it less of a backup: troubles are warnings.
 fn after_publishing(
     job: &Job,
@@ -296,10 +314,7 @@ fn after_publishing(
     let mut pruned = Vec::new();
     let steps = || -> Result<()> {
         log.step("prune")?;
-        let request = prune::Request { dry_run: false, whole_pool: false };
-        let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
-        outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
-        pruned = outcome.removed;
+        pruned = prune(job, store, locks, log)?;
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;

@@ -271,6 +271,13 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // What is half copied is of no use to anybody; if it stays, the next run removes it.
+        let _ = std::fs::remove_dir_all(&self.incoming);
+    }
+}
+
 /// Renames to a name that is free. Where the name is taken, what stands there stays and the new file goes:
 /// it has the same content, and what is in the pool is never written again.
 fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -159,7 +159,8 @@ fn judge(backup: &Backup) -> Kept {
         time: backup.manifest.times.started,
         pinned: backup.notes.is_pinned(),
         in_use: !matches!(Lock::try_hold(&backup.path, Mode::Exclusive), Ok(Some(_))),
-        good: backup.manifest.complete && !backup.notes.is_damaged(),
+        good: !backup.notes.is_damaged(),
+        complete: backup.manifest.complete,
     }
 }
 

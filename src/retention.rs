@@ -39,8 +39,10 @@ pub struct Kept {
     pub pinned: bool,
     /// Somebody reads it now.
     pub in_use: bool,
-    /// Complete, and not known to be damaged.
+    /// Not known to be damaged.
     pub good: bool,
+    /// Whether all of the site is in it. One that is not, since the site itself has lost files, is still good.
+    pub complete: bool,
 }
 
 /// Why a backup is kept.
@@ -50,7 +52,7 @@ pub enum Reason {
     NoRules,
     /// It is the newest.
     Newest,
-    /// It is the newest that is complete and not damaged.
+    /// It is the newest that is complete and not damaged, or if none is complete the newest that is not damaged.
     NewestGood,
     /// The administrator pinned it.
     Pinned,
@@ -114,7 +116,8 @@ pub fn keep(backups: &[Kept], rules: &Rules, now: DateTime<Utc>) -> Decision {
         }
     };
     newest_first.first().iter().for_each(|&&index| add(index, Reason::Newest));
-    good.first().iter().for_each(|&&index| add(index, Reason::NewestGood));
+    let newest_whole = good.iter().find(|&&index| backups[index].complete);
+    newest_whole.or(good.first()).iter().for_each(|&&index| add(index, Reason::NewestGood));
     for (index, backup) in backups.iter().enumerate() {
         let always = [(backup.pinned, Reason::Pinned), (backup.in_use, Reason::InUse)];
         let always = always.into_iter().chain([(*rules == Rules::default(), Reason::NoRules)]);
@@ -202,6 +205,7 @@ mod tests {
             pinned: false,
             in_use: false,
             good: true,
+            complete: true,
         };
         (0..nights).map(backup).collect()
     }
@@ -269,6 +273,7 @@ mod tests {
                     pinned: pinned && rare == 0,
                     in_use: in_use && rare == 1,
                     good: good || rare > 0,
+                    complete: rare != 2,
                 }
             });
             backups.collect()
@@ -295,7 +300,8 @@ mod tests {
                 prop_assert!(!reasons.is_empty() || !(backup.pinned || backup.in_use));
             }
             let newest = backups.iter().rposition(|_| true);
-            let newest_good = backups.iter().rposition(|backup| backup.good);
+            let newest_whole = backups.iter().rposition(|backup| backup.good && backup.complete);
+            let newest_good = newest_whole.or_else(|| backups.iter().rposition(|backup| backup.good));
             for index in newest.into_iter().chain(newest_good) {
                 prop_assert!(!reasons[index].is_empty());
             }

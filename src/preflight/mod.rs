@@ -9,7 +9,7 @@ mod target;
 pub use database::{Databases, Dumpable};
 pub use findings::{Finding, Findings, Outcome};
 pub use site::{Site, read_site};
-pub use target::{Forecast, require_mounted};
+pub use target::{Forecast, require_mounted, require_room};
 
 use crate::error::Result;
 use crate::hooks::{Hooks, Phase};

@@ -57,7 +57,14 @@ pub(super) fn examine(
         Some(manifest) => next_forecast(&manifest),
         None => findings.keep("target", first_forecast(site, databases, settings))?,
     };
-    findings.note("target", require_room(settings, forecast));
+    match require_room(settings, forecast) {
+        Err(error) if settings.retention.make_room && store.is_some() => findings.warning(
+            "target",
+            error.to_string(),
+            "a run will first remove backups that [retention] does not ask for (make_room)",
+        ),
+        room => findings.note("target", room),
+    }
     Some((store, forecast))
 }
 
@@ -182,7 +189,8 @@ fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result
     Ok(count)
 }
 
-fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
+/// An error unless the target has room for what is forecast, and for what is to stay free.
+pub fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
     let target = &settings.target.path;
     let space: Space = files::space(target)?;
     let reserve = settings.target.min_free.bytes(space.total_bytes);

@@ -79,7 +79,8 @@ impl ProcessWatch {
     /// Watches what this process starts, and looks for the secrets in the command lines and environments of all.
     pub fn start(ancestor: u32, secrets: &[&str]) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (told, secrets) = (Arc::clone(&stop), secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect());
+        let (told, secrets) =
+            (Arc::clone(&stop), secrets.iter().map(|secret| secret.as_bytes().to_vec()).collect::<Vec<_>>());
         let thread = std::thread::spawn(move || watch(ancestor, &secrets, &told));
         ProcessWatch { stop, thread: Some(thread) }
     }
