@@ -9,9 +9,8 @@ SHELLCHECKED := .ci/run tests/install-deps.sh $(wildcard tests/*.sh)
 
 .PHONY: demo check lint test bench deps
 
-# Without link-time optimisation, which takes longer than the demo.
 demo: deps
-	CARGO_PROFILE_RELEASE_LTO=off $(CARGO) test --release --quiet --test demo
+	$(CARGO) test --release --quiet --test demo
 
 check: lint test
 
