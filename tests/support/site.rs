@@ -3,7 +3,6 @@
 //! Which files make it is in `tests/pocket-moodle`; how to load or watch it is in `load` and `watch`.
 
 use std::fmt::Write as _;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -311,7 +310,8 @@ impl PocketSite {
             .current_dir(self.docroot());
         // Not SIGTERM: the first process would wait for its workers, who may be at work.
         let mut web = Daemon::start(&mut command, Signal::SIGKILL, &self.scratch.join("web.log"));
-        web.wait_until_up(|| TcpStream::connect(("127.0.0.1", self.port)).is_ok());
+        // An answer, not a mere connection: PHP listens before its workers are there. Nothing of the site is run for it.
+        web.wait_until_up(|| http::request(self.port, "/none.txt", None).is_ok());
         self.web = Some(web);
     }
 
