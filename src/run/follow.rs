@@ -52,7 +52,7 @@ pub fn to_the_end(session: &Session, settings: &Settings, log: &Path, child: Opt
         let _ = child.wait();
     }
     let name = log.display().to_string();
-    let last = record::read(&session.paths, settings).filter(|last| last.outcome.log.as_ref() == Some(&name));
+    let last = record::read_of(&session.paths, settings, log);
     let last = last.ok_or_else(|| {
         Fault::failed("the backup ended without saying how").hint(format!(
             "it was killed, or the machine was about to stop; see {name}, and run \"moodle-backup recover\" to be sure that the site is open"

@@ -126,10 +126,11 @@ impl Window {
     /// Leaves the site closed, for the administrator to reopen with `resume`.
     pub fn hold(mut self, hold: Hold) -> Result<Closed> {
         self.still_closed()?;
-        self.closure.hold(hold, &self.state)?;
         if hold == Hold::Half {
             services::start(&self.closure.services, &self.log)?;
         }
+        // Last, so that a site that could not be held as asked for is reopened and leaves no note of a hold.
+        self.closure.hold(hold, &self.state)?;
         self.dismiss_guard();
         Ok(Closed { seconds: self.closed.elapsed().as_secs_f64() })
     }
