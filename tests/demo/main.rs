@@ -12,9 +12,9 @@ use support::{
     compare_snapshots, rows_snapshot, wait_for,
 };
 
-const FILES: usize = 4_000;
+const FILES: usize = 3_000;
 const CODE_FILES: usize = 5_000;
-const LOG_ROWS: usize = 100_000;
+const LOG_ROWS: usize = 50_000;
 const CLIENTS: usize = 2;
 /// What the clients have to have done before and between the backups.
 const ACTIONS: u64 = 200;
@@ -105,7 +105,7 @@ fn bring_back(world: &World) -> usize {
     let (original, back) = (quiet(original), quiet(back));
     assert_same("tables", compare_snapshots(&original, &back));
     let rows: usize = original.iter().filter(|(name, _)| name.ends_with("(rows)")).map(|(_, rows)| rows.len()).sum();
-    note(&format!("the same   {rows} rows of all tables that clients did not write to meanwhile"));
+    note(&format!("the same   {rows} rows, all of the tables that clients did not write to meanwhile"));
     let code = TreeCompare::new().skip("config.php").skip("config.php.as-backed-up");
     assert_same("code", without_top(code.run(&world.site.root, by_hand.root())));
     note("the same   all code: content, owners, modes and times (config.php: with the new names)");

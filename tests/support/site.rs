@@ -19,6 +19,9 @@ use super::process::{Daemon, command_as, succeed};
 use super::scratch::{Scratch, make_folder_of, set_mode, text};
 use super::watch::ClosedWatch;
 
+/// How many requests the web server answers at a time.
+const WORKERS: usize = 4;
+
 /// Where the parts of the code lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -294,7 +297,12 @@ impl PocketSite {
             let hash: String = Sha1::digest(&answer.body).iter().map(|byte| format!("{byte:02x}")).collect();
             (answer.status != 200 || hash != row[1]).then(|| format!("{}: {} {hash}", row.join(" "), answer.status))
         };
-        rows.iter().filter_map(wrong).collect()
+        let ask = |rows: &[Vec<String>]| rows.iter().filter_map(wrong).collect::<Vec<_>>();
+        std::thread::scope(|scope| {
+            let parts = rows.chunks(rows.len().div_ceil(WORKERS)).map(|rows| scope.spawn(move || ask(rows)));
+            let parts: Vec<_> = parts.collect();
+            parts.into_iter().flat_map(|part| part.join().expect("no panic")).collect()
+        })
     }
 
     /// Starts the web server, as the web user, and waits until it answers.
@@ -306,7 +314,7 @@ impl PocketSite {
         command
             .args(["-d", "max_execution_time=0", "-S", &format!("127.0.0.1:{}", self.port), "-t"])
             .arg(self.docroot())
-            .env("PHP_CLI_SERVER_WORKERS", "4")
+            .env("PHP_CLI_SERVER_WORKERS", WORKERS.to_string())
             .current_dir(self.docroot());
         // Not SIGTERM: the first process would wait for its workers, who may be at work.
         let log = self.scratch.join("web.log");
