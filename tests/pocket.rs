@@ -365,7 +365,8 @@ fn cron_runs_tasks_unless_it_may_not() {
 fn a_running_task_is_seen_and_a_staying_cron_can_be_stopped() {
     let site = PocketSite::builder().files(2).build();
     site.set_config("pocket_task_ms", "1500");
-    let mut cron = site.php(&[site.cli_folder().join("cron.php").to_str().unwrap()]).spawn().unwrap();
+    let script = site.cli_folder().join("cron.php");
+    let mut cron = site.php(&[script.to_str().unwrap()]).stdout(std::process::Stdio::null()).spawn().unwrap();
     let running = || site.value("SELECT classname FROM {task_scheduled} WHERE timestarted IS NOT NULL");
     wait_for("the task", EASY_LIMIT, || running() == "\\pocket\\task\\sleep_task");
     assert!(words(&site.cli("cron", &["--list"])).contains("sleep_task"));

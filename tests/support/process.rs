@@ -201,9 +201,9 @@ fn end_of(log: &Path) -> String {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // A test may have frozen them, and then they would take no other signal.
+        self.signal_family(Signal::SIGCONT);
         self.signal(self.signal);
-        // A stopped process (a test may have frozen it) takes no signal but this.
-        self.signal(Signal::SIGCONT);
         if !self.ends_within(Duration::from_secs(10)) {
             self.signal(Signal::SIGKILL);
             self.ends_within(SERVER_LIMIT);
