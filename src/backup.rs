@@ -79,7 +79,9 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
     let result = unpanicked(|| published(job, &mut context, log));
     let result = result.map_err(|error| as_end_of_run(error, context.backup.is_some(), log));
     if let Err(error) = &result
-        && !matches!(kind(error), Kind::Skipped | Kind::Locked)
+        && kind(error) != Kind::Skipped
+        // By hand somebody sees that another run is at work; at night nobody does.
+        && (job.scheduled || kind(error) != Kind::Locked)
     {
         context.result = "failed".into();
         context.error = format!("{error:#}");
@@ -159,6 +161,9 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     let published =
         draft.seal(Sealing { manifest, previous: previous.as_ref(), log: log.activity().log.as_deref() })?;
 
+    if let Some(trouble) = &published.trouble {
+        log.warn(trouble);
+    }
     context.backup = Some(published.path.clone());
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
     Ok(Outcome { published, pruned })
@@ -202,7 +207,8 @@ impl Capture<'_> {
         context: &mut Context,
     ) -> Result<Result<(), Disturbed>> {
         let log = self.log;
-        let mut closing = Closing::prepare(self.job, self.site, mode, log)?;
+        let stays = mode == WindowMode::Full || self.hooks.any(Phase::Maintenance)?;
+        let mut closing = Closing::prepare(self.job, self.site, mode, stays, log)?;
         // Declared before the window, so that on an error the site is open before anything else is tidied up.
         let mut dumps = Dumps::new(self.ready, self.draft, files.scratch());
 
@@ -221,9 +227,7 @@ impl Capture<'_> {
         }
 
         log.step("maintenance")?;
-        if (mode == WindowMode::Full || self.hooks.any(Phase::Maintenance)?)
-            && let Err(disturbed) = self.stay(&mut dumps, window.as_mut(), context)?
-        {
+        if stays && let Err(disturbed) = self.stay(&mut dumps, window.as_mut(), context)? {
             return Ok(Err(disturbed));
         }
 
@@ -240,7 +244,7 @@ impl Capture<'_> {
         }
         let dumped = dumps.finish()?;
         files.copy_dumped(&dumped.referenced)?;
-        record.dumps(dumped);
+        record.dumps(dumped, log);
         Ok(Ok(()))
     }
 
@@ -259,6 +263,7 @@ impl Capture<'_> {
             None => self.hooks.run(Phase::Maintenance, context, self.log)?,
             Some(window) => {
                 window.pause_guard();
+                window.still_closed()?;
                 self.hooks.run(Phase::Maintenance, context, self.log)?;
                 window.resume_guard();
             }
@@ -312,18 +317,24 @@ fn after_publishing(
     log: &Log,
 ) -> Vec<String> {
     let mut pruned = Vec::new();
-    let steps = || -> Result<()> {
+    // Each for itself: a prune that fails must not keep the hooks from copying the backup elsewhere.
+    let attempt = |step: &mut dyn FnMut() -> Result<()>| {
+        if let Err(error) = unpanicked(step) {
+            log.warn(format!("the backup is published, but what follows it was not completed: {error:#}"));
+        }
+    };
+    attempt(&mut || {
         log.step("prune")?;
         pruned = prune(job, store, locks, log)?;
+        Ok(())
+    });
+    attempt(&mut || {
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         hooks.run(Phase::PostJob, context, log)?;
-        close::cron_after(job, log)?;
-        log.step("report")
-    };
-    if let Err(error) = unpanicked(steps) {
-        log.warn(format!("the backup is published, but what follows it was not completed: {error:#}"));
-    }
+        close::cron_after(job, log)
+    });
+    attempt(&mut || log.step("report"));
     pruned
 }
 

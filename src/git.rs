@@ -6,7 +6,9 @@
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::privileges::Identity;
 use crate::sys::process::{Program, find};
+use std::fs::Metadata;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,8 +44,16 @@ impl Checkout {
     /// The checkout at `root`; `None` if it is none. An error if git is missing.
     pub fn at(root: &Path) -> Result<Option<Self>> {
         let repository = root.join(".git");
-        if !repository.exists() {
-            return Ok(None);
+        let Ok(meta) = repository.symlink_metadata() else { return Ok(None) };
+        // As whom git runs is taken from here: a link would let whoever can make one choose anybody.
+        let by_root = |meta: &Metadata| meta.uid() == 0 && meta.mode() & 0o022 == 0;
+        if meta.is_symlink() || meta.uid() == 0 && !(by_root(&meta) && by_root(&std::fs::metadata(root)?)) {
+            return Err(Fault::unfit(format!(
+                "git is not asked about {}, whose .git others could replace",
+                root.display()
+            ))
+            .hint("let .git and the folder that holds it belong to one user, writable by nobody else")
+            .into());
         }
         let git = find(&["git"]).ok_or_else(|| {
             Fault::unfit(format!("{} is a git checkout, and git is not installed", root.display()))

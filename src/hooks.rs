@@ -15,6 +15,9 @@ const CAP_DAC_READ_SEARCH: u32 = 2;
 /// The exit code by which a pre-job hook asks to skip the run, `EX_TEMPFAIL` of sysexits.h.
 const SKIP: i32 = 75;
 
+/// So many characters of an error are told to hooks; all of it is in the log.
+const LONGEST_ERROR: usize = 4000;
+
 /// When a hook runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -139,7 +142,7 @@ impl<'a> Hooks<'a> {
             .env("MOODLE_BACKUP_SITE_STATE", if context.closed { "closed" } else { "open" })
             .env("MOODLE_BACKUP_LOG", log.activity().log.unwrap_or_default())
             .env("MOODLE_BACKUP_RESULT", &context.result)
-            .env("MOODLE_BACKUP_ERROR", &context.error)
+            .env("MOODLE_BACKUP_ERROR", one_line(&context.error))
             .timeout(self.settings.timeout);
         // A run that a signal has ended is a failure that somebody wants to hear of too.
         let program = if phase == Phase::Failure { program.despite_signals() } else { program };
@@ -161,8 +164,12 @@ impl<'a> Hooks<'a> {
             let entry = entry?;
             let name = entry.file_name();
             let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            let meta = std::fs::metadata(entry.path())?;
-            if name.as_encoded_bytes().iter().all(plain) && meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
+            if !name.as_encoded_bytes().iter().all(plain) {
+                continue;
+            }
+            let meta = std::fs::metadata(entry.path())
+                .or_fault(|| Fault::unfit(format!("cannot look at the hook {}", entry.path().display())))?;
+            if meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
                 require_safe(&folder)?;
                 require_safe(&entry.path())?;
                 programs.push(entry.path());
@@ -178,6 +185,11 @@ fn user(name: &str) -> Result<Identity> {
         Fault::unfit(format!("there are hooks, but no user {name:?} to run them as"))
             .hint(format!("adduser --system --group {name}, or set user in [hooks]"))
     })
+}
+
+/// Text for an environment variable: what others have said may be long, and hold what no variable can.
+fn one_line(text: &str) -> String {
+    text.chars().take(LONGEST_ERROR).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 fn failed(path: &Path) -> Fault {

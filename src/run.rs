@@ -21,7 +21,7 @@ use crate::report::{self, Look};
 use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::{privileges, signals, time};
+use crate::sys::{limits, privileges, signals, time};
 use crate::window::{self, Recovered};
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
@@ -64,6 +64,7 @@ impl<'a> Session<'a> {
         if !matches!(command, Command::Guard(_)) {
             privileges::require_root()?;
             signals::install()?;
+            limits::raise_open_files();
         }
         match command {
             Command::Run(run) => job::run(self, run),

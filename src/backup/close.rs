@@ -26,6 +26,7 @@ pub struct Closing<'a> {
     job: &'a Job<'a>,
     site: &'a Site,
     mode: WindowMode,
+    stays: bool,
     session: Session,
     page: Vec<u8>,
     services: Vec<String>,
@@ -33,7 +34,9 @@ pub struct Closing<'a> {
 
 impl<'a> Closing<'a> {
     /// Gets everything ready while the site is open.
-    pub fn prepare(job: &'a Job, site: &'a Site, mode: WindowMode, log: &Log) -> Result<Self> {
+    ///
+    /// `stays` says that the site will stay closed until the dumps are complete, whatever the mode.
+    pub fn prepare(job: &'a Job, site: &'a Site, mode: WindowMode, stays: bool, log: &Log) -> Result<Self> {
         if job.settings.window.cron_before {
             log.info("running Moodle's cron");
             if let Err(error) = cron(site)?.timeout(CRON_TIMEOUT).success() {
@@ -47,7 +50,7 @@ impl<'a> Closing<'a> {
         });
         let stop = job.hold == Some(Hold::None) || job.settings.window.stop_services;
         let services = if stop { window::active(&job.settings.site.services)? } else { Vec::new() };
-        Ok(Closing { job, site, mode, session: site.connection.session()?, page, services })
+        Ok(Closing { job, site, mode, stays, session: site.connection.session()?, page, services })
     }
 
     /// Closes the site and waits until it has come to rest; `None` where the window's mode is not to close it.
@@ -62,8 +65,8 @@ impl<'a> Closing<'a> {
         let settings = &self.job.settings.window;
         let max = match self.mode {
             WindowMode::None => return Ok(None),
-            WindowMode::Short => settings.max,
-            WindowMode::Full => settings.full_max,
+            WindowMode::Short if !self.stays => settings.max,
+            WindowMode::Short | WindowMode::Full => settings.full_max,
         };
         let request = Request {
             paths: self.job.paths,

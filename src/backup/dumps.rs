@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How long a dump may take to be established: it waits for locks at most.
 const ESTABLISHED: Duration = Duration::from_secs(60);
 
+/// A client from which nothing came for so long hangs: its server is gone, or has stopped.
+const SILENCE: Duration = Duration::from_secs(1800);
+
 /// How often running dumps are looked at, and how often the database is asked whom they block.
 const INTERVAL: Duration = Duration::from_millis(20);
 const BLOCKED_INTERVAL: Duration = Duration::from_secs(1);
@@ -101,12 +104,14 @@ impl<'a> Dumps<'a> {
         for database in std::iter::once(&databases.site).chain(&databases.extra) {
             let own = std::ptr::eq(database, &databases.site);
             let tables = Tables::Snapshot { but: database.non_transactional.clone() };
-            let files = own.then(|| self.files_table(database, prefix));
+            let files_apart = database.non_transactional.contains(&format!("{prefix}files"));
+            let files = (own && !files_apart).then(|| self.files_table(database, prefix));
             let dump = self.begin(database, Order { tables, level, files }, &file_of(database), log)?;
             self.running.push((database, dump));
             if !database.non_transactional.is_empty() {
                 let tables = Tables::Locked { only: database.non_transactional.clone() };
-                let dump = self.begin(database, Order { tables, level, files: None }, &file_apart_of(database), log)?;
+                let files = (own && files_apart).then(|| self.files_table(database, prefix));
+                let dump = self.begin(database, Order { tables, level, files }, &file_apart_of(database), log)?;
                 self.running_apart.push((database, dump));
             }
         }
@@ -161,11 +166,21 @@ impl<'a> Dumps<'a> {
             log.progress(self.running.iter().map(|(_, dump)| dump.bytes()).sum(), expected, "bytes");
             if let Some(ended) = self.running.iter_mut().position(|(_, dump)| dump.ended()) {
                 let (database, dump) = self.running.remove(ended);
+                log.detail(format!("the dump of the {} has ended", database.connection.title()));
                 if let Err(disturbed) = self.take(database, dump.finish())? {
                     self.running.clear();
                     return Ok(Err(disturbed));
                 }
                 continue;
+            }
+            if let Some((database, _)) = self.running.iter().find(|(_, dump)| dump.silence() > SILENCE) {
+                return Err(Fault::failed(format!(
+                    "nothing has come from the dump of the {} for {} minutes",
+                    database.connection.title(),
+                    SILENCE.as_secs() / 60
+                ))
+                .hint("look at the database server: does it still answer, or wait for a disk or a lock?")
+                .into());
             }
             if let Some((session, limit)) = watch.as_mut().filter(|_| asked.elapsed() >= BLOCKED_INTERVAL) {
                 asked = Instant::now();
@@ -204,7 +219,11 @@ impl<'a> Dumps<'a> {
         if let Some(error) = sink.failed {
             return Err(error);
         }
-        if !databases.iter().any(|database| database.name == "site" && database.dumped.scanned.files_seen) {
+        let seen = |database: &DumpedDatabase| {
+            let apart = database.apart.iter().any(|(_, dumped)| dumped.scanned.files_seen);
+            database.name == "site" && (database.dumped.scanned.files_seen || apart)
+        };
+        if !databases.iter().any(seen) {
             return Err(Fault::failed("the dump has no table of files: it is not that of a whole Moodle").into());
         }
         Ok(DumpedAll { databases, referenced: sink.collector.finish() })

@@ -80,8 +80,14 @@ impl<'a> Record<'a> {
     }
 
     /// The dumps are whole.
-    pub fn dumps(&mut self, dumped: DumpedAll) {
+    pub fn dumps(&mut self, dumped: DumpedAll, log: &Log) {
         for database in dumped.databases {
+            let malformed = database.dumped.scanned.malformed_hashes + database.dumped.scanned.null_hashes;
+            if malformed > 0 {
+                log.warn(format!(
+                    "{malformed} rows of Moodle's table of files name no content that could be looked for"
+                ));
+            }
             let own = database.name == "site";
             let extra = self.ready.databases.extra.iter().find(|extra| extra.name == database.name);
             let described = describe_database(

@@ -23,7 +23,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     if !meta.is_file() || meta.len() > LIMIT {
         return Err(Fault::unfit(format!("the database options file {shown} is not a small plain file")).into());
     }
-    if meta.uid() != ours || meta.mode() & 0o027 != 0 {
+    if meta.uid() != ours || meta.mode() & 0o077 != 0 {
         return Err(Fault::unfit(format!("the database options file {shown} is open to others than root"))
             .hint(format!("chown root: {shown} && chmod 600 {shown}"))
             .into());

@@ -11,6 +11,7 @@ use crate::store::SiteIdentity;
 use crate::sys::privileges::Identity;
 use crate::window;
 use sha2::{Digest, Sha256};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// A site, as far as it can be known without its database.
@@ -73,9 +74,33 @@ fn read_as_owner(settings: &Settings, layout: &Layout) -> Result<(Php, Config)> 
             Fault::unfit("cannot tell which user the web server runs as").hint("set web_user in [site]")
         })?,
     };
+    require_plausible(layout, &guess)?;
     let (php, config) = read_as(settings, layout, guess)?;
     let owner = Identity::owner_of(&config.dataroot)?;
-    if owner.uid == php.user().uid { Ok((php, config)) } else { read_as(settings, layout, owner) }
+    if owner.uid == php.user().uid {
+        return Ok((php, config));
+    }
+    require_plausible(layout, &owner)?;
+    read_as(settings, layout, owner)
+}
+
+/// Whoever can write config.php decides what the dataroot is, and so as whom PHP would run. That may be nobody but root
+/// or that very user: else a web server that was broken into could have its code run as anybody of this machine.
+fn require_plausible(layout: &Layout, user: &Identity) -> Result<()> {
+    for path in [layout.config_php(), layout.root.clone()] {
+        let meta = std::fs::metadata(&path)?;
+        let writers = [(meta.uid() != 0 && meta.uid() != user.uid), meta.mode() & 0o002 != 0];
+        if writers.contains(&true) {
+            return Err(Fault::unfit(format!(
+                "cannot tell which user the web server runs as: {} can be written by others than root and {}",
+                path.display(),
+                user.name
+            ))
+            .hint("set web_user in [site], or correct the owner and mode of the code")
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn read_as(settings: &Settings, layout: &Layout, user: Identity) -> Result<(Php, Config)> {

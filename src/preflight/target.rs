@@ -109,6 +109,12 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
             .hint("mount the backup disk, or correct path in [target]")
             .into());
     }
+    let meta = std::fs::metadata(target)?;
+    if meta.uid() != 0 || meta.mode() & 0o002 != 0 {
+        return Err(Fault::unfit(format!("the target {} can be written by others than root", target.display()))
+            .hint(format!("chown root {0}; chmod o-w {0}", target.display()))
+            .into());
+    }
     let mount = mounts::of(target)?;
     let Some(wanted) = &settings.target.mount_uuid else { return Ok(()) };
     let found = if mount.point == Path::new("/") { None } else { mounts::uuid(&mount).ok() };

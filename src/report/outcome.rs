@@ -97,7 +97,9 @@ fn facts(outcome: &Outcome) -> Vec<(&'static str, String)> {
     match (outcome.held, outcome.closed_seconds) {
         (true, _) => facts.push(("Site", "KEPT CLOSED, until \"moodle-backup resume\"".into())),
         (_, Some(seconds)) => facts.push(("Site closed", human::duration(seconds))),
-        (_, None) => facts.push(("Site closed", "not at all".into())),
+        (_, None) if outcome.backup.is_some() => facts.push(("Site closed", "not at all".into())),
+        // A run that failed: the log tells.
+        (_, None) => {}
     }
     facts.push(("Took", human::duration(outcome.took_seconds) + &longest(&outcome.steps)));
     if outcome.backup.is_some() {

@@ -33,10 +33,16 @@ pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
 
 fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
     let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
-    session.log.keep_in(path.clone())?;
     // Whoever watches sees by this lock that the run goes on.
     // (They hold it too, for the moment in which they look.)
-    let _alive = Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1))?;
+    let alive = session
+        .log
+        .keep_in(path.clone())
+        .and_then(|()| Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1)));
+    if let Err(error) = &alive {
+        // A log that cannot be written must not end a backup.
+        session.log.warn(format!("this run has no log of its own: {error:#}"));
+    }
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("backup of site {} begins", settings.site.name));
     let job = Job {

@@ -39,6 +39,8 @@ pub struct Published {
     pub path: PathBuf,
     /// What it is.
     pub manifest: Manifest,
+    /// What went wrong after it had its name, such as that `latest` could not be switched.
+    pub trouble: Option<String>,
 }
 
 impl Draft {
@@ -59,11 +61,12 @@ impl Draft {
         own_folder(self.path(), self.owner, true)?;
         sync_tree(self.path())?;
         signals::check()?;
-        self.publish()?;
-        Ok(Published { name: self.label.to_string(), path: self.final_path(), manifest })
+        let trouble = self.publish()?;
+        Ok(Published { name: self.label.to_string(), path: self.final_path(), manifest, trouble })
     }
 
-    fn publish(&mut self) -> Result<()> {
+    /// Gives it its name. From then on it is a backup, whatever else goes wrong: that is returned as words.
+    fn publish(&mut self) -> Result<Option<String>> {
         let path = self.final_path();
         if path.exists() {
             return Err(Fault::failed(format!("{} is there already", path.display())).into());
@@ -71,8 +74,12 @@ impl Draft {
         let renamed = files::rename_durably(self.path(), &path);
         // Whatever came after the rename: what has the final name is whole, and no longer ours to remove.
         self.published = path.exists();
-        renamed?;
-        files::switch_link(&self.site_folder.join(layout::LATEST), Path::new(self.label.as_str()))
+        if !self.published {
+            return renamed.map(|()| None);
+        }
+        let latest = self.site_folder.join(layout::LATEST);
+        let finished = renamed.and_then(|()| files::switch_link(&latest, Path::new(self.label.as_str())));
+        Ok(finished.err().map(|error| format!("the backup is published, but {error:#}")))
     }
 
     /// `moodledata/filedir`, so that moodledata reads like the original.

@@ -10,13 +10,21 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Name of a file on its way to its real name. Short, since the real name may have all of 255 bytes.
+/// Beginning of the name of a file on its way to its real name. Short, since the real name may have all of 255 bytes.
 const TEMPORARY: &str = ".mb-tmp";
+
+/// A name beside `path` that no other process and no other thread uses.
+fn temporary(path: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!("{TEMPORARY}-{}-{count}", std::process::id()))
+}
 
 /// Writes a small file so that after a power cut the old or the new content stands there, whole.
 pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
-    let temporary = path.with_file_name(TEMPORARY);
+    let temporary = temporary(path);
     write_and_sync(&temporary, content, mode)
         .and_then(|()| rename_durably(&temporary, path))
         .or_fault(|| Fault::failed(format!("cannot write {}", path.display())))
@@ -44,7 +52,7 @@ pub fn rename_durably(from: &Path, to: &Path) -> Result<()> {
 
 /// Points a symbolic link at a new place; a reader sees the old or the new one, never none.
 pub fn switch_link(link: &Path, destination: &Path) -> Result<()> {
-    let temporary = link.with_file_name(TEMPORARY);
+    let temporary = temporary(link);
     let _ = std::fs::remove_file(&temporary);
     std::os::unix::fs::symlink(destination, &temporary)
         .or_fault(|| Fault::failed(format!("cannot make {}", link.display())))?;

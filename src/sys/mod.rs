@@ -4,6 +4,7 @@
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod files;
+pub mod limits;
 pub mod lock;
 pub mod log;
 pub mod mounts;
@@ -12,4 +13,5 @@ pub mod priority;
 pub mod privileges;
 pub mod process;
 pub mod signals;
+mod tap;
 pub mod time;

@@ -75,19 +75,36 @@ impl Identity {
     }
 }
 
-/// Runs `work` as another user, on a thread of its own that ends with it. Use it for each file that is
-/// made or removed in a folder that user can write: as root a planted symbolic link would be followed.
+/// Runs `work` as another user as far as files go, on a thread of its own that ends with it. Use it for each file that
+/// is made or removed in a folder that user can write: as root a planted symbolic link would be followed.
+///
+/// Only the ids for file access are changed: with the others that user could send signals to this very process.
 pub fn as_user<T: Send>(user: &Identity, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     if Uid::effective().as_raw() == user.uid {
         return work();
     }
     let body = || {
-        // SAFETY: this thread is ours and ends after `work`.
-        unsafe { user.assume_on_this_thread() }
+        access_files_as(user)
             .or_fault(|| Fault::unfit(format!("cannot act as user {}", user.name)).hint("run this command as root"))?;
         work()
     };
     std::thread::scope(|scope| scope.spawn(body).join().unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked"))))
+}
+
+/// Makes the calling thread access files as this user, for good; the kernel takes root's rights over files away with it.
+fn access_files_as(user: &Identity) -> std::io::Result<()> {
+    // SAFETY: raw calls, since the C library's would change every thread; the groups outlive the call.
+    if unsafe { libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr()) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    nix::unistd::setfsgid(Gid::from_raw(user.gid));
+    nix::unistd::setfsuid(Uid::from_raw(user.uid));
+    // Neither reports failure; asked again, each tells what is in force.
+    let now = (nix::unistd::setfsuid(Uid::from_raw(user.uid)), nix::unistd::setfsgid(Gid::from_raw(user.gid)));
+    match (now.0.as_raw(), now.1.as_raw()) == (user.uid, user.gid) {
+        true => Ok(()),
+        false => Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied)),
+    }
 }
 
 /// An error unless the program runs as root.

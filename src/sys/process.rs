@@ -3,6 +3,7 @@
 
 use super::privileges::Identity;
 use super::signals;
+use super::tap::{Keep, Tap};
 use crate::error::{Fault, OrFault, Result};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -11,13 +12,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Where programs are looked for: the caller's own PATH is not trusted.
@@ -28,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// How much of a program's error output is kept: the last bytes.
 const STDERR_KEPT: usize = 16 * 1024;
+
+/// How much of its standard output is kept, where that is not a stream: a site's PHP may print without end.
+const STDOUT_KEPT: usize = 32 << 20;
 
 /// The first of `names` that is installed.
 pub fn find(names: &[&str]) -> Option<PathBuf> {
@@ -208,12 +211,12 @@ impl Program {
             Fault::failed(format!("cannot start {name}")).hint(format!("is {name} installed, and may it be run?"))
         })?;
         let stdin = child.stdin.take().map(|stdin| feed(stdin, self.input)).transpose()?.flatten();
-        let stderr = child.stderr.take().map(|stderr| std::thread::spawn(move || keep_end(stderr)));
+        let stderr = child.stderr.take().map(|stderr| Tap::new(stderr, Keep::Last(STDERR_KEPT)));
         Ok(Running {
             name,
             stdout: child.stdout.take(),
             stdin,
-            stderr,
+            taps: stderr.into_iter().collect(),
             pidfd: open_pidfd(child.id())?,
             child,
             deadline: self.timeout.map(|timeout| (Instant::now() + timeout, timeout)),
@@ -238,16 +241,9 @@ impl Program {
     /// Runs it to its end, however that is.
     pub fn output(self) -> Result<Output> {
         let mut running = self.spawn()?;
-        let reader = running.stdout.take().map(|mut stdout| {
-            std::thread::spawn(move || {
-                let mut bytes = Vec::new();
-                let _ = stdout.read_to_end(&mut bytes);
-                bytes
-            })
-        });
-        let mut output = running.finish()?;
-        output.stdout = reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-        Ok(output)
+        let stdout = running.stdout.take().map(|stdout| Tap::new(stdout, Keep::First(STDOUT_KEPT)));
+        running.taps.extend(stdout);
+        running.finish()
     }
 
     /// Runs it to its end; any but exit code 0 is an error that carries what it wrote to standard error.
@@ -303,7 +299,8 @@ pub struct Running {
     /// Its standard output, until somebody takes it.
     pub stdout: Option<ChildStdout>,
     stdin: Option<ChildStdin>,
-    stderr: Option<JoinHandle<String>>,
+    /// Standard error, and standard output where it is not a stream of the caller's.
+    taps: Vec<Tap>,
     pidfd: OwnedFd,
     child: Child,
     deadline: Option<(Instant, Duration)>,
@@ -322,23 +319,36 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits for its end. A signal to us or its timeout kills it, with all it started, and is an error.
+    /// Waits for its end. A signal to us or its timeout kills it, with all it started, and is an error. What it leaves
+    /// running in the background may go on, unless that holds its output open: then it is killed too.
     pub fn finish(mut self) -> Result<Output> {
         self.stdin = None;
         self.wait_for_end()?;
+        // Before the process is reaped: as long as it is not, its group cannot be another's.
+        if !self.taps.iter().all(|tap| tap.wait(GRACE)) {
+            let _ = killpg(self.group(), Signal::SIGKILL);
+        }
+        let mut kept = self.taps.iter().map(|tap| {
+            tap.wait(GRACE);
+            tap.take()
+        });
+        let stderr = String::from_utf8_lossy(&kept.next().unwrap_or_default()).into_owned();
+        let stdout = kept.next().unwrap_or_default();
         let status = self.child.wait()?;
-        let stderr = self.stderr.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        Ok(Output { status, stdout: Vec::new(), stderr })
+        Ok(Output { status, stdout, stderr })
     }
 
     /// Ends it, with all it started.
     pub fn kill(&mut self) {
-        let group = Pid::from_raw(self.child.id() as i32);
-        let _ = killpg(group, Signal::SIGTERM);
-        if !wait_readable(&self.pidfd, false, Some(GRACE)).unwrap_or(false) {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
+        let _ = killpg(self.group(), Signal::SIGTERM);
+        let _ = wait_readable(&self.pidfd, false, Some(GRACE));
+        // In any case: it may have ended and left others behind.
+        let _ = killpg(self.group(), Signal::SIGKILL);
         let _ = self.child.wait();
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 
     fn wait_for_end(&mut self) -> Result<()> {
@@ -459,18 +469,6 @@ fn feed(mut stdin: ChildStdin, input: Input) -> Result<Option<ChildStdin>> {
             Ok(None)
         }
     }
-}
-
-fn keep_end(mut stream: impl Read) -> String {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = stream.read(&mut buffer) {
-        kept.extend_from_slice(&buffer[..count]);
-        if kept.len() > 2 * STDERR_KEPT {
-            kept.drain(..kept.len() - STDERR_KEPT);
-        }
-    }
-    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// A descriptor that becomes readable when the process ends.

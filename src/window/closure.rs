@@ -112,8 +112,12 @@ impl Closure {
     pub(super) fn hold(&mut self, hold: Hold, state: &Path) -> Result<()> {
         let held_file = Self::held_file(state);
         if held_file.exists() {
-            // Held before this run came: that note knows how to undo more than ours.
-            return Ok(std::fs::remove_file(state)?);
+            // Held before this run came: the page is that one's, and what either has stopped is to be started.
+            let earlier = Self::read(&held_file)?;
+            let ours = std::mem::take(&mut self.services);
+            self.clone_from(&earlier);
+            let new = ours.into_iter().filter(|unit| !earlier.services.contains(unit));
+            self.services.extend(new);
         }
         self.held = Some(hold);
         self.write(&held_file)?;

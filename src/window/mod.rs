@@ -73,7 +73,10 @@ impl Window {
         let closure = Closure::new(request, log.activity().log);
         let state = closure.state_file(request.paths);
         closure.write(&state)?;
-        let guard = Guard::start(request.paths, &state, request.max)?;
+        let guard = Guard::start(request.paths, &state, request.max).inspect_err(|_| {
+            // Nothing was changed yet, so there is nothing to undo.
+            let _ = std::fs::remove_file(&state);
+        })?;
         let mut window = Window { closure, state, guard: Some(guard), closed: Instant::now(), log: log.clone() };
         window.closure.page_put_up = page::put_up(&window.closure, request.page, request.page_mode)?;
         window.closed = Instant::now();
@@ -125,6 +128,7 @@ impl Window {
 
     /// Leaves the site closed, for the administrator to reopen with `resume`.
     pub fn hold(mut self, hold: Hold) -> Result<Closed> {
+        self.pause_guard();
         self.still_closed()?;
         if hold == Hold::Half {
             services::start(&self.closure.services, &self.log)?;

@@ -27,6 +27,8 @@ fn path(closure: &Closure) -> PathBuf {
 
 /// Puts the page up; false if one stands already.
 pub fn put_up(closure: &Closure, content: &[u8], mode: u32) -> Result<bool> {
+    // Whatever the site's settings say, its owner must be able to read the page that he is to take down.
+    let mode = mode | 0o600;
     let (page, unfinished) = (path(closure), closure.dataroot.join(UNFINISHED_PAGE));
     let put = || -> Result<bool> {
         let _ = std::fs::remove_file(&unfinished);
