@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+/// Users that web servers run as, by the names that distributions give them.
+const WEB_USERS: [&str; 5] = ["www-data", "apache", "nginx", "http", "wwwrun"];
+
 /// A site, as far as it can be known without its database.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -84,9 +87,12 @@ fn read_as_owner(settings: &Settings, layout: &Layout) -> Result<(Php, Config)> 
     read_as(settings, layout, owner)
 }
 
-/// Whoever can write config.php decides what the dataroot is, and so as whom PHP would run. That may be nobody but root
-/// or that very user: else a web server that was broken into could have its code run as anybody of this machine.
+/// Whoever can write config.php decides what the dataroot is, and so as whom PHP would run. Unless that is a web server's
+/// usual user, he may be nobody but root or that very user: else a web server that was broken into could have its code run as anybody of this machine.
 fn require_plausible(layout: &Layout, user: &Identity) -> Result<()> {
+    if WEB_USERS.contains(&user.name.as_str()) {
+        return Ok(());
+    }
     for path in [layout.config_php(), layout.root.clone()] {
         let meta = std::fs::metadata(&path)?;
         let writers = [(meta.uid() != 0 && meta.uid() != user.uid), meta.mode() & 0o002 != 0];

@@ -78,7 +78,8 @@ impl<'a> Sketch<'a> {
     }
 
     pub fn seal(self, previous: Option<&Backup>) -> Backup {
-        let Published { name, path, manifest } = self.try_seal(previous).unwrap();
+        let Published { name, path, manifest, trouble } = self.try_seal(previous).unwrap();
+        assert_eq!(trouble, None);
         Backup { name, path, manifest, notes: Notes::default() }
     }
 
