@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Engine, PocketSite, Server, TestTarget, World};
+use support::{Engine, PocketSite, Response, Server, TestTarget, World};
 use whole::{assert_whole, published};
 
 /// How many cuts are wanted, how many at least, and for how long at the most.
@@ -61,15 +61,28 @@ fn run_night_after_night(world: &World, over: &AtomicBool, runs: &AtomicUsize) {
     let mut last_upload = None;
     while !over.load(Ordering::Relaxed) {
         let night = runs.load(Ordering::Relaxed);
-        let (id, _) = world.site.upload(format!("a file of night {night}").repeat(500).as_bytes());
+        let uploaded = post(world, "/upload.php", format!("a file of night {night}").repeat(500).as_bytes());
+        let (id, _) =
+            uploaded.text().trim().split_once(' ').map(|(id, hash)| (id.to_owned(), hash.to_owned())).unwrap();
         if let Some(id) = last_upload.replace(id) {
-            assert_eq!(world.site.post(&format!("/delete.php?id={id}"), b"").status, 200);
+            post(world, &format!("/delete.php?id={id}"), b"");
         }
         let output = world.run(&["run", "--foreground"]);
         // The one that goes on from a cut holds the site's lock for once.
         if output.code != Some(LOCKED) {
             output.expect_code(0);
             runs.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A request that waits while the site is closed, as it may be by the run that goes on from a cut.
+fn post(world: &World, path: &str, body: &[u8]) -> Response {
+    loop {
+        let response = world.site.post(path, body);
+        if response.status != 503 {
+            assert_eq!(response.status, 200, "{}", response.text());
+            return response;
         }
     }
 }

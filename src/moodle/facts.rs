@@ -30,6 +30,14 @@ impl Facts {
             Fault::unfit(format!("the database {} has no Moodle tables with the prefix {prefix:?}", connection.name))
                 .hint("compare dbname and prefix in config.php with what the database has")
         })?;
+        if !values.contains_key("version") {
+            return Err(Fault::unfit(format!(
+                "the database {} has Moodle's tables with the prefix {prefix:?}, but no installed Moodle in them",
+                connection.name
+            ))
+            .hint("compare dbname and prefix in config.php with what the database has; was the installation completed?")
+            .into());
+        }
         let plugins = pairs(format!("SELECT plugin, value FROM {plugins} WHERE name = 'version'"))?;
         Ok(Facts { values, plugins })
     }

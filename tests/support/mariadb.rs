@@ -81,8 +81,9 @@ impl MariaDb {
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"])
             .args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"])
             .args(["--max-allowed-packet=64M", "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"])
-            // The data are thrown away, so nothing waits for the disk; and compressing well is not the point.
-            .args(["--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite", "--innodb-flush-method=nosync"])
+            // The data are thrown away, so nothing waits for the disk, but what is committed survives the server's being
+            // killed; and compressing well is not the point.
+            .args(["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite", "--innodb-flush-method=nosync"])
             .arg("--innodb-compression-level=1");
         if let Some(tls) = &self.tls {
             command.arg(option("--ssl-cert", &tls.certificate)).arg(option("--ssl-key", &tls.key));

@@ -85,10 +85,10 @@ impl Postgres {
         set("listen_addresses", "127.0.0.1");
         set("unix_socket_directories", text(&self.socket_folder()));
         set("shared_buffers", "64MB");
-        // The data are thrown away, so nothing waits for the disk.
+        // The data are thrown away, so nothing waits for the disk, but what is committed survives a killed server.
         set("fsync", "off");
         set("full_page_writes", "off");
-        set("synchronous_commit", "off");
+        set("synchronous_commit", "on");
         if let Some(tls) = &self.tls {
             set("ssl", "on");
             set("ssl_cert_file", text(&tls.certificate));
