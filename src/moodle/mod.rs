@@ -1,5 +1,5 @@
 //! What a Moodle site says of itself: where its parts lie, what its config.php sets, which version it is.
-//! Its code runs as the web user, never as root. Closing the site is `window.rs`'s work.
+//! Its code runs as the web user, never as root. Closing the site is `window`'s work.
 
 mod ask;
 mod config;
