@@ -27,7 +27,7 @@ const HELD: usize = 500_000;
 /// Compression of lists. Hashes do not compress beyond their hexadecimal digits; higher levels gain nothing.
 const LIST_LEVEL: i32 = 1;
 
-/// The hash as 40 lower-case digits.
+/// Bytes as lower-case hexadecimal digits: a hash of Moodle's is 40 of them.
 pub fn to_hex(hash: &[u8]) -> String {
     let mut text = String::with_capacity(hash.len() * 2);
     for byte in hash {

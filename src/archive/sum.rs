@@ -1,6 +1,7 @@
 //! SHA-256 of files, while they are written and when they are read again.
 
 use crate::error::{Fault, OrFault, Result};
+use crate::hashes::to_hex;
 use crate::sys::signals;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -22,7 +23,7 @@ impl Summing {
 
     /// How many bytes have gone into the file, and their sum in hexadecimal digits.
     pub fn end(self) -> (u64, String) {
-        (self.bytes, hex(&self.hash.finalize()))
+        (self.bytes, to_hex(&self.hash.finalize()))
     }
 }
 
@@ -48,7 +49,7 @@ pub fn verify_sum(path: &Path, sha256: &str) -> Result<bool> {
         loop {
             signals::check()?;
             match file.read(&mut buffer) {
-                Ok(0) => return Ok(hex(&hash.finalize())),
+                Ok(0) => return Ok(to_hex(&hash.finalize())),
                 Ok(count) => hash.update(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -56,8 +57,4 @@ pub fn verify_sum(path: &Path, sha256: &str) -> Result<bool> {
         }
     };
     Ok(sum().or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? == sha256)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -119,11 +119,6 @@ impl Config {
         }
     }
 
-    /// Moodle's name for the kind of database: `mariadb`, `pgsql`.
-    pub fn database_type(&self) -> &str {
-        &self.database.kind
-    }
-
     /// Name of the database.
     pub fn database_name(&self) -> &str {
         &self.database.name

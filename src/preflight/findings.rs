@@ -69,11 +69,6 @@ impl Findings {
         self.0.iter().any(|finding| matches!(finding.outcome, Outcome::Problem(_)))
     }
 
-    /// Whether there is a warning.
-    pub fn any_warning(&self) -> bool {
-        self.0.iter().any(|finding| matches!(finding.outcome, Outcome::Warning(..)))
-    }
-
     /// Logs everything; the first problem is the error, the others are logged too.
     pub fn require(self, log: &Log) -> Result<()> {
         let mut first = None;

@@ -11,10 +11,7 @@ use std::path::Path;
 /// A SHA-256 sum.
 pub type Sum = [u8; 32];
 
-/// Bytes as hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+pub use crate::hashes::to_hex as hex;
 
 /// Hex digits as bytes; `None` if they are none, or an odd number.
 pub fn unhex(digits: &[u8]) -> Option<Vec<u8>> {

@@ -88,16 +88,6 @@ impl Window {
         Ok(window)
     }
 
-    /// Whether the site was open when we came.
-    pub fn was_open(&self) -> bool {
-        self.closure.page_put_up
-    }
-
-    /// When it was closed, in seconds since 1970.
-    pub fn closed_at(&self) -> i64 {
-        self.closure.closed_at
-    }
-
     /// An error if somebody has reopened the site behind our back: the guard, since the window took too long, or a
     /// person. What was copied since cannot be trusted to be of one moment.
     pub fn still_closed(&self) -> Result<()> {
