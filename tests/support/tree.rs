@@ -19,7 +19,7 @@ pub fn tree_compare(a: &Path, b: &Path) -> Vec<String> {
 #[derive(Default)]
 pub struct TreeCompare {
     skipped: Vec<PathBuf>,
-    without_times: bool,
+    in_seconds: bool,
     without_folder_times: bool,
     without_owners: bool,
 }
@@ -35,9 +35,10 @@ impl TreeCompare {
         self
     }
 
-    /// Leaves out every modification time.
-    pub fn without_times(mut self) -> Self {
-        self.without_times = true;
+    /// Compares modification times by their whole seconds: a plain tar keeps no more, and rsync leaves a time alone that
+    /// is right to the second.
+    pub fn in_seconds(mut self) -> Self {
+        self.in_seconds = true;
         self
     }
 
@@ -109,7 +110,7 @@ impl TreeCompare {
             differ("owner", owner(&a.metadata), owner(&b.metadata));
         }
         if self.compares_time(kind_a) {
-            differ("time", time(&a.metadata), time(&b.metadata));
+            differ("time", self.time(&a.metadata), self.time(&b.metadata));
         }
         differ("same file as", shown(a.first.as_deref()), shown(b.first.as_deref()));
         match kind_a {
@@ -122,8 +123,12 @@ impl TreeCompare {
     }
 
     fn compares_time(&self, kind: &str) -> bool {
-        let is_left_out = self.without_folder_times && matches!(kind, "folder" | "link");
-        !self.without_times && !is_left_out
+        !(self.without_folder_times && matches!(kind, "folder" | "link"))
+    }
+
+    fn time(&self, metadata: &Metadata) -> String {
+        let nanoseconds = if self.in_seconds { 0 } else { metadata.mtime_nsec() };
+        format!("{}.{nanoseconds:09}", metadata.mtime())
     }
 }
 
@@ -161,10 +166,6 @@ fn kind(metadata: &Metadata) -> &'static str {
 
 fn owner(metadata: &Metadata) -> String {
     format!("{}:{}", metadata.uid(), metadata.gid())
-}
-
-fn time(metadata: &Metadata) -> String {
-    format!("{}.{:09}", metadata.mtime(), metadata.mtime_nsec())
 }
 
 fn size(entry: &Entry) -> String {
