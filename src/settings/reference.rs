@@ -311,7 +311,10 @@ const WINDOW: &[Key] = &[
         "drain_seconds",
         Kind::Duration(0),
         "10",
-        "How long to wait, at most, until nothing of Moodle's is at work in the database any more.",
+        "How long to wait, at most, until nothing of Moodle's is at work in the database any more. MariaDB and MySQL tell \
+         of transactions that are open but idle only to an account with the privilege PROCESS (GRANT PROCESS ON *.* TO \
+         Moodle's own account): without it those are not waited for, and what such a request has put into \
+         moodledata may be in the backup though its rows are not.",
     ),
     default(
         "retries",
