@@ -9,6 +9,7 @@ mod parts;
 pub mod plan;
 mod record;
 
+pub use close::run_cron;
 pub use locks::hold_store;
 
 use crate::error::{Fault, Kind, Result, kind};

@@ -338,7 +338,7 @@ fn extra_databases_are_dumped_with_their_own_accounts() {
             }
             Engine::Postgres => format!("[dump]\nuser={extra}_user\npassword={password}\n"),
         };
-        fs::write(&options, text).unwrap();
+        fs::write(&options, text + &server.option_lines()).unwrap();
         fs::set_permissions(&options, PermissionsExt::from_mode(0o600)).unwrap();
         world.write_settings(&format!(
             "[[database.extra]]\nname = \"{extra}\"\nuser = \"{extra}_user\"\noptions_file = {options:?}\n"

@@ -310,9 +310,29 @@ fn assert_stopped(spoil: impl FnOnce(&Store, &[Backup]), words: &str) {
 fn doubts_stop_pruning() {
     assert_stopped(|store, _| fs::write(store.folder().join("notes.txt"), "").unwrap(), "unknown in the site's folder");
     assert_stopped(|_, backups| fs::write(backups[1].path.join("manifest.json"), "").unwrap(), "cannot be judged");
+    // Who does as he is told loses nothing: without the folder, the pool would lose what only that backup lists.
+    assert_stopped(
+        |_, backups| fs::remove_file(backups[0].path.join("manifest.json")).unwrap(),
+        "leave its folder where it is",
+    );
     assert_stopped(|store, _| drop(publish(store, 0, &[])), "oddly smaller");
     assert_stopped(|store, _| drop(publish(store, 9, &["a", "b", "c", "only-9"])), "was made before it");
     assert_stopped(|store, _| drop(publish(store, -9, &["a", "b", "c", "only-9"])), "the clock says");
+}
+
+#[test]
+fn a_backup_under_another_name_is_not_to_leave_its_pool() {
+    let target = TestTarget::folder();
+    let store = new_store(&target);
+    let (first, _) = (publish(&store, 2, &["a", "only-1"]), publish(&store, 1, &["a", "b"]));
+    let renamed = first.path.with_extension("old");
+    fs::rename(&first.path, &renamed).unwrap();
+    let stopped = pruned(&store, ONE, BY_HAND).stopped.join("; ");
+    assert!(stopped.contains("give it its own name back"), "{stopped}");
+    assert_eq!(pooled(&store), 3);
+    fs::rename(&renamed, &first.path).unwrap();
+    assert_whole(&first.path);
+    assert_eq!(pruned(&store, ONE, BY_HAND).removed, [first.name]);
 }
 
 /// Prunes after something was done to the store, and checks that a backup went but no pool file.
