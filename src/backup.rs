@@ -153,6 +153,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
 
     let capture = Capture { job, site: &site, ready: &ready, draft: &draft, hooks: &hooks, log };
     capture.all(&mut files, &mut parts, &mut record, context)?;
+    parts.copy_late(log)?;
 
     log.step("seal")?;
     record.files(&files, &draft, previous.as_ref(), log)?;

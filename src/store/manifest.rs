@@ -180,6 +180,19 @@ pub struct Component {
     pub sha256: String,
     /// The backup of which this file is a hard link. Filled by the seal.
     pub same_as: Option<String>,
+    /// What of the source could not be read and is not in it. Empty too where that is too much to be listed.
+    pub unread: Vec<Unread>,
+}
+
+/// A file or folder that could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unread {
+    /// Its path below the component's source.
+    #[serde(with = "path_text")]
+    pub path: PathBuf,
+    /// Why, in words.
+    pub what: String,
 }
 
 /// The content-addressed files of a backup.

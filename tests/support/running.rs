@@ -108,6 +108,13 @@ impl Running {
         }
     }
 
+    /// Lets it go on after it was stopped, and waits for its end.
+    #[track_caller]
+    pub fn go_on(self) -> Output {
+        self.signal(Signal::SIGCONT);
+        self.wait()
+    }
+
     /// Whether both pipes close now that the program has ended.
     fn pipes_close(&self) -> bool {
         let end = Instant::now() + PIPE_LIMIT;

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::janitor::{self, Leftover, Watch};
+use super::process::wait_for;
 use super::running::{Output, Running};
 use super::scratch::{Scratch, text};
 use super::site::PocketSite;
@@ -141,6 +142,23 @@ impl World {
     /// Starts the program, for tests that do something to it.
     pub fn spawn(&self, args: &[&str]) -> Running {
         Running::start(self.command(args), self.limit)
+    }
+
+    /// Starts the program with something to happen at a step: see `MOODLE_BACKUP_FAILPOINT`. Needs a build with the
+    /// feature `failpoints`.
+    pub fn spawn_failing(&mut self, args: &[&str], step: &str, how: &str) -> Running {
+        self.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}={how}"));
+        let run = self.spawn(args);
+        self.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        run
+    }
+
+    /// Starts a run that stops at a step, and waits until it stands there.
+    pub fn spawn_stopped(&mut self, step: &str) -> Running {
+        let run = self.spawn_failing(&["run"], step, "stop");
+        let stat = format!("/proc/{}/stat", run.id());
+        wait_for("the run to stop", self.limit, || std::fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
+        run
     }
 
     /// How long a run may take from now on: benches need more than tests.
