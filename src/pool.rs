@@ -13,7 +13,8 @@ use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::sys::log::Log;
 use crate::sys::priority::{self, Io};
-use crate::sys::{files, signals};
+use crate::sys::files::{self, FileSystem};
+use crate::sys::signals;
 use nix::fcntl::RenameFlags;
 use nix::sys::time::TimeSpec;
 use sha1::{Digest, Sha1};
@@ -127,6 +128,11 @@ impl Pool {
     /// The folder with the files.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// A folder for what has no name in the pool (yet). It is emptied before and after each run.
+    pub fn incoming(&self) -> &Path {
+        &self.incoming
     }
 
     /// Whether the pool has this file.
@@ -328,6 +334,7 @@ enum Found {
 struct Carrier<'a> {
     pool: &'a Pool,
     folder: PathBuf,
+    file_system: FileSystem,
     buffer: Vec<u8>,
     batch: Vec<(Hash, u64)>,
     batch_bytes: u64,
@@ -344,6 +351,7 @@ impl<'a> Carrier<'a> {
         pool.make_folder(&folder).or_fault(|| Fault::failed(format!("cannot make {}", folder.display())))?;
         Ok(Carrier {
             pool,
+            file_system: FileSystem::watch(&folder)?,
             folder,
             buffer: vec![0; BUFFER],
             batch: Vec::new(),
@@ -458,7 +466,7 @@ impl<'a> Carrier<'a> {
             return Ok(());
         }
         if !self.pool.sync_each_file {
-            files::sync_file_system(&self.folder)?;
+            self.file_system.sync()?;
         }
         self.batch.sort_unstable();
         for (hash, serial) in std::mem::take(&mut self.batch) {

@@ -39,7 +39,7 @@ impl Files {
     /// is deleted now goes to trashdir, from where Moodle removes it some day.
     pub fn copy_referenced(&mut self, connection: &Connection, prefix: &str) -> Result<()> {
         let mut session = connection.session()?;
-        let mut referenced = Collector::new(self.pool.folder());
+        let mut referenced = Collector::new(self.scratch());
         let table = crate::moodle::table(connection, prefix, "files")?;
         session.stream(&format!("SELECT DISTINCT contenthash FROM {table}"), |row| {
             let hash = row.first().and_then(Option::as_deref).and_then(|hex| hashes::from_hex(hex.as_bytes()));
@@ -64,12 +64,12 @@ impl Files {
 
     /// A place for lists that do not fit into memory.
     pub fn scratch(&self) -> &Path {
-        self.pool.folder()
+        self.pool.incoming()
     }
 
     /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to.
-    /// The same as last time is shared. Returns how many they are, and their bytes. Each is looked at once more: a list
-    /// must not name what the pool does not have.
+    /// The same as last time is shared. Returns how many they are, and their bytes. That the pool has each was seen when it
+    /// was met or fetched; a new list looks once more, since it asks for the sizes.
     pub fn write_list(&self, dumped: &Sorted, draft: &Draft, previous: Option<&Backup>) -> Result<(u64, u64)> {
         let path = draft.file(layout::POOL_LIST);
         let lost: HashSet<Hash> = self.nowhere.iter().chain(&self.copied.damaged).copied().collect();
