@@ -56,7 +56,7 @@ pub struct Copied {
     pub files: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Files at the source whose content does not have the SHA-1 in their name.
+    /// Files at the source whose content does not have the SHA-1 in their name, in order.
     pub damaged: Vec<Hash>,
     /// Files at the source that could not be read, with the reason.
     pub unreadable: Vec<String>,
@@ -123,11 +123,6 @@ impl Pool {
                 .or_fault(|| Fault::failed(format!("cannot make the folder {}", folder.display())))?;
         }
         Ok(pool)
-    }
-
-    /// The folder with the files.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// A folder for what has no name in the pool (yet). It is emptied before and after each run.
@@ -224,7 +219,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Copies those of `wanted` that the pool lacks, from filedir or, where their rows have been deleted
+    /// Copies those of `wanted`, each named once, that the pool lacks, from filedir or, where their rows have been deleted
     /// meanwhile, from trashdir. Returns also the hashes that are nowhere.
     pub fn fetch(&self, wanted: impl Iterator<Item = Result<Hash>>, source: &Source) -> Result<(Copied, Vec<Hash>)> {
         let mut carrier = Carrier::new(self, usize::MAX)?;
@@ -232,7 +227,7 @@ impl Pool {
         for hash in wanted {
             let hash = hash?;
             signals::check()?;
-            if self.has(&hash) || carrier.carries(&hash) {
+            if self.has(&hash) {
                 continue;
             }
             let below = hashes::relative_path(&hash);
@@ -360,10 +355,6 @@ impl<'a> Carrier<'a> {
             serial: 0,
             copied: Copied::default(),
         })
-    }
-
-    fn carries(&self, hash: &Hash) -> bool {
-        self.batch.iter().any(|(carried, _)| carried == hash)
     }
 
     fn temporary(&self, serial: u64) -> PathBuf {

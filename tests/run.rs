@@ -395,6 +395,21 @@ fn lost_and_damaged_files_are_named_and_never_pooled() {
     assert_eq!(manifest(&newest(&world))["complete"], false, "accepted is not the same as there");
 }
 
+#[test]
+fn what_does_not_belong_into_filedir_is_one_warning_and_a_list_in_the_log() {
+    let site = PocketSite::builder().files(3).build();
+    for number in 0..20 {
+        write_as_web_user(&site.filedir().join(format!("ab/cd/upload-{number:02}.bak")), b"by hand");
+    }
+    let world = World::builder(site).without_web().build();
+    let output = world.run(&["run"]).expect_code(3);
+    let warnings: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains("20 in all") && warnings[0].contains("upload-00.bak"), "{warnings:#?}");
+    let log = fs::read_to_string(newest(&world).join("run.log")).unwrap();
+    assert!((0..20).all(|number| log.contains(&format!("upload-{number:02}.bak"))), "{log}");
+}
+
 /// Stops the dump of a run as soon as it has begun.
 fn freeze_dump(run: &mut Running, client: &str, nth: usize) -> Pid {
     wait_for("a further snapshot", LIMIT, || run.words().matches("step maintenance").count() >= nth);
