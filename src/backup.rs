@@ -223,6 +223,7 @@ impl Capture<'_> {
         parts.copy_again(log)?;
         dumps.established(closing.session())?;
         record.snapshot_taken();
+        files.hold_new(closing.session(), &self.site.config.prefix)?;
         if let Some(window) = &window {
             window.still_closed()?;
         }

@@ -1,6 +1,8 @@
 //! Sites that do not stand still while they are backed up, and that have something in them that nobody can read.
 
 mod support;
+#[path = "common/whole.rs"]
+mod whole;
 
 use std::fs;
 use std::io::Write;
@@ -10,9 +12,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use support::{MountedOver, PocketSite, World, succeed, text, wait_for};
+use support::{Engine, MountedOver, PocketSite, World, hashed_path, succeed, text, wait_for};
+use whole::assert_whole;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -93,6 +97,33 @@ fn what_cannot_be_read_is_told_each_time_but_costs_no_new_archive() {
     let backup = newest(&world);
     assert_eq!(content_in(&directory_archive(&backup), "spoilt"), "on a bad sector");
     assert_eq!(manifest(&backup)["complete"], true);
+}
+
+#[test]
+fn p3_a_file_uploaded_late_and_purged_at_once_is_in_the_backup() {
+    for engine in Engine::ALL {
+        let site = PocketSite::builder().engine(engine).files(5).build();
+        let mut world = World::builder(site).build();
+        let run = world.spawn_failing(&["run"], "close", "stop,copy-referenced=stop");
+        run.wait_until_stopped();
+        let content = b"uploaded when all had been copied that there was";
+        let (id, hash) = world.site.upload(content);
+        run.signal(Signal::SIGCONT);
+        wait_for("the site to be open again", LIMIT, || run.words().contains("step copy-referenced"));
+        run.wait_until_stopped();
+        world.site.post(&format!("/delete.php?id={id}"), b"");
+        assert_eq!(world.site.get("/task.php?task=purge_trash").status, 200);
+        assert!(!hashed_path(&world.site.filedir(), &hash).exists());
+        assert!(!hashed_path(&world.site.trashdir(), &hash).exists());
+        run.go_on().expect_code(0);
+
+        let backup = newest(&world);
+        let dump = succeed(Command::new("zstdcat").arg(backup.join("database/site.sql.zst")));
+        assert!(String::from_utf8_lossy(&dump).contains(&hash), "the snapshot has its row");
+        assert_eq!(manifest(&backup)["complete"], true);
+        assert_eq!(fs::read(hashed_path(&world.site_folder().join("filedir"), &hash)).unwrap(), content);
+        assert_whole(&backup);
+    }
 }
 
 #[test]

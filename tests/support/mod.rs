@@ -47,7 +47,7 @@ pub use processes::{ProcessWatch, Seen, descendant, descendants};
 pub use rows::{Snapshot, compare_snapshots, rows_compare, rows_snapshot};
 pub use running::{Output, Running};
 pub use scratch::{Scratch, text};
-pub use site::{Layout, PocketSite, SiteBuilder};
+pub use site::{Layout, PocketSite, SiteBuilder, hashed_path};
 pub use target::{FileSystem, MountedOver, TestTarget};
 pub use terminal::Terminal;
 pub use tree::{TreeCompare, tree_compare};

@@ -12,7 +12,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::janitor::{self, Leftover, Watch};
-use super::process::wait_for;
 use super::running::{Output, Running};
 use super::scratch::{Scratch, text};
 use super::site::PocketSite;
@@ -156,8 +155,7 @@ impl World {
     /// Starts a run that stops at a step, and waits until it stands there.
     pub fn spawn_stopped(&mut self, step: &str) -> Running {
         let run = self.spawn_failing(&["run"], step, "stop");
-        let stat = format!("/proc/{}/stat", run.id());
-        wait_for("the run to stop", self.limit, || std::fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
+        run.wait_until_stopped();
         run
     }
 
