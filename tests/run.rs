@@ -85,6 +85,12 @@ fn a_run_publishes_a_backup_that_standard_tools_verify() {
             let manifest = manifest(&backup);
             assert_eq!(manifest["complete"], true);
             assert_eq!(manifest["window"]["windows"], 1);
+            let (port, socket) = match &world.site.database.server {
+                Server::MariaDb(server) => (Value::Null, server.socket()),
+                Server::Postgres(server) => (server.port().into(), server.socket_folder()),
+            };
+            assert_eq!(manifest["database"]["port"], port);
+            assert_eq!(manifest["database"]["socket"], socket.to_str().unwrap());
             assert_eq!(manifest["pool"]["files"].to_string(), pool_files(&world));
             assert!(world.site.is_open() && !world.site.ran_as_root());
             assert_eq!(fs::read_dir(world.root.join("var/lib/moodle-backup/closed")).unwrap().count(), 0);

@@ -338,6 +338,8 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         client_versions: [(client.unwrap_or_default(), database.client.version.clone())].into(),
         name: connection.name.clone(),
         host: connection.host.clone().unwrap_or_default(),
+        port: connection.port,
+        socket: connection.socket.clone().unwrap_or_default(),
         user: connection.user.clone(),
         user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),

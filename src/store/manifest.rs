@@ -102,6 +102,11 @@ pub struct Database {
     pub name: String,
     /// Where the server was; empty for the local one.
     pub host: String,
+    /// Its TCP port, where one is configured; with PostgreSQL also the number in the socket's name.
+    pub port: Option<u16>,
+    /// Its socket, where one is configured; with PostgreSQL the folder that holds it. Empty where there is none.
+    #[serde(with = "path_text")]
+    pub socket: PathBuf,
     /// The account that the site uses.
     pub user: String,
     /// MariaDB and MySQL: the host part of that account, as in `'moodle'@'localhost'`.
