@@ -1,8 +1,8 @@
 //! A target on which room is short: what is removed to make room for the next backup, and what is not.
 
+mod support;
 #[path = "common/whole.rs"]
 mod whole;
-mod support;
 
 use std::fs;
 use std::path::Path;

@@ -179,6 +179,33 @@ fn later_runs_share_what_is_unchanged_and_show_what_is_not() {
 }
 
 #[test]
+fn old_logs_go_and_those_of_failed_runs_stay_for_a_year() {
+    let world = World::builder(PocketSite::builder().files(3).build()).without_web().build();
+    let folder = world.root.join("var/log/moodle-backup");
+    let days_ago = |days: i64| (chrono::Utc::now() - chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H%M%S%.3fZ");
+    let write = |name: String, end: &str| {
+        let path = folder.join(name);
+        fs::write(&path, format!("2026-01-01T01:00:00.000Z step lock\n2026-01-01T01:00:01.000Z {end}\n")).unwrap();
+        path
+    };
+    let log = |days: i64, end: &str| write(format!("pocket-{}.log", days_ago(days)), end);
+    let done: Vec<PathBuf> = (1..=110).map(|days| log(days, "step report")).collect();
+    let failed = [log(200, "error: the target is full"), log(365, "step copy-ahead")];
+    let failed_long_ago = log(400, "error: the target is full");
+    let others = [
+        write(format!("pocket-2-{}.log", days_ago(300)), "step report"),
+        write(format!("other-{}.log", days_ago(300)), "step report"),
+        write("pocket-notes.log".into(), "step report"),
+    ];
+    world.run(&["run"]).expect_code(0);
+    // The new one is the hundredth.
+    let (kept, gone) = done.split_at(99);
+    assert!(kept.iter().chain(&failed).chain(&others).all(|path| path.exists()));
+    let left: Vec<_> = gone.iter().chain([&failed_long_ago]).filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn what_is_left_out_goes_by_the_effective_settings_alone() {
     for relocated in [false, true] {
         let site = PocketSite::builder().files(20).relocated(relocated).build();
