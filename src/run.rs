@@ -6,6 +6,7 @@ mod detach;
 mod follow;
 mod job;
 mod listing;
+mod logs;
 mod pins;
 mod plan;
 mod prune;

@@ -11,6 +11,7 @@ use moodle_backup::error::{Kind, kind, lines};
 use moodle_backup::prune::{Outcome, Request, prune};
 use moodle_backup::retention::{Reason, Rules};
 use moodle_backup::store::{Backup, Store, layout, probe};
+use moodle_backup::sys::files::FileSystem;
 use moodle_backup::sys::lock::{Lock, Mode};
 use moodle_backup::sys::log::{Log, Verbosity};
 use std::fs;
@@ -423,6 +424,22 @@ fn what_is_sealed_is_not_changed_by_what_comes_after() {
     let second = names(&store)[0].clone();
     assert_whole(&store.folder().join(second));
     assert!(before.iter().any(|(path, ..)| path.ends_with(layout::MANIFEST)));
+}
+
+#[test]
+fn data_that_could_not_be_written_are_told_of_though_somebody_else_was_told_before() {
+    let target = TestTarget::ext4_on_smaller_disk(256, 24);
+    let watched = FileSystem::watch(target.path()).unwrap();
+    watched.sync().unwrap();
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    fs::write(target.path().join("large"), noise.take(40 << 20).collect::<Vec<u8>>()).unwrap();
+    let somebody_else = Command::new("sync").arg("--file-system").arg(target.path()).output().unwrap();
+    assert!(!somebody_else.status.success(), "the disk is not full");
+    assert!(watched.sync().is_err(), "it would be taken for durable");
 }
 
 /// The clock of a test is that of the machine.
