@@ -20,7 +20,7 @@ const BATCH_FILES: usize = 65_536;
 const BATCH_BYTES: u64 = 8 << 30;
 const BATCH_AGE: Duration = Duration::from_secs(120);
 
-const BUFFER: usize = 1 << 20;
+pub(super) const BUFFER: usize = 1 << 20;
 
 /// What a copy did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
