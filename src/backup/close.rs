@@ -9,7 +9,8 @@ use crate::preflight::{Site, read_site};
 use crate::settings::{Settings, WindowMode};
 use crate::sys::log::Log;
 use crate::sys::process::Program;
-use crate::sys::{priority, signals, systemd, time};
+use crate::sys::process::unit;
+use crate::sys::{priority, signals, time};
 use crate::window::{self, Hold, Request, Window};
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -114,8 +115,8 @@ pub fn cron_after(job: &Job, log: &Log) -> Result<()> {
     let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
     let args = [OsStr::new("--settings"), job.settings.file.as_os_str(), OsStr::new("cron")];
     let (site, root) = (&job.settings.site.name, job.paths.root());
-    match systemd::runs() {
-        true => systemd::transient_unit(
+    match unit::systemd_runs() {
+        true => unit::start(
             &format!("moodle-backup-cron-{site}-{}", std::process::id()),
             &format!("Cron of Moodle site {site} after a backup"),
         )

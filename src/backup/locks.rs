@@ -53,6 +53,7 @@ pub fn hold(job: &Job, site: &Site, log: &Log) -> Result<Locks> {
         false => None,
     };
     log.show_in(&job.settings.site.name, activity)?;
+    log.remember_in(job.paths.begun(dataroot))?;
     if let Some(closure) = window::recover_site(job.paths, dataroot, log)? {
         log.warn(format!("an earlier run (process {}) had left the site closed; it was reopened", closure.pid));
     }

@@ -4,8 +4,8 @@ use super::Session;
 use crate::cli;
 use crate::error::{Fault, OrFault, Result};
 use crate::settings::Settings;
+use crate::sys::process::unit::{self, word};
 use crate::sys::process::{Outliving, Program};
-use crate::sys::systemd;
 use clap::ValueEnum;
 use std::ffi::OsString;
 use std::path::Path;
@@ -15,22 +15,37 @@ pub fn start(session: &Session, settings: &Settings, run: &cli::Run, log: &Path)
     let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
     let args = arguments(settings, run, log);
     let root = session.paths.root();
-    if !systemd::runs() {
+    if !unit::systemd_runs() {
         let child = Program::new(&program).args(args).env("MOODLE_BACKUP_ROOT", root).spawn_outliving()?;
         return Ok(Some(child));
     }
-    let unit = format!("moodle-backup-by-hand-{}-{}", settings.site.name, std::process::id());
-    systemd::transient_unit(&unit, &format!("Backup of Moodle site {} by hand", settings.site.name))
+    let name = format!("moodle-backup-by-hand-{}-{}", settings.site.name, std::process::id());
+    unit::start(&name, &format!("Backup of Moodle site {} by hand", settings.site.name))
         .arg("--service-type=oneshot")
-        .arg("--property=SuccessExitStatus=3 6")
-        .arg(format!("--property=ExecStopPost={} recover", program.display()))
+        .args(["NotifyAccess=main", "SuccessExitStatus=3 6", "KillMode=mixed", "TimeoutStopSec=5min"].map(property))
+        .arg(property(&format!("ExecStopPost={}", recovery(&program, settings))))
         .arg(format!("--setenv=MOODLE_BACKUP_ROOT={}", root.display()))
         .arg("--")
         .arg(&program)
-        .args(args)
+        .args(args.iter().map(|arg| word(arg)))
         .success()
         .or_fault(|| Fault::failed("systemd does not start the run").hint("try again with --foreground"))?;
     Ok(None)
+}
+
+fn property(setting: &str) -> String {
+    format!("--property={setting}")
+}
+
+/// What undoes all that a run with these settings can leave.
+fn recovery(program: &Path, settings: &Settings) -> String {
+    format!("{} --settings {} recover", quoted(program), quoted(&settings.file))
+}
+
+/// A word of a command line that systemd takes apart.
+fn quoted(path: &Path) -> String {
+    let plain = word(path.as_os_str()).to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{plain}\"")
 }
 
 fn arguments(settings: &Settings, run: &cli::Run, log: &Path) -> Vec<OsString> {

@@ -3,7 +3,7 @@
 use crate::settings::Settings;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
-use crate::sys::systemd;
+use crate::sys::process::unit::systemd_runs;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// When the timer for these settings goes off; `None` where there is no such timer, or systemd does not tell.
 pub fn next_run(paths: &Paths, settings: &Settings) -> Option<DateTime<Utc>> {
-    if !systemd::runs() {
+    if !systemd_runs() {
         return None;
     }
     let output = Program::new("systemctl")

@@ -15,6 +15,5 @@ pub mod priority;
 pub mod privileges;
 pub mod process;
 pub mod signals;
-pub mod systemd;
 mod tap;
 pub mod time;

@@ -1,5 +1,7 @@
 //! The only place that starts programs: with a clean environment, as a named user, with secrets that no
-//! other user can see, and always with an end. Knows no program by name.
+//! other user can see, and always with an end. Knows no program by name, but for systemd's (`unit`).
+
+pub mod unit;
 
 use super::privileges::Identity;
 use super::signals;
@@ -343,6 +345,12 @@ impl Running {
         let stdout = kept.next().unwrap_or_default();
         let status = self.child.wait()?;
         Ok(Output { status, stdout, stderr })
+    }
+
+    /// Ends its input and waits a moment for it to end by itself; dropping it ends it in any case.
+    pub fn end_within(&mut self, moment: Duration) {
+        self.stdin = None;
+        let _ = wait_readable(&self.pidfd, false, Some(moment));
     }
 
     /// Ends it, with all it started.
