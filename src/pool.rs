@@ -5,14 +5,16 @@
 //! the row that refers to it; it deletes the row before it moves the file to trashdir
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
+pub mod check;
 mod survey;
 
+pub use crate::sys::priority::Effort;
 pub use survey::{Lacking, lacking};
 
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::sys::log::Log;
-use crate::sys::priority::{self, Io};
+use crate::sys::priority;
 use crate::sys::{files, signals};
 use nix::fcntl::RenameFlags;
 use nix::sys::time::TimeSpec;
@@ -77,17 +79,6 @@ impl Copied {
         self.unreadable.dedup();
         self.foreign.extend(other.foreign);
     }
-}
-
-/// How a copy may use the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Threads that read, hash and write.
-    pub threads: usize,
-    /// Their niceness.
-    pub nice: i32,
-    /// Their disk priority.
-    pub io: Io,
 }
 
 /// The pool of one site.
