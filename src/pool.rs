@@ -7,10 +7,12 @@
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
 mod carrier;
+pub mod check;
 mod held;
 mod restore;
 mod survey;
 
+pub use crate::sys::priority::Effort;
 pub use carrier::Copied;
 pub use held::Held;
 pub use restore::{Ownership, Restore, Restored, restore};
@@ -19,7 +21,7 @@ pub use survey::{Lacking, lacking};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::sys::log::Log;
-use crate::sys::priority::{self, Io};
+use crate::sys::priority;
 use crate::sys::{files, signals};
 use carrier::{Carrier, Found, rename_new};
 use std::collections::HashSet;
@@ -41,17 +43,6 @@ pub struct Source {
     pub filedir: PathBuf,
     /// Where Moodle moves a file to when its last row is gone.
     pub trashdir: PathBuf,
-}
-
-/// How a copy may use the machine.
-#[derive(Clone, Copy, Debug)]
-pub struct Effort {
-    /// Threads that read, hash and write.
-    pub threads: usize,
-    /// Their niceness.
-    pub nice: i32,
-    /// Their disk priority.
-    pub io: Io,
 }
 
 /// The pool of one site.

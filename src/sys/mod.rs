@@ -16,4 +16,5 @@ pub mod privileges;
 pub mod process;
 pub mod signals;
 mod tap;
+pub mod threads;
 pub mod time;
