@@ -16,7 +16,7 @@ use crate::store::manifest::{
 use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use crate::sys::{files, time};
-use crate::window::Closed;
+use crate::window::{Closed, Totals};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -61,8 +61,8 @@ impl<'a> Record<'a> {
         self.manifest.times.snapshot = Some(time::now());
     }
 
-    /// A window is over.
-    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>) {
+    /// A window is over; with those before it that were in vain, all come to `totals`.
+    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>, totals: Totals) {
         let window = &mut self.manifest.window;
         window.mode = match mode {
             WindowMode::Short => "short",
@@ -70,12 +70,15 @@ impl<'a> Record<'a> {
             WindowMode::None => "none",
         }
         .into();
-        if let Some(closed) = closed {
-            let now = time::now();
-            window.windows += 1;
-            window.closed_seconds += closed.seconds;
-            window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
-            window.reopened_at = self.manifest.held.is_none().then_some(now);
+        (window.windows, window.closed_seconds) = (totals.windows, totals.seconds);
+        match closed {
+            // What was not closed is not held.
+            None => self.manifest.held = None,
+            Some(closed) => {
+                let now = time::now();
+                window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
+                window.reopened_at = self.manifest.held.is_none().then_some(now);
+            }
         }
     }
 
