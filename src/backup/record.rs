@@ -294,7 +294,7 @@ fn found(site: &Site, ready: &Ready) -> &'static str {
 /// Writes what git says of the code into the backup. Trouble with git is no trouble of the backup.
 fn note_code_changes(site: &Site, draft: &Draft, components: &mut Vec<Component>, log: &Log) -> Result<Option<Code>> {
     // A missing git was warned of in preflight.
-    let Ok(Some(checkout)) = Checkout::at(&site.layout.root) else { return Ok(None) };
+    let Ok(Some(checkout)) = Checkout::at(&site.layout.root, site.web_user()) else { return Ok(None) };
     let changes = match checkout.changes() {
         Ok(changes) => changes,
         Err(error) => {
