@@ -129,6 +129,7 @@ fn status() -> Status {
         last_run: Some(LastRun {
             ended: time("2026-11-23T12:00:00Z"),
             result: Ending::Failed,
+            closed_seconds: Some(0.62),
             log: Some("/var/log/moodle-backup/moodle-2026-11-23T115900Z.log".into()),
         }),
         running: Some(Activity {

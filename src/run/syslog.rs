@@ -2,6 +2,7 @@
 //! nothing is said.
 
 use crate::report::outcome::{Ending, Outcome};
+use crate::sys::log::plain;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 /// The machine's syslog, if it has one.
@@ -39,6 +40,7 @@ impl Syslog {
         if let Some(failure) = &outcome.failure {
             message += &format!(": {}", failure.error);
         }
+        let message = plain(&message);
         let mut logger = logger.borrow_mut();
         let _ = match outcome.result {
             Ending::Done | Ending::Skipped => logger.info(message),
