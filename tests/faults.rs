@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, FileSystem, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same,
-    changes, descendant, fingerprint, succeed, wait_for,
+    Engine, FileSystem, Fingerprint, MariaDb, PocketSite, Running, Server, TestTarget, World, assert_same, changes,
+    descendant, fingerprint, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);

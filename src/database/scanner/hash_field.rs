@@ -1,7 +1,7 @@
 //! One field of a row of the files table: collected over the borders of buffers, then taken for a hash, for NULL, or
 //! for something that should not be there.
 
-use super::FilesTable;
+use super::{FilesTable, append_up_to};
 
 /// No form of a hash is longer: `_binary '` and 40 digits, or `0x` and 80.
 const LONGEST: usize = 96;
@@ -45,8 +45,7 @@ impl HashField {
 
     /// A part of the field, as it stands in the dump.
     pub fn push(&mut self, part: &[u8]) {
-        let room = (LONGEST + 1).saturating_sub(self.raw.len());
-        self.raw.extend_from_slice(&part[..part.len().min(room)]);
+        append_up_to(&mut self.raw, part, LONGEST + 1);
     }
 
     /// The row is over: counts it and hands on its hash. A row without such a field has none.

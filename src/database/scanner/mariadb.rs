@@ -3,15 +3,9 @@
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
 use super::hash_field::{HashField, Syntax};
-use super::{FilesTable, HASH_COLUMN, Scanned, names};
+use super::{FilesTable, HASH_COLUMN, HEAD_KEPT, LINE_KEPT, Scanned, append_up_to, counted, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
-
-/// How much of a statement is kept to find the columns of a table: far more than any CREATE TABLE has.
-const HEAD_KEPT: usize = 4 * 1024 * 1024;
-
-/// How much of a line is kept to know a comment.
-const LINE_KEPT: usize = 64;
 
 /// The line after which the client is done.
 const END_MARK: &[u8] = b"-- Dump completed";
@@ -94,16 +88,9 @@ impl Reader {
         if self.place == Place::Comment {
             self.end_comment();
         }
-        let files = self.files.as_ref();
-        Scanned {
-            files_seen: files.is_some_and(|files| self.tables.contains_key(&files.table().name))
-                && self.hash_column.is_some(),
-            files: files.map_or(0, |files| files.rows),
-            null_hashes: files.map_or(0, |files| files.null),
-            malformed_hashes: files.map_or(0, |files| files.malformed),
-            complete: self.complete,
-            tables: self.tables,
-        }
+        let met = |files: &HashField| self.tables.contains_key(&files.table().name);
+        let files_seen = self.files.as_ref().is_some_and(met) && self.hash_column.is_some();
+        Scanned { files_seen, complete: self.complete, tables: self.tables, ..counted(self.files.as_ref()) }
     }
 
     pub fn feed(&mut self, mut bytes: &[u8]) {
@@ -161,7 +148,7 @@ impl Reader {
 
     fn comment(&mut self, bytes: &[u8]) -> usize {
         let end = memchr(b'\n', bytes);
-        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        append_up_to(&mut self.head, &bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
         match end {
             Some(end) => {
                 self.end_comment();
@@ -177,11 +164,6 @@ impl Reader {
         self.place = Place::Between;
     }
 
-    fn keep(&mut self, bytes: &[u8], limit: usize) {
-        let room = limit.saturating_sub(self.head.len());
-        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
     /// Reads up to the semicolon that ends the statement.
     fn statement(&mut self, bytes: &[u8], keep: bool) -> usize {
         self.complete = false;
@@ -193,7 +175,7 @@ impl Reader {
             at += 1;
         }
         if keep {
-            self.keep(&bytes[..at], HEAD_KEPT);
+            append_up_to(&mut self.head, &bytes[..at], HEAD_KEPT);
         }
         if ended {
             if keep {
@@ -230,7 +212,7 @@ impl Reader {
         self.complete = false;
         for (at, &byte) in bytes.iter().enumerate() {
             self.step_quote(byte);
-            self.keep(&[byte], HEAD_KEPT);
+            append_up_to(&mut self.head, &[byte], HEAD_KEPT);
             if self.quote == Quote::None && byte == b'S' && self.head.ends_with(b" VALUES") {
                 self.begin_rows();
                 return at + 1;
@@ -347,7 +329,7 @@ impl Reader {
     fn routines(&mut self, bytes: &[u8]) -> usize {
         self.complete = false;
         let end = memchr(b'\n', bytes);
-        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        append_up_to(&mut self.head, &bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
         let Some(end) = end else { return bytes.len() };
         // `head` holds the rest of the line after the word at first, whole lines afterwards.
         if self.head == b";" || self.head == b"DELIMITER ;" {

@@ -10,6 +10,7 @@ mod postgres;
 mod tests;
 
 use super::Engine;
+use hash_field::HashField;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -25,6 +26,28 @@ pub struct FilesTable {
 
 /// The column of the files table that holds the SHA-1 of the content, as 40 hexadecimal digits (lib/db/install.xml).
 const HASH_COLUMN: &[u8] = b"contenthash";
+
+/// How much of a statement is kept to find the columns of a table: far more than any CREATE TABLE or COPY has.
+const HEAD_KEPT: usize = 4 * 1024 * 1024;
+
+/// How much of a line is kept to know a comment.
+const LINE_KEPT: usize = 64;
+
+/// Adds to what is kept of a field, a line or a statement.
+fn append_up_to(kept: &mut Vec<u8>, bytes: &[u8], limit: usize) {
+    let room = limit.saturating_sub(kept.len());
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+}
+
+/// What was counted in the files table, and nothing else.
+fn counted(files: Option<&HashField>) -> Scanned {
+    files.map_or_else(Scanned::default, |files| Scanned {
+        files: files.rows,
+        null_hashes: files.null,
+        malformed_hashes: files.malformed,
+        ..Scanned::default()
+    })
+}
 
 impl fmt::Debug for FilesTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,15 +2,9 @@
 //! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
 
 use super::hash_field::{HashField, Syntax};
-use super::{FilesTable, HASH_COLUMN, Scanned, names};
+use super::{FilesTable, HASH_COLUMN, HEAD_KEPT, LINE_KEPT, Scanned, append_up_to, counted, names};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
-
-/// How much of a statement is kept: a COPY names all columns of its table.
-const HEAD_KEPT: usize = 4 * 1024 * 1024;
-
-/// How much of a line is kept to know a comment.
-const LINE_KEPT: usize = 64;
 
 /// The comment before the last lines.
 const END_MARK: &[u8] = b"-- PostgreSQL database dump complete";
@@ -90,14 +84,11 @@ impl Reader {
         if self.place == Place::Line {
             self.end_line();
         }
-        let files = self.files.as_ref();
         Scanned {
             files_seen: self.files_seen,
-            files: files.map_or(0, |files| files.rows),
-            null_hashes: files.map_or(0, |files| files.null),
-            malformed_hashes: files.map_or(0, |files| files.malformed),
             complete: self.complete,
             tables: self.tables,
+            ..counted(self.files.as_ref())
         }
     }
 
@@ -134,14 +125,9 @@ impl Reader {
         blank
     }
 
-    fn keep(&mut self, bytes: &[u8], limit: usize) {
-        let room = limit.saturating_sub(self.head.len());
-        self.head.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
     fn line(&mut self, bytes: &[u8]) -> usize {
         let end = memchr(b'\n', bytes);
-        self.keep(&bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
+        append_up_to(&mut self.head, &bytes[..end.unwrap_or(bytes.len())], LINE_KEPT);
         let Some(end) = end else { return bytes.len() };
         self.end_line();
         end + 1
@@ -157,13 +143,13 @@ impl Reader {
         self.complete = false;
         let matters = |byte: &u8| matches!(byte, b';' | b'\'' | b'"' | b'$' | b'-');
         let plain = bytes.iter().position(matters).unwrap_or(bytes.len());
-        self.keep(&bytes[..plain], HEAD_KEPT);
+        append_up_to(&mut self.head, &bytes[..plain], HEAD_KEPT);
         let escapes_go_on = std::mem::take(&mut self.escapes_go_on) && plain == 0;
         if plain > 0 {
             self.last = bytes[plain - 1];
         }
         let Some(&byte) = bytes.get(plain) else { return plain };
-        self.keep(&[byte], HEAD_KEPT);
+        append_up_to(&mut self.head, &[byte], HEAD_KEPT);
         match byte {
             b';' => self.end_statement(),
             b'\'' => {
@@ -197,12 +183,12 @@ impl Reader {
         let Place::Quoted { end, escapes, escaped } = self.place else { return 0 };
         if escaped {
             self.place = Place::Quoted { end, escapes, escaped: false };
-            self.keep(&bytes[..1], HEAD_KEPT);
+            append_up_to(&mut self.head, &bytes[..1], HEAD_KEPT);
             return 1;
         }
         let next = if escapes { memchr2(end, b'\\', bytes) } else { memchr(end, bytes) };
         let taken = next.map_or(bytes.len(), |at| at + 1);
-        self.keep(&bytes[..taken], HEAD_KEPT);
+        append_up_to(&mut self.head, &bytes[..taken], HEAD_KEPT);
         match next {
             Some(at) if bytes[at] == end => {
                 // A doubled quote ends and begins again.
