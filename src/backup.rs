@@ -170,6 +170,8 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
         log.warn(trouble);
     }
     context.backup = Some(published.path.clone());
+    // With its folder for what is on its way: the hooks may copy all that is there.
+    drop(files);
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
     Ok(Outcome { published, pruned })
 }
