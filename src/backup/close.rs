@@ -77,6 +77,7 @@ impl<'a> Closing<'a> {
             page_mode: self.site.config.file_mode,
             services: std::mem::take(&mut self.services),
             max,
+            restoring: false,
         };
         let window = Window::close(&request, log)?;
         signals::wait(settings.settle)?;

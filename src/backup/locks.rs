@@ -8,6 +8,7 @@ use crate::store::Store;
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::log::{Activity, Log};
 use crate::sys::time;
+use crate::undo;
 use crate::window;
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,9 @@ pub fn hold(job: &Job, site: &Site, log: &Log) -> Result<Locks> {
         false => None,
     };
     log.show_in(&job.settings.site.name, activity)?;
+    if let Some(restore) = undo::recover_site(job.paths, dataroot, log)? {
+        log.warn(format!("a restore (process {}) had died before it was complete; it was undone", restore.pid));
+    }
     if let Some(closure) = window::recover_site(job.paths, dataroot, log)? {
         log.warn(format!("an earlier run (process {}) had left the site closed; it was reopened", closure.pid));
     }

@@ -21,6 +21,8 @@ pub struct Dumpable {
     pub server: ServerFacts,
     /// Tables that a snapshot does not cover.
     pub non_transactional: Vec<String>,
+    /// Tables that a restore has set aside: they are not dumped.
+    pub aside: Vec<String>,
 }
 
 /// All databases of a run.
@@ -82,15 +84,16 @@ fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Resu
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
+    let aside = session.tables_aside()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
         findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
     }
-    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, connection })
 }
 
-/// What the settings leave out is as for Moodle's own database.
-fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
+/// How to reach one of the extra databases. What the settings leave out is as for Moodle's own.
+pub fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
     let own = site.connection.clone();
     let elsewhere = extra.engine.is_some() || extra.host.is_some() || extra.socket.is_some();
     Connection {

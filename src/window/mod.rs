@@ -48,6 +48,8 @@ pub struct Request<'a> {
     pub services: Vec<String>,
     /// After so long the guard reopens the site whatever the run is doing.
     pub max: Duration,
+    /// Whether the site is being changed: then it is not to be opened before that is completed or undone.
+    pub restoring: bool,
 }
 
 /// The site, closed. Dropping it reopens the site.

@@ -23,7 +23,7 @@ pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Recovered>> {
     let mut recovered = Vec::new();
     let mut failed = None;
     for state in notes(paths)? {
-        match recover_one(&state, log) {
+        match recover_one(paths, &state, log) {
             Ok(one) => recovered.push(one),
             // One site that cannot be reopened must not keep another closed.
             Err(error) => {
@@ -35,7 +35,7 @@ pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Recovered>> {
     failed.map_or(Ok(recovered), Err)
 }
 
-fn recover_one(state: &Path, log: &Log) -> Result<Recovered> {
+fn recover_one(paths: &Paths, state: &Path, log: &Log) -> Result<Recovered> {
     let closure = Closure::read(state)?;
     if closure.held.is_some() {
         return Ok(Recovered::Held(closure));
@@ -45,6 +45,7 @@ fn recover_one(state: &Path, log: &Log) -> Result<Recovered> {
     if lock.is_none() && closure.dataroot.exists() {
         return Ok(Recovered::Running(closure));
     }
+    require_whole(paths, &closure)?;
     closure.undo(state, log)?;
     Ok(Recovered::Reopened(closure))
 }
@@ -56,8 +57,19 @@ pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<
         return Ok(None);
     }
     let closure = Closure::read(&state)?;
+    require_whole(paths, &closure)?;
     closure.undo(&state, log)?;
     Ok(Some(closure))
+}
+
+/// A site that a restore has left half replaced is not opened.
+fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
+    if !closure.restoring || !paths.restoring(&closure.dataroot).exists() {
+        return Ok(());
+    }
+    Err(Fault::failed(format!("{} stays closed: an interrupted restore of it is not undone yet", closure.site))
+        .hint("moodle-backup recover")
+        .into())
 }
 
 /// The note about a site that is held closed on purpose.
