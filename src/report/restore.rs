@@ -1,7 +1,8 @@
 //! What `restore` prints: the plan before it, and the end.
 
 use super::human;
-use super::layout::{pair, section, wrapped};
+use super::layout::{pair, wrapped};
+use super::show::section;
 use super::{Look, Paint};
 use crate::restore::Plan;
 use serde::Serialize;

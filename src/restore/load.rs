@@ -6,7 +6,7 @@ use crate::database::{Connection, Wanted};
 use crate::error::{Fault, Result};
 use crate::moodle::table;
 use crate::preflight::{Site, extra_connection};
-use crate::store::{Part, manifest};
+use crate::store::{Part, inside, manifest};
 use crate::sys::log::Log;
 use crate::undo::Changes;
 use std::path::Path;
@@ -75,7 +75,7 @@ fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log
     let files = std::iter::once(then.file.as_path()).chain(then.more_files.iter().map(Path::new));
     for file in files {
         log.info(format!("loading {} into the {}", file.display(), connection.title()));
-        connection.load(&job.backup.path.join(file), &mut |done, total| log.progress(done, total, "bytes"))?;
+        connection.load(&inside::named(&job.backup.path, file)?, &mut |done, total| log.progress(done, total, "bytes"))?;
     }
     Ok(())
 }

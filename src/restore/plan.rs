@@ -3,7 +3,6 @@
 use super::{Here, Job};
 use crate::error::Result;
 use crate::hashes;
-use crate::pool;
 use crate::store::manifest::{Component, ComponentKind};
 use crate::store::{Part, layout};
 use chrono::{DateTime, Utc};

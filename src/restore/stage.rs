@@ -8,8 +8,8 @@ use crate::entry::{Owners, Selection};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes;
 use crate::pool;
-use crate::store::manifest::{EmptiedFolder, Manifest};
-use crate::store::{Part, layout, sums};
+use crate::store::manifest::EmptiedFolder;
+use crate::store::{Part, inside, layout, owners, sums};
 use crate::sys::log::Log;
 use crate::sys::{files, signals};
 use crate::tree;
@@ -51,7 +51,7 @@ pub fn verify(job: &Job, log: &Log) -> Result<()> {
     for file in wanted {
         log.detail(format!("comparing {} with its sum", file.display()));
         let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
-        if sums::sum_of_file(&job.backup.path.join(&file))? != expected {
+        if sums::sum_of_file(&inside::named(&job.backup.path, &file)?)? != expected {
             return Err(damaged(job, &file));
         }
         signals::check()?;
@@ -61,7 +61,7 @@ pub fn verify(job: &Job, log: &Log) -> Result<()> {
 
 /// Lays everything ready.
 pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result<Staged> {
-    let owners = Owners::as_they_were();
+    let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, None);
     let mut staged = Staged::default();
     if job.wants(&Part::Code) {
         let new = archive(job, Path::new(layout::CODE), &here.root, &owners, changes, log)?;
@@ -88,7 +88,7 @@ pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result
 fn archive(job: &Job, file: &Path, place: &Path, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<PathBuf> {
     log.info(format!("unpacking {}", file.display()));
     let into = changes.folder_for(place)?.join(format!("new-{}", files::slug(file)));
-    let source = job.backup.path.join(file);
+    let source = inside::named(&job.backup.path, file)?;
     let extracted = archive::extract(&Extract { file: &source, into: &into, only: &Selection::all(), owners }, log)?;
     let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
     match extracted.sha256 == sums::hex(&expected) {
@@ -177,7 +177,7 @@ fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
     let work = pool::Restore {
         pool: &job.site_folder.join(layout::POOL),
         filedir: &here.filedir,
-        ownership: ownership(manifest, here, owners),
+        ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
         effort: pool::Effort {
             threads: job.settings.resources.threads,
             nice: 0,
@@ -199,18 +199,6 @@ fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
         }
     }
     Ok(restored.copied)
-}
-
-fn ownership(manifest: &Manifest, here: &Here, owners: &Owners) -> pool::Ownership {
-    let then = &manifest.paths.filedir_ownership;
-    let mode = |mode: u32, usual: u32| if mode == 0 { usual } else { mode };
-    pool::Ownership {
-        uid: owners.user_called(&then.user).unwrap_or(here.web_user.uid),
-        gid: owners.group_called(&then.group).unwrap_or(here.web_user.gid),
-        // Moodle's defaults: $CFG->directorypermissions, and that without the execute bits.
-        folder_mode: mode(then.folder_mode, 0o2777),
-        file_mode: mode(then.file_mode, 0o666),
-    }
 }
 
 fn index_of(name: &str) -> PathBuf {

@@ -1,0 +1,112 @@
+//! Restores in place: the site comes back as it was backed up, and what was there comes back when that is undone.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{
+    Engine, PocketSite, Server, Snapshot, TreeCompare, World, assert_same, compare_snapshots, rows_snapshot, tree_compare,
+};
+
+/// Folders of moodledata that Moodle fills again by itself.
+const EMPTIED: [&str; 6] = ["cache", "localcache", "temp", "sessions", "localrequest", "trashdir"];
+/// Our own folder, while something is set aside.
+const OWN: &str = ".moodle-backup-restore";
+
+/// All of a site at one moment.
+struct State {
+    rows: Snapshot,
+    copy: support::Scratch,
+}
+
+impl State {
+    fn of(site: &PocketSite) -> State {
+        let copy = support::Scratch::new();
+        for (from, name) in [(&site.root, "code"), (&site.dataroot, "data")] {
+            support::succeed(std::process::Command::new("cp").arg("-a").arg(from).arg(copy.join(name)));
+        }
+        State { rows: rows_snapshot(&site.database), copy }
+    }
+
+    #[track_caller]
+    fn assert_is(&self, site: &PocketSite, what: &str) {
+        assert_same(&format!("{what}: code"), compare_top(&TreeCompare::new(), &self.copy.join("code"), &site.root));
+        let data = EMPTIED.iter().chain(&["filedir", "lock", OWN]).fold(TreeCompare::new(), |it, name| it.skip(name));
+        assert_same(&format!("{what}: moodledata"), compare_top(&data, &self.copy.join("data"), &site.dataroot));
+        assert_same(&format!("{what}: database"), compare_snapshots(&self.rows, &rows_snapshot(&site.database)));
+    }
+}
+
+/// A comparison that leaves out the time of the top folder: to close the site changes it.
+fn compare_top(compare: &TreeCompare, a: &Path, b: &Path) -> Vec<String> {
+    compare.run(a, b).into_iter().filter(|line| !line.starts_with(": time: ")).collect()
+}
+
+fn world(engine: Engine) -> World {
+    let site = PocketSite::builder().engine(engine).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    world
+}
+
+/// What users and an unlucky administrator do in a day.
+fn change(site: &PocketSite) {
+    site.upload(b"uploaded after the backup");
+    site.query("DELETE FROM mdl_config WHERE name = 'siteidentifier_backup'");
+    site.set_config("changed", "since");
+    fs::write(site.root.join("new.php"), "<?php\n").unwrap();
+    fs::write(site.root.join("version_note.txt"), "changed").unwrap();
+    fs::create_dir(site.dataroot.join("new-folder")).unwrap();
+    fs::write(site.dataroot.join("new-folder/file"), "new").unwrap();
+    fs::remove_dir_all(site.dataroot.join("lang")).unwrap();
+}
+
+#[test]
+fn a_restore_brings_yesterday_back_and_its_undo_today() {
+    for engine in Engine::ALL {
+        let world = world(engine);
+        let site = &world.site;
+        let yesterday = State::of(site);
+        change(site);
+        let today = State::of(site);
+
+        let output = world.run(&["restore", "--yes"]).expect_code(0);
+        assert!(output.stdout.contains("restore --undo"), "{}", output.stdout);
+        yesterday.assert_is(site, "restored");
+        assert!(site.is_open());
+        assert_same("files over the web", site.unserved_files());
+        assert!(!site.ran_as_root());
+
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        today.assert_is(site, "undone");
+        assert_same("files over the web", site.unserved_files());
+
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        yesterday.assert_is(site, "the undo undone");
+
+        // What is aside is in no backup.
+        world.run(&["run"]).expect_code(0);
+        let manifest = fs::read_to_string(world.site_folder().join("latest/manifest.json")).unwrap();
+        assert!(!manifest.contains("moodle_backup_old_"), "{manifest}");
+        assert!(!world.site_folder().join("latest/moodledata").join(OWN).exists());
+
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(site));
+        assert_same("tables set aside", tables_aside(site));
+        world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+        yesterday.assert_is(site, "after all");
+    }
+}
+
+/// The program's own folders in and beside the site.
+fn set_aside(site: &PocketSite) -> Vec<String> {
+    let places: Vec<PathBuf> = [&site.root, &site.dataroot].into_iter().flat_map(|place| [place.join(OWN), place.parent().unwrap().join(OWN)]).collect();
+    places.into_iter().filter(|place| place.exists()).map(|place| place.display().to_string()).collect()
+}
+
+fn tables_aside(site: &PocketSite) -> Vec<String> {
+    let sql = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'moodle_backup_old_%' \
+               OR table_schema LIKE 'moodle_backup_old_%'";
+    site.query(sql).into_iter().flatten().collect()
+}
