@@ -1,9 +1,13 @@
 //! Copies of a tree as one compressed tar, which plain `tar` and `zstd` of a Debian base system bring back with
-//! owners, modes, times, links and names of any bytes. Decides nothing about which trees to archive or where.
+//! owners, modes, times, links and names of any bytes; and bringing them back without those. Decides nothing about
+//! which trees to archive, or where they go.
 
+mod extract;
 mod member;
+mod read;
 mod sum;
 
+pub use extract::{Extract, Extracted, extract};
 pub use sum::verify_sum;
 
 use crate::entry::attributes::{self, Attributes};

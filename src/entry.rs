@@ -5,12 +5,17 @@
 pub(crate) mod attributes;
 mod exclude;
 mod index;
+pub(crate) mod lists;
 mod names;
+pub mod owners;
+mod selection;
 mod walk;
 
 pub use exclude::Exclusions;
 pub use index::{Cursor, Reader, Writer};
 pub(crate) use names::{Hint, names};
+pub use owners::Owners;
+pub use selection::Selection;
 pub(crate) use walk::open_read;
 pub use walk::{At, Findings, Note, Step, open_folder, walk};
 

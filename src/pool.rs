@@ -1,12 +1,15 @@
 //! The pool: Moodle's content-addressed files, stored once for all backups of a site. A name in the pool means
-//! that the file is on the disk and that its content has that SHA-1. Only adds; what may go is decided by `prune.rs`.
+//! that the file is on the disk and that its content has that SHA-1. Only adds, to itself and, on the way back, to
+//! Moodle's filedir; what may go is decided by `prune.rs`.
 //!
 //! Why this needs no closed site: Moodle writes a file under a temporary name, renames it, and only then inserts
 //! the row that refers to it; it deletes the row before it moves the file to trashdir
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
+mod restore;
 mod survey;
 
+pub use restore::{Ownership, Restore, Restored, restore};
 pub use survey::{Lacking, lacking};
 
 use crate::error::{Fault, OrFault, Result};

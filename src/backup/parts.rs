@@ -110,9 +110,9 @@ impl<'a> Parts<'a> {
     }
 
     fn copy_moodledata(&mut self, again: bool, log: &Log) -> Result<()> {
-        let index = self.draft.join(moodledata_index());
+        let index = self.draft.join(layout::moodledata_index());
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
-            (previous.path.join(layout::MOODLEDATA), previous.path.join(moodledata_index()))
+            (previous.path.join(layout::MOODLEDATA), previous.path.join(layout::moodledata_index()))
         });
         let part = &mut self.moodledata;
         part.synced = tree::sync(
@@ -156,7 +156,7 @@ impl<'a> Parts<'a> {
         let archive = &mut self.archives[number];
         let Some(previous) = self.previous else { return Ok(false) };
         let Some(before) = archive.before(previous) else { return Ok(false) };
-        let (file, index) = (previous.path.join(&before.file), previous.path.join(index_of(&before.file)));
+        let (file, index) = (previous.path.join(&before.file), previous.path.join(layout::index_of(&before.file)));
         if !index.is_file() || !file.is_file() {
             return Ok(false);
         }
@@ -166,7 +166,7 @@ impl<'a> Parts<'a> {
             return Ok(false);
         }
         let linked = std::fs::hard_link(&file, self.draft.join(&before.file))
-            .and_then(|()| std::fs::hard_link(&index, self.draft.join(index_of(&before.file))));
+            .and_then(|()| std::fs::hard_link(&index, self.draft.join(layout::index_of(&before.file))));
         if linked.is_err() {
             // The file system's limit of links to one file.
             return Ok(false);
@@ -183,7 +183,7 @@ impl<'a> Parts<'a> {
                 root: &archive.component.source,
                 exclude: &archive.exclude,
                 file: &self.draft.join(&archive.component.file),
-                index: &self.draft.join(index_of(&archive.component.file)),
+                index: &self.draft.join(layout::index_of(&archive.component.file)),
                 level: self.level,
                 threads: self.threads,
             },
@@ -234,7 +234,7 @@ impl State {
 
 impl Archive {
     fn state(&self, draft: &Path) -> State {
-        let index = draft.join(index_of(&self.component.file));
+        let index = draft.join(layout::index_of(&self.component.file));
         State { source: self.component.source.clone(), exclude: self.exclude.clone(), index }
     }
 
@@ -255,15 +255,4 @@ impl Archive {
         let same = |part: &&Component| part.file == self.component.file && part.source == self.component.source;
         previous.manifest.components.iter().find(same)
     }
-}
-
-/// Where the index of an archive lies: `index/1-etc-apache2.zst` for `directories/1-etc-apache2.tar.zst`.
-pub(super) fn index_of(file: &Path) -> PathBuf {
-    let name = file.file_name().map(|name| name.to_string_lossy().replace(".tar.zst", ".zst")).unwrap_or_default();
-    Path::new(layout::INDEX).join(name)
-}
-
-/// Where the index of moodledata lies.
-pub(super) fn moodledata_index() -> PathBuf {
-    Path::new(layout::INDEX).join("moodledata.zst")
 }

@@ -5,6 +5,7 @@ use super::dumps::{DumpedAll, DumpedDatabase};
 use super::files::Files;
 use super::parts::Parts;
 use crate::entry::Findings;
+use crate::entry::owners::{group_name, user_name};
 use crate::error::Result;
 use crate::git::Checkout;
 use crate::hashes::{Hash, Sorted, to_hex};
@@ -17,7 +18,6 @@ use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use crate::sys::{files, time};
 use crate::window::Closed;
-use nix::unistd::{Gid, Group, Uid, User};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -269,14 +269,6 @@ fn emptied(path: &Path) -> Option<EmptiedFolder> {
         group: group_name(meta.gid()),
         mode: meta.mode() & 0o7777,
     })
-}
-
-fn user_name(uid: u32) -> String {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or(uid.to_string(), |user| user.name)
-}
-
-fn group_name(gid: u32) -> String {
-    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map_or(gid.to_string(), |group| group.name)
 }
 
 fn found(site: &Site, ready: &Ready) -> &'static str {

@@ -108,7 +108,7 @@ fn a_full_target_is_an_error_that_says_so() {
     let error = tree::sync(&job, &log()).unwrap_err();
     let lines = moodle_backup::error::lines(&error).join("\n");
     assert!(lines.contains(&format!("cannot write {}", copy.join("large").display())), "{lines}");
-    assert!(lines.contains("No space left") && lines.contains("next: make room"), "{lines}");
+    assert!(lines.contains("No space left") && lines.contains("next: the disk is full"), "{lines}");
     assert!(!index.exists());
 
     fs::remove_dir_all(&copy).unwrap();
