@@ -29,9 +29,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// The steps of a restore in their order, by the names that log and status show.
-pub const STEPS: [&str; 11] = [
-    "lock", "preflight", "verify", "stage", "close", "exchange", "load", "post", "check", "reopen", "report",
-];
+pub const STEPS: [&str; 11] =
+    ["lock", "preflight", "verify", "stage", "close", "exchange", "load", "post", "check", "reopen", "report"];
 
 /// A restore takes as long as its database takes to load: its guard only looks whether it is alive.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -130,11 +129,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     }
 
     log.step("report")?;
-    Ok(Outcome {
-        closed_seconds: closed.map_or(0.0, |closed| closed.seconds),
-        record,
-        pool_files: staged.pool_files,
-    })
+    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: staged.pool_files })
 }
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock

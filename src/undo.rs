@@ -49,7 +49,20 @@ impl Changes {
     /// The folder for things that are staged for `place`, or set aside from there: on the same file system, so that a rename
     /// does it; open to root alone. Made if it is not there yet.
     pub fn folder_for(&mut self, place: &Path) -> Result<PathBuf> {
-        let folder = container(place)?.join(&self.record.id);
+        self.folder_in(&container(place)?)
+    }
+
+    /// As [`Changes::folder_for`], beside where an earlier restore has set `aside` something.
+    pub fn folder_like(&mut self, aside: &Path) -> Result<PathBuf> {
+        let is_container = |path: &&Path| path.file_name().is_some_and(|name| name == FOLDER);
+        match aside.ancestors().find(is_container) {
+            Some(container) => self.folder_in(container),
+            None => self.folder_for(aside),
+        }
+    }
+
+    fn folder_in(&mut self, container: &Path) -> Result<PathBuf> {
+        let folder = container.join(&self.record.id);
         if !self.record.folders.contains(&folder) {
             self.record.folders.push(folder.clone());
             self.record.write(&self.file)?;
@@ -102,7 +115,6 @@ impl Changes {
         }
         Ok(self.record.clone())
     }
-
 }
 
 impl Drop for Changes {
@@ -170,6 +182,11 @@ fn recover_file(file: &Path, log: &Log) -> Result<Option<Record>> {
     Ok(Some(record))
 }
 
+/// Whether a path lies where things are staged and set aside.
+pub fn is_aside(path: &Path) -> bool {
+    path.components().any(|step| step.as_os_str() == FOLDER)
+}
+
 /// The folder that holds such folders for `place`: in it where it is a mount point (or lies at one's top), else beside it.
 fn container(place: &Path) -> Result<PathBuf> {
     let beside = files::parent(place);
@@ -212,4 +229,3 @@ fn remove_file(path: &Path) -> Result<()> {
         _ => files::sync_folder(files::parent(path)),
     }
 }
-

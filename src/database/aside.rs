@@ -40,7 +40,13 @@ impl Connection {
                 refuse_programs(&mut session)?;
                 let tables = mariadb_tables(&mut session)?;
                 let own = tables.into_iter().filter(|(name, _)| !name.starts_with(ASIDE));
-                Ok(Aside { schemas: None, tables: own.map(|(name, _)| (aside_name(&name, number), name)).map(|(aside, name)| (name, aside)).collect() })
+                Ok(Aside {
+                    schemas: None,
+                    tables: own
+                        .map(|(name, _)| (aside_name(&name, number), name))
+                        .map(|(aside, name)| (name, aside))
+                        .collect(),
+                })
             }
             Engine::Postgres => {
                 let live = match &self.schema {

@@ -42,7 +42,8 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
     }
     text += "\n";
     if !plan.left_out.is_empty() {
-        text += &wrapped("", &format!("Not touched: {}. Name them by --only to restore them.", plan.left_out.join(", ")));
+        text +=
+            &wrapped("", &format!("Not touched: {}. Name them by --only to restore them.", plan.left_out.join(", ")));
     }
     let (closed, all) = (plan.closed_seconds as f64, plan.seconds() as f64);
     text += &wrapped(

@@ -69,7 +69,8 @@ fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
         return Ok(());
     }
     let some = lost.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    let words = format!("{} of {count} users' files that the database refers to are not in the pool: {some}", lost.len());
+    let words =
+        format!("{} of {count} users' files that the database refers to are not in the pool: {some}", lost.len());
     // Where only a part was asked for, the other may be of another day.
     match job.wants(&Part::Database) && job.wants(&Part::Moodledata) {
         true => Err(Fault::failed(words).hint("\"moodle-backup verify\" tells whether the backup is whole").into()),
@@ -112,7 +113,7 @@ pub fn over_http(site: &Site, log: &Log) {
         $content = @file_get_contents($argv[1], false, $context);
         echo $http_response_header[0] ?? '';
     "#;
-    let address = format!("{}/login/index.php", site.config.wwwroot);
+    let address = format!("{}/", site.config.wwwroot);
     let asked = site.php.start().args(["--", &address]).input(SCRIPT).timeout(Duration::from_secs(40)).output();
     let answer = asked.or_fault(|| Fault::failed("PHP does not run")).map(|output| output.text());
     match answer.as_deref().unwrap_or_default().split(' ').nth(1).and_then(|code| code.parse::<u32>().ok()) {

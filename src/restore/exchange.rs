@@ -24,7 +24,11 @@ pub fn all(job: &Job, here: &Here, staged: &Staged, changes: &mut Changes, log: 
             exclude.add_pattern(pattern)?;
         }
         let old = changes.folder_for(&here.dataroot)?.join("old-moodledata");
-        folder(&Exchange { live: &here.dataroot, new, old: &old, kept: &here.left_alone(), exclude }, Path::new(""), changes)?;
+        folder(
+            &Exchange { live: &here.dataroot, new, old: &old, kept: &here.left_alone(), exclude },
+            Path::new(""),
+            changes,
+        )?;
     }
     staged.trees.iter().try_for_each(|(live, new)| tree(live, new, changes, log))
 }

@@ -91,7 +91,9 @@ impl Here {
                 .into());
         }
         if job.keep_config && self.site.is_none() {
-            return Err(Fault::unfit("there is no config.php here that could be kept").hint("leave out --keep-config").into());
+            return Err(Fault::unfit("there is no config.php here that could be kept")
+                .hint("leave out --keep-config")
+                .into());
         }
         self.require_same_dataroot(job)?;
         for place in [&self.root, &self.dataroot] {
@@ -156,7 +158,10 @@ impl Here {
     pub fn left_alone(&self) -> Vec<PathBuf> {
         let below = |path: &PathBuf| path.strip_prefix(&self.dataroot).ok().map(Path::to_path_buf);
         let mut kept: Vec<PathBuf> = [&self.filedir, &self.trashdir].into_iter().filter_map(below).collect();
-        kept.extend([undo::FOLDER, crate::moodle::MAINTENANCE_PAGE, crate::moodle::UNFINISHED_PAGE, "lost+found"].map(PathBuf::from));
+        kept.extend(
+            [undo::FOLDER, crate::moodle::MAINTENANCE_PAGE, crate::moodle::UNFINISHED_PAGE, "lost+found"]
+                .map(PathBuf::from),
+        );
         kept
     }
 }

@@ -75,7 +75,8 @@ fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log
     let files = std::iter::once(then.file.as_path()).chain(then.more_files.iter().map(Path::new));
     for file in files {
         log.info(format!("loading {} into the {}", file.display(), connection.title()));
-        connection.load(&inside::named(&job.backup.path, file)?, &mut |done, total| log.progress(done, total, "bytes"))?;
+        connection
+            .load(&inside::named(&job.backup.path, file)?, &mut |done, total| log.progress(done, total, "bytes"))?;
     }
     Ok(())
 }

@@ -46,7 +46,9 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
 fn last(paths: &Paths, dataroot: &Path) -> Result<Record> {
     undo::last(paths, dataroot)?.ok_or_else(|| {
         Fault::unfit("there is no restore of this site that could be undone")
-            .hint("what a restore has replaced is kept until the next one, or until \"moodle-backup restore --discard\"")
+            .hint(
+                "what a restore has replaced is kept until the next one, or until \"moodle-backup restore --discard\"",
+            )
             .into()
     })
 }
@@ -57,8 +59,13 @@ fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
             if to.symlink_metadata().is_err() {
                 return Ok(());
             }
+            if undo::is_aside(from) {
+                // It came from where things are set aside, and goes to where this undo sets things aside.
+                let aside = free_name(&changes.folder_like(from)?, to);
+                return changes.rename(to, &aside).map(drop);
+            }
             if from.symlink_metadata().is_ok() {
-                let aside = free_name(&changes.folder_for(from)?, from);
+                let aside = free_name(&changes.folder_like(to)?, from);
                 changes.rename(from, &aside)?;
             }
             changes.rename(to, from).map(drop)

@@ -178,16 +178,13 @@ fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
         pool: &job.site_folder.join(layout::POOL),
         filedir: &here.filedir,
         ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
-        effort: pool::Effort {
-            threads: job.settings.resources.threads,
-            nice: 0,
-            io: crate::sys::priority::Io::Normal,
-        },
+        effort: pool::Effort { threads: job.settings.resources.threads, nice: 0, io: crate::sys::priority::Io::Normal },
         set_aside: &set_aside,
         expected: manifest.pool.files,
     };
     let restored = pool::restore(&work, hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?, log)?;
-    for (what, lost) in [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)] {
+    for (what, lost) in [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)]
+    {
         if let Some(first) = lost.first() {
             return Err(Fault::failed(format!(
                 "{} users' files of this backup {what} and are not here either; the first is {}",

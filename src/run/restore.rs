@@ -98,7 +98,9 @@ fn finish(
     let result = work(job, &session.log);
     session.log.finish();
     match &result {
-        Ok(outcome) => syslog.info(format!("restore of site {} is done: {}", job.settings.site.name, outcome.record.what)),
+        Ok(outcome) => {
+            syslog.info(format!("restore of site {} is done: {}", job.settings.site.name, outcome.record.what))
+        }
         Err(error) => syslog.error(format!("restore of site {} failed: {error:#}", job.settings.site.name)),
     }
     let outcome = result?;
