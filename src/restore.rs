@@ -13,16 +13,17 @@ pub use here::Here;
 pub use plan::{Piece, Plan, plan};
 pub use revert::{discard, revert};
 
+use crate::backup;
 use crate::error::{Fault, Result};
 use crate::moodle::maintenance_page;
 use crate::preflight::{Site, read_site};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
-use crate::sys::lock::{Lock, Mode};
+use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, priority};
-use crate::undo::{self, Changes, Record};
+use crate::undo::{Changes, Record};
 use crate::window::{self, Request, Window};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::PathBuf;
@@ -75,7 +76,7 @@ pub struct Outcome {
 struct Work {
     changes: Changes,
     window: Option<Window>,
-    _site: Lock,
+    _site: FolderLock,
 }
 
 /// Brings the parts back. On an error everything is as it was before.
@@ -134,25 +135,14 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock
 /// and the page that closes the site are to be in it.
-fn lock(job: &Job, here: &Here, log: &Log) -> Result<Lock> {
+fn lock(job: &Job, here: &Here, log: &Log) -> Result<FolderLock> {
     let dataroot = &here.dataroot;
     if !dataroot.exists() {
         std::fs::DirBuilder::new().mode(0o770).create(dataroot)?;
         chown(dataroot, Some(here.web_user.uid), Some(here.web_user.gid))?;
         files::sync_folder(files::parent(dataroot))?;
     }
-    let lock = Lock::try_hold(dataroot, Mode::Exclusive)?.ok_or_else(|| {
-        Fault::locked(format!("a run or another restore is at work on site {:?}", job.settings.site.name))
-            .hint("\"moodle-backup status\" tells which; nothing was changed by this one")
-    })?;
-    log.show_in(&job.settings.site.name, job.paths.activity(dataroot))?;
-    if let Some(dead) = undo::recover_site(job.paths, dataroot, log)? {
-        log.warn(format!("an earlier restore (process {}) had died before it was complete; it was undone", dead.pid));
-    }
-    if let Some(closure) = window::recover_site(job.paths, dataroot, log)? {
-        log.warn(format!("an earlier run (process {}) had left the site closed; it was reopened", closure.pid));
-    }
-    Ok(lock)
+    backup::hold_site(job.paths, &job.settings.site.name, dataroot, log)
 }
 
 /// Closes the site, for as long as it takes.

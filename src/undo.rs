@@ -9,7 +9,7 @@ pub use record::{Record, Step};
 use crate::database::{Aside, Connection};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
-use crate::sys::lock::{Lock, Mode};
+use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::signals;
@@ -17,10 +17,14 @@ use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder, beside or in what is replaced, that holds what is staged and what was set aside. Open to root alone, and
 /// part of no backup.
 pub const FOLDER: &str = ".moodle-backup-restore";
+
+/// A lock that is taken to look who holds it is let go of within this time.
+const A_MOMENT: Duration = Duration::from_millis(200);
 
 /// Changes that are being made to a site. Unless they are kept in the end, dropping this puts everything back.
 #[derive(Debug)]
@@ -153,11 +157,10 @@ pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
     let mut recovered = Vec::new();
     let mut failed = None;
     for file in record::all(paths)? {
-        let alive = match Record::read(&file)? {
-            Some(record) if record.dataroot.exists() => Lock::try_hold(&record.dataroot, Mode::Exclusive)?.is_none(),
-            _ => false,
-        };
-        match if alive { Ok(None) } else { recover_file(&file, log) } {
+        let Some(record) = Record::read(&file)? else { continue };
+        let lock = FolderLock::hold_within(&record.dataroot, &paths.lock(&record.dataroot), A_MOMENT)?;
+        // Whoever holds it is at work on that very restore.
+        match if lock.is_none() { Ok(None) } else { recover_file(&file, log) } {
             Ok(one) => recovered.extend(one),
             // One site that cannot be put in order must not keep another from it.
             Err(error) => {

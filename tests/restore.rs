@@ -4,15 +4,22 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moodle_backup::restore::STEPS;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use support::{
-    Engine, PocketSite, Server, Snapshot, TreeCompare, World, assert_same, compare_snapshots, rows_snapshot,
+    Engine, PocketSite, Server, Snapshot, TreeCompare, World, assert_same, compare_snapshots, rows_snapshot, wait_for,
 };
 
 /// Folders of moodledata that Moodle fills again by itself.
 const EMPTIED: [&str; 6] = ["cache", "localcache", "temp", "sessions", "localrequest", "trashdir"];
 /// Our own folder, while something is set aside.
 const OWN: &str = ".moodle-backup-restore";
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// All of a site at one moment.
 struct State {
@@ -130,8 +137,13 @@ fn set_aside(site: &PocketSite) -> Vec<String> {
 }
 
 fn tables_aside(site: &PocketSite) -> Vec<String> {
-    let sql = "SELECT table_name FROM information_schema.tables WHERE table_name LIKE 'moodle_backup_old_%' \
-               OR table_schema LIKE 'moodle_backup_old_%'";
+    let sql = match site.database.server.engine() {
+        Engine::MariaDb => {
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_name LIKE 'moodle_backup_old_%'"
+        }
+        Engine::Postgres => "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'moodle_backup_old_%'",
+    };
     site.query(sql).into_iter().flatten().collect()
 }
 
@@ -176,4 +188,86 @@ fn lose(site: &mut PocketSite) {
         }
         Engine::Postgres => admin.query(&format!("DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {user}")),
     };
+}
+
+/// Steps after which everything is as restored.
+const AFTER: [&str; 1] = ["report"];
+
+/// P9: whatever ends a restore at whatever step, the site is as before or as restored, whole, and open.
+fn ends_at_each_step(engine: Engine, how: &str) {
+    let mut world = world(engine);
+    let yesterday = State::of(&world.site);
+    change(&world.site);
+    let today = State::of(&world.site);
+    for step in STEPS {
+        let what = format!("{step}={how}");
+        world.set_env("MOODLE_BACKUP_FAILPOINT", &what);
+        let output = world.run(&["restore", "--yes"]);
+        world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        assert_ne!(output.code, Some(0), "{what}: {}", output.stderr);
+        // What was killed is undone by its guard, and where that was not started yet, by the next command.
+        wait_for(&format!("{what}: all processes to end"), LIMIT, || world.processes().is_empty());
+        world.run(&["recover"]).expect_code(0);
+        assert!(world.site.is_open(), "{what}: {}", output.stderr);
+        let expected = if AFTER.contains(&step) { &yesterday } else { &today };
+        expected.assert_is(&world.site, &what);
+        if !AFTER.contains(&step) {
+            assert_same(&format!("{what}: folders set aside"), set_aside(&world.site));
+            assert_same(&format!("{what}: tables set aside"), tables_aside(&world.site));
+        }
+        assert!(!world.site.ran_as_root());
+    }
+    world.run(&["restore", "--yes"]).expect_code(0);
+    yesterday.assert_is(&world.site, "at last");
+}
+
+#[test]
+fn p9_an_error_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::MariaDb, "error");
+}
+
+#[test]
+fn p9_a_panic_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::Postgres, "panic");
+}
+
+#[test]
+fn p9_a_signal_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::Postgres, "term");
+}
+
+#[test]
+fn p9_killed_at_any_step_a_restore_is_undone_by_its_guard() {
+    for engine in Engine::ALL {
+        ends_at_each_step(engine, "kill");
+    }
+}
+
+/// A restore that is cut off with its guard, as by a power cut, at a step while the site is half replaced.
+#[test]
+fn p9_a_power_cut_is_undone_by_recover() {
+    for engine in Engine::ALL {
+        for step in ["exchange", "load", "check"] {
+            let mut world = world(engine);
+            change(&world.site);
+            let today = State::of(&world.site);
+            world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}=stop"));
+            let run = world.spawn(&["restore", "--yes"]);
+            world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+            let stat = format!("/proc/{}/stat", run.id());
+            wait_for("the restore to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
+            for (id, _) in world.processes() {
+                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            }
+            run.wait();
+            wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+            assert!(!world.site.is_open(), "{step}: half a site is not to be opened");
+
+            let output = world.run(&["recover"]).expect_code(0);
+            assert!(output.stderr.contains("undid an interrupted restore"), "{}", output.stderr);
+            assert!(world.site.is_open());
+            today.assert_is(&world.site, step);
+            assert_same("folders set aside", set_aside(&world.site));
+        }
+    }
 }

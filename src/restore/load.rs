@@ -27,7 +27,7 @@ pub fn databases(job: &Job, site: Option<&Site>, changes: &mut Changes, log: &Lo
                     Fault::unfit(format!("the settings do not say how to reach the database {name:?}"))
                         .hint("name it in [[database.extra]]; or bring the dump back with --to DIR and load it by hand")
                 })?;
-                exchange(job, then, &extra_connection(site()?, known), changes, log)?;
+                exchange(job, then, &extra_connection(site()?, known)?, changes, log)?;
             }
             _ => {}
         }
