@@ -10,7 +10,7 @@ pub mod plan;
 mod record;
 
 pub use close::run_cron;
-pub use locks::hold_store;
+pub use locks::{hold_site, hold_store};
 
 use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};

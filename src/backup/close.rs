@@ -80,6 +80,7 @@ impl<'a> Closing<'a> {
             services: std::mem::take(&mut self.services),
             max,
             tally: &self.job.closed,
+            restoring: false,
         };
         let window = Window::close(&request, log)?;
         signals::wait(settings.settle)?;

@@ -27,6 +27,13 @@ impl Syslog {
         }
     }
 
+    /// A line at error priority.
+    pub fn error(&self, message: String) {
+        if let Some(logger) = &self.0 {
+            let _ = logger.borrow_mut().err(message);
+        }
+    }
+
     /// How a run ended: at error priority if there is no backup.
     pub fn end(&self, outcome: &Outcome) {
         let Some(logger) = &self.0 else { return };

@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub max: Duration,
     /// The run's account of its windows.
     pub tally: &'a Tally,
+    /// Whether the site is being changed: then it is not to be opened before that is completed or undone.
+    pub restoring: bool,
 }
 
 /// The site, closed. Dropping it reopens the site.
