@@ -1,8 +1,10 @@
 //! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
 
+use crate::entry::owners::Owner;
 use crate::settings::{WindowMode, units};
+use crate::store::Part;
 use crate::sys::log::Verbosity;
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -114,6 +116,9 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
+    /// Bring a backup, or something of it, back into a folder
+    #[command(after_long_help = RESTORE_AFTER)]
+    Restore(Restore),
     /// Keep a backup for good: prune leaves it alone
     Pin(One),
     /// Let a pinned backup go when its time comes
@@ -176,6 +181,70 @@ pub struct Run {
     /// Where the log goes
     #[arg(long, hide = true)]
     pub log: Option<PathBuf>,
+}
+
+const RESTORE_AFTER: &str = "\
+The site is not touched: DIR gets code/, moodledata/, database/, directories/.
+Everything is compared with its checksums before it gets its name in DIR.
+
+Examples:
+  moodle-backup restore --to /root/back
+                              all of the newest backup
+  moodle-backup restore 2026-11-20 --only code --to /root/code
+                              the code as it was at the end of that day
+  moodle-backup restore --path /var/www/moodle/config.php --to /root/back
+                              one file, by the path that it had
+  moodle-backup restore --file \"Essay 3.docx\" --to /root/back
+                              a file that somebody uploaded to Moodle
+  moodle-backup restore --table user | less
+                              one table of the database, as SQL
+  moodle-backup restore --from /mnt/usb --to /root/back
+                              backups that came from another server
+
+Exit codes: 0 done, 1 failed, 3 done, but something is damaged or lost, 5 DIR is
+not empty or has too little room.";
+
+/// `restore`
+#[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("what").args(["to", "table"]).required(true).multiple(true))]
+pub struct Restore {
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23 or "2026-11-23 14:00" [default: latest]
+    #[arg(value_name = "BACKUP", verbatim_doc_comment)]
+    pub backup: Option<String>,
+    /// Where to: a folder that is empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// This part only: code, database, moodledata, directory:NAME or
+    /// database:NAME; may be given several times
+    #[arg(long, value_name = "PART", verbatim_doc_comment)]
+    pub only: Vec<Part>,
+    /// This file or folder only, by the path that it had on the server, or as
+    /// PART:PATH; may be given several times
+    #[arg(long, value_name = "PATH", verbatim_doc_comment)]
+    pub path: Vec<PathBuf>,
+    /// A file that was uploaded to Moodle, by its name there or its content's
+    /// hash (40 digits); all of that name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "path"], verbatim_doc_comment)]
+    pub file: Option<String>,
+    /// A table of the site's database, as SQL; --to names the file for it
+    /// [default: standard output]
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["only", "path", "file", "owner", "plain"])]
+    #[arg(verbatim_doc_comment)]
+    pub table: Option<String>,
+    /// Who is to own what was the web server user's [default: who it was]
+    #[arg(long, value_name = "USER[:GROUP]")]
+    pub owner: Option<Owner>,
+    /// The folder of the backups, where they are not those of the settings:
+    /// on a mounted disk, or copied here. Needs no settings
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    pub from: Option<PathBuf>,
+    /// Write dumps of databases uncompressed
+    #[arg(long)]
+    pub plain: bool,
+    /// Go on where the backup is damaged, and bring back what is left of it
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `run --restart`

@@ -9,7 +9,7 @@
 mod restore;
 mod survey;
 
-pub use restore::{Ownership, Restore, Restored, restore};
+pub use restore::{Ownership, Restore, Restored, copy_out, restore};
 pub use survey::{Lacking, lacking};
 
 use crate::error::{Fault, OrFault, Result};

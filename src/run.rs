@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod extract;
 mod follow;
 mod job;
 mod listing;
@@ -75,6 +76,7 @@ impl<'a> Session<'a> {
             Command::List => listing::list(self),
             Command::Show(one) => listing::show(self, &one.backup),
             Command::Status(status) => status::status(self, status.max_age),
+            Command::Restore(restore) => extract::restore(self, restore),
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),

@@ -3,6 +3,7 @@
 
 mod client;
 mod dump;
+pub mod excerpt;
 mod facts;
 mod mariadb;
 mod options_file;
@@ -12,6 +13,7 @@ mod refusal;
 mod rows;
 pub mod scanner;
 mod session;
+pub mod uploads;
 mod watch;
 
 pub use client::{Client, Extras};

@@ -134,6 +134,40 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     Ok(all)
 }
 
+/// Copies one file of a pool to a new file elsewhere; false, and nothing there, if the pool has no such file or has
+/// another content under its name.
+pub fn copy_out(pool: &Path, hash: &Hash, to: &Path) -> Result<bool> {
+    let source = pool.join(hashes::relative_path(hash));
+    let Some(mut source) = super::open_regular(&source).or_fault(|| unreadable(&source))? else { return Ok(false) };
+    let fault = || Fault::failed(format!("cannot write {}", to.display()));
+    let mut copy = super::create_new(to).or_fault(fault)?;
+    let mut hasher = Sha1::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        signals::check()?;
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                copy.write_all(&buffer[..count]).or_fault(fault)?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).or_fault(|| Fault::failed("cannot read the pool")),
+        }
+    }
+    let right = Hash::from(hasher.finalize()) == *hash;
+    if right {
+        copy.set_modified(source.metadata()?.modified()?).or_fault(fault)?;
+    } else {
+        std::fs::remove_file(to).or_fault(fault)?;
+    }
+    Ok(right)
+}
+
+fn unreadable(path: &Path) -> Fault {
+    Fault::failed(format!("cannot read {}", path.display()))
+}
+
 fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {
     let mut list = list.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     list.by_ref().take(SHARE).collect()

@@ -3,7 +3,7 @@
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
 use super::hash_field::{HashField, Syntax};
-use super::{FilesTable, HASH_COLUMN, Scanned, names};
+use super::{FilesTable, HASH_COLUMN, Piece, Scanned, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
 
@@ -106,8 +106,9 @@ impl Reader {
         }
     }
 
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(Piece<'_>)) {
         while !bytes.is_empty() {
+            let inside = self.place != Place::Between;
             let taken = match self.place {
                 Place::Between => self.between(bytes),
                 Place::Opening => self.opening(bytes),
@@ -118,6 +119,12 @@ impl Reader {
                 Place::FilesRows => self.read_files(bytes),
                 Place::Routines => self.routines(bytes),
             };
+            if inside {
+                show(Piece::Part(&bytes[..taken]));
+            }
+            if inside && self.place == Place::Between {
+                show(Piece::End);
+            }
             bytes = &bytes[taken..];
         }
     }
