@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod extract;
 mod follow;
 mod job;
 mod listing;
