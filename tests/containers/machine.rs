@@ -54,6 +54,8 @@ impl Machine {
         let root = TestTarget::overlay(root);
         // Each machine is another.
         std::fs::write(root.path().join("etc/machine-id"), "").expect("a file can be written");
+        // A base system of Debian 11 has none.
+        std::fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").expect("a file can be written");
         Machine { name, running: None, root, disk: TestTarget::ext4(disk_mebibytes), log: Scratch::on_machine() }
     }
 

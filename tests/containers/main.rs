@@ -14,6 +14,8 @@ mod roots;
 mod sandbox;
 mod server;
 
+use std::process::Command;
+
 use roots::Release;
 use server::Server;
 
@@ -55,4 +57,27 @@ fn debian_12() {
 #[test]
 fn debian_13() {
     a_life_of_the_package(Release::Trixie);
+}
+
+/// One binary for all releases of Debian and Ubuntu that are supported: the oldest has glibc 2.31, and zig links for 2.28.
+#[test]
+fn the_binary_asks_for_nothing_but_an_old_c_library() {
+    let parts = support::Scratch::on_machine();
+    support::succeed(Command::new("dpkg-deb").arg("--extract").arg(server::package()).arg(parts.path()));
+    let described = support::succeed(Command::new("objdump").arg("-Tp").arg(parts.join("usr/sbin/moodle-backup")));
+    let described = String::from_utf8_lossy(&described).into_owned();
+    let mut libraries: Vec<&str> = described.lines().filter_map(|line| line.trim().strip_prefix("NEEDED")).collect();
+    libraries.iter_mut().for_each(|name| *name = name.trim());
+    let of_libc = |name: &&str| {
+        ["libc.so", "libm.so", "libdl.so", "libpthread.so", "librt.so", "ld-linux"]
+            .iter()
+            .any(|known| name.starts_with(known))
+    };
+    assert!(!libraries.is_empty() && libraries.iter().all(of_libc), "{libraries:?}");
+    let versions = described.split("GLIBC_").skip(1).filter_map(|rest| {
+        let number: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        number.strip_prefix("2.")?.split('.').next()?.parse::<u32>().ok()
+    });
+    let newest = versions.max().expect("it uses the C library");
+    assert!(newest <= 28, "glibc 2.{newest}; Cargo.toml and debian/build.sh say 2.28");
 }

@@ -38,7 +38,8 @@ impl Server {
         let web = release.web_server().trim_end_matches(".service");
         server.machine.shell(&format!("sh /opt/site.sh {} {web}", release.database()));
         server.mount_target();
-        assert!(server.is_open(), "a site to begin with");
+        let page = server.machine.shell("curl --silent --include http://localhost/index.php || true");
+        assert!(server.is_open(), "a site to begin with: {page}");
         server
     }
 
