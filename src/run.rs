@@ -6,6 +6,7 @@ mod detach;
 mod follow;
 mod job;
 mod listing;
+mod logs;
 mod pins;
 mod plan;
 mod prune;
@@ -15,6 +16,7 @@ mod status;
 mod syslog;
 mod timer;
 
+use crate::backup;
 use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::{self, Look};
@@ -78,6 +80,7 @@ impl<'a> Session<'a> {
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
+            Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }

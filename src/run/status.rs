@@ -136,13 +136,15 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
 fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
     for damaged in &listing.unreadable {
         attention.push(format!(
-            "backup {} is damaged: {}; nothing is pruned while it lies there",
+            "backup {} is damaged: {}; leave it where it is as long as it may be needed (RESTORE.txt in it tells how to \
+             bring it back): nothing is pruned meanwhile",
             damaged.name, damaged.reason
         ));
     }
     if !listing.unknown.is_empty() {
         attention.push(format!(
-            "nothing is pruned while something unknown lies among the backups: {:?}; move it elsewhere",
+            "nothing is pruned while something unknown lies among the backups: {:?}; \"moodle-backup prune \
+             --dry-run\" tells what to do with it",
             listing.unknown
         ));
     }

@@ -88,6 +88,10 @@ impl Listing {
     fn add(&mut self, store: &Store, name: String) {
         let path = store.folder().join(&name);
         match Manifest::read(&path) {
+            Ok(manifest) if manifest.label != name => {
+                let reason = format!("the manifest in it is that of backup {}", manifest.label);
+                self.unreadable.push(Unreadable { name, reason });
+            }
             Ok(manifest) => {
                 let notes = store.notes(&name);
                 self.backups.push(Backup { name, path, manifest, notes });

@@ -2,12 +2,16 @@
 //! The layout is that of `docs/format.md`. Copies nothing of a site and decides nothing about which backup to
 //! keep: that is for `pool`, `tree`, `archive` and for `retention`.
 
+pub mod check;
 pub mod draft;
+pub mod inside;
 pub mod label;
 pub mod layout;
 pub mod listing;
 pub mod manifest;
 pub mod notes;
+pub mod owners;
+pub mod part;
 pub mod probe;
 pub mod restore_database;
 pub mod restore_text;
@@ -22,6 +26,7 @@ pub use label::Label;
 pub use listing::{Backup, Listing};
 pub use manifest::Manifest;
 pub use notes::Notes;
+pub use part::Part;
 pub use seal::{Published, Sealing};
 pub use site::SiteIdentity;
 pub use usage::Usage;

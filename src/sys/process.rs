@@ -240,6 +240,18 @@ impl Program {
         Ok(Outliving { child })
     }
 
+    /// Starts it so that it outlives us and has nothing of ours: neither terminal nor log.
+    pub fn spawn_detached(self) -> Result<()> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let setup = self.child_setup(true);
+        // SAFETY: `apply` makes async-signal-safe calls only.
+        unsafe { command.pre_exec(move || setup.apply()) };
+        command.spawn().or_fault(|| Fault::failed(format!("cannot start {}", self.path.display())))?;
+        Ok(())
+    }
+
     /// Runs it to its end, however that is.
     pub fn output(self) -> Result<Output> {
         let mut running = self.spawn()?;
@@ -278,11 +290,6 @@ pub struct Outliving {
 }
 
 impl Outliving {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Writes to its standard input.
     pub fn tell(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))

@@ -105,7 +105,7 @@ impl Closure {
     }
 
     /// Where the note lies while the site is held: apart, so that later runs do not take it for their own.
-    fn held_file(state: &Path) -> PathBuf {
+    pub(super) fn held_file(state: &Path) -> PathBuf {
         state.with_extension("held.json")
     }
 

@@ -233,6 +233,26 @@ impl TestTarget {
     }
 }
 
+/// Something that stands over a file or folder as long as this lives.
+pub struct MountedOver {
+    path: PathBuf,
+    _watch: Watch,
+}
+
+impl MountedOver {
+    pub fn new(what: &Path, over: &Path) -> Self {
+        let watch = janitor::watch(&Leftover::Mount(text(over)));
+        succeed(Command::new("mount").arg("--bind").arg(what).arg(over));
+        MountedOver { path: over.to_owned(), _watch: watch }
+    }
+}
+
+impl Drop for MountedOver {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
+    }
+}
+
 /// Mounts an image on a loop device of its own that goes with the mount, by itself.
 fn mount(image: &Path, path: &Path) {
     // Not `mount -o loop`: it would take the device of a mount that went away lazily, with all its errors.

@@ -23,6 +23,17 @@ pub fn in_sandbox() -> bool {
     systemd_runs() && nix::sys::prctl::get_no_new_privs().unwrap_or(false)
 }
 
+/// Starts a command, to be added with its options behind a `--`, as a unit of this name, and does not wait for it: it goes
+/// on when the unit ends that we are in. Nothing secret may be in it: every user of the machine can read the properties
+/// of units.
+pub fn start(name: &str, description: &str) -> Program {
+    Program::new("systemd-run")
+        .args(["--quiet", "--collect", "--no-block"])
+        .arg(format!("--unit={name}"))
+        .arg(format!("--description={description}"))
+        .timeout(LIMIT)
+}
+
 /// A word for the command line of a unit, where systemd would put in variables (systemd.service(5)).
 pub fn word(text: &OsStr) -> OsString {
     let mut plain = Vec::with_capacity(text.len());
