@@ -9,6 +9,7 @@ pub mod report;
 
 pub mod backup;
 pub mod prune;
+pub mod verify;
 
 pub mod hooks;
 pub mod preflight;

@@ -14,6 +14,7 @@ mod standing;
 mod status;
 mod syslog;
 mod timer;
+mod verify;
 
 use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
@@ -78,6 +79,7 @@ impl<'a> Session<'a> {
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
+            Command::Verify(verify) => verify::verify(self, verify),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["hashes", "entry", "settings"],
     &["retention", "database", "git", "moodle", "pool", "tree", "archive", "store"],
     &["hooks", "window", "preflight"],
-    &["prune", "backup"],
+    &["prune", "backup", "verify"],
     &["cli", "report"],
     &["run"],
 ];

@@ -10,6 +10,11 @@ use crate::sys::log::{Activity, Log};
 use crate::sys::time;
 use crate::window;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a run waits for the lock on the site's folder: a command that only moves a damaged file aside holds it for a
+/// moment, and no run should be refused for that.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// The locks of a run, and the note of what it is doing.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ pub fn hold(job: &Job, site: &Site, log: &Log) -> Result<Locks> {
     let site_lock = Lock::try_hold(dataroot, Mode::Exclusive)?.ok_or_else(refuse)?;
     let folder = job.settings.target.path.join(&job.settings.site.name);
     let store = match folder.is_dir() {
-        true => Some(Lock::try_hold(&folder, Mode::Exclusive)?.ok_or_else(refuse)?),
+        true => Some(Lock::hold_within(&folder, Mode::Exclusive, MOMENT)?.ok_or_else(refuse)?),
         false => None,
     };
     log.show_in(&job.settings.site.name, activity)?;

@@ -11,6 +11,7 @@ use crate::store::{Backup, Draft, layout};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::tree;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -114,13 +115,15 @@ impl<'a> Parts<'a> {
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
             (previous.path.join(layout::MOODLEDATA), previous.path.join(moodledata_index()))
         });
+        let damaged = self.previous.map(damaged_moodledata).unwrap_or_default();
+        let previous = tree::Previous { folder: &folder, index: &index_before, damaged: &damaged };
         let part = &mut self.moodledata;
         part.synced = tree::sync(
             &tree::Job {
                 source: &part.source,
                 exclude: &part.exclude,
                 destination: &self.draft.join(layout::MOODLEDATA),
-                previous: index_before.is_file().then_some(tree::Previous { folder: &folder, index: &index_before }),
+                previous: index_before.is_file().then_some(previous),
                 already: again.then_some(&index),
                 index: &index,
             },
@@ -261,6 +264,12 @@ impl Archive {
 pub(super) fn index_of(file: &Path) -> PathBuf {
     let name = file.file_name().map(|name| name.to_string_lossy().replace(".tar.zst", ".zst")).unwrap_or_default();
     Path::new(layout::INDEX).join(name)
+}
+
+/// Paths in moodledata that were found damaged in a backup: another must not share them.
+fn damaged_moodledata(backup: &Backup) -> HashSet<String> {
+    let below = |file: &str| Some(file.strip_prefix(layout::MOODLEDATA)?.strip_prefix('/')?.to_owned());
+    backup.notes.damage.iter().filter_map(|damage| below(&damage.file)).collect()
 }
 
 /// Where the index of moodledata lies.

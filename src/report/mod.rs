@@ -12,6 +12,7 @@ pub mod plan;
 pub mod progress;
 pub mod show;
 pub mod status;
+pub mod verify;
 
 use crate::error;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};

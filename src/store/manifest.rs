@@ -132,6 +132,14 @@ pub struct Database {
     pub bytes: u64,
 }
 
+impl Database {
+    /// All its dumps, in the order in which they are to be loaded.
+    pub fn dumps(&self) -> Vec<&Path> {
+        let first = Some(self.file.as_path()).filter(|file| !file.as_os_str().is_empty());
+        first.into_iter().chain(self.more_files.iter().map(Path::new)).collect()
+    }
+}
+
 /// What a component is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -365,9 +373,7 @@ impl Manifest {
     /// All files and folders of the backup that it names.
     fn files(&self) -> impl Iterator<Item = &Path> {
         let databases = std::iter::once(&self.database).chain(&self.extra_databases);
-        let dumps = databases.flat_map(|database| {
-            std::iter::once(database.file.as_path()).chain(database.more_files.iter().map(Path::new))
-        });
+        let dumps = databases.flat_map(Database::dumps);
         let parts = self.components.iter().map(|part| part.file.as_path());
         dumps.chain(parts).filter(|path| !path.as_os_str().is_empty())
     }

@@ -3,6 +3,7 @@
 //! keep: that is for `pool`, `tree`, `archive` and for `retention`.
 
 pub mod check;
+pub mod damage;
 pub mod draft;
 pub mod label;
 pub mod layout;
@@ -22,7 +23,7 @@ pub use draft::Draft;
 pub use label::Label;
 pub use listing::{Backup, Listing};
 pub use manifest::Manifest;
-pub use notes::Notes;
+pub use notes::{Damage, Notes};
 pub use seal::{Published, Sealing};
 pub use site::SiteIdentity;
 pub use usage::Usage;

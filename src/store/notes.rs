@@ -21,6 +21,8 @@ pub struct Notes {
     pub pinned: Option<Pin>,
     /// The last time it was verified.
     pub verified: Option<Verified>,
+    /// The last time it was brought back to life to see whether that can be done.
+    pub restore_test: Option<Verified>,
     /// What was found to be damaged in it.
     pub damage: Vec<Damage>,
     /// Why the notes could not be read: then nobody knows whether it is pinned.
@@ -42,7 +44,7 @@ pub struct Pin {
 pub struct Verified {
     /// When.
     pub at: DateTime<Utc>,
-    /// How: `sums`, `restore-test`.
+    /// How: `sums` for all of it, `sample` for a part of its pool files, `restore-test`.
     pub how: String,
     /// Whether all was well.
     pub good: bool,
@@ -59,6 +61,9 @@ pub struct Damage {
     pub file: String,
     /// What is wrong with it.
     pub what: String,
+    /// For a pool file: what it is to Moodle's users, as far as the dump tells.
+    #[serde(default)]
+    pub affects: Vec<String>,
 }
 
 impl Notes {
@@ -69,7 +74,8 @@ impl Notes {
 
     /// Whether it is known to be damaged.
     pub fn is_damaged(&self) -> bool {
-        !self.damage.is_empty() || self.verified.as_ref().is_some_and(|verified| !verified.good)
+        let mut tests = self.verified.iter().chain(&self.restore_test);
+        !self.damage.is_empty() || tests.any(|test| !test.good)
     }
 }
 
