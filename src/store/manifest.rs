@@ -4,12 +4,17 @@
 use super::{layout, site};
 use crate::entry::stays_inside;
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use crate::sys::log::StepTime;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// The most that a manifest may hold, in bytes: one of ten thousand plugins has a megabyte.
+const LARGEST: u64 = 256 << 20;
 
 /// The content of `manifest.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -343,7 +348,9 @@ impl Manifest {
     pub fn read(backup: &Path) -> Result<Manifest> {
         let path = backup.join(layout::MANIFEST);
         let fault = || Fault::failed(format!("cannot read {}", path.display()));
-        let text = std::fs::read(&path).or_fault(fault)?;
+        let mut text = Vec::new();
+        let file = files::open_plain(&path).or_fault(fault)?;
+        file.take(LARGEST).read_to_end(&mut text).or_fault(fault)?;
         Self::parse(&text, &path.display().to_string()).or_fault(fault)
     }
 

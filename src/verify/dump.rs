@@ -10,9 +10,8 @@ use crate::hashes::{self, Collector, Hash};
 use crate::store::manifest::Database;
 use crate::store::{Backup, Damage, layout};
 use crate::sys::log::Log;
-use crate::sys::signals;
+use crate::sys::{files, signals};
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -65,7 +64,7 @@ pub fn engine(database: &Database) -> Option<Engine> {
 /// Reads a dump to its end.
 pub fn scan(path: &Path, mut scanner: Scanner, log: &Log) -> Result<Scanned> {
     let fault = || Fault::failed(format!("{} cannot be unpacked", path.display()));
-    let mut stream = zstd::Decoder::new(File::open(path).or_fault(fault)?).or_fault(fault)?;
+    let mut stream = zstd::Decoder::new(files::open_plain(path).or_fault(fault)?).or_fault(fault)?;
     let mut buffer = vec![0; BUFFER];
     let mut bytes = 0;
     loop {
