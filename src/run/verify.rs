@@ -5,7 +5,7 @@ use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Kind, Result};
 use crate::report::progress::Follower;
 use crate::report::verify::{self, Damage, Verdict, Verify};
-use crate::store::{Listing, damage};
+use crate::store::damage;
 use crate::sys::log::{Log, Verbosity};
 use crate::verify::{Job, Mended, Outcome};
 use std::io::IsTerminal;
@@ -40,7 +40,7 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
         let mended = crate::verify::repair(&store, &settings, asked.repair, log)?;
         Ok((outcome, mended))
     })?;
-    let view = view(&job, asked.backup.as_deref(), outcome, &mended, &store.backups()?);
+    let view = view(&job, asked.backup.as_deref(), outcome, &mended)?;
     session.print(&view, verify::text)?;
     Ok(exit_code(&view, &mended, asked.repair))
 }
@@ -75,20 +75,23 @@ fn shown<T: Send>(session: &Session, work: impl FnOnce(&Log) -> Result<T> + Send
     })
 }
 
-fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended, listing: &Listing) -> Verify {
+fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended) -> Result<Verify> {
+    let listing = job.store.backups()?;
     // Who names one backup wants to hear of that alone.
     let unreadable = listing.unreadable.iter().filter(|_| one.is_none_or(|one| one == "latest"));
+    let all_noted = outcome.unnoted.is_empty();
     let backups = outcome.backups.into_iter().map(|verdict| Verdict {
         // After the repair.
         damage: match listing.backups.iter().find(|backup| backup.name == verdict.name) {
-            Some(backup) if outcome.unnoted.is_empty() => damages(&backup.notes.damage),
+            Some(backup) if all_noted => damages(&backup.notes.damage),
             _ => damages(&verdict.damage),
         },
         name: verdict.name,
         files: verdict.files,
         bytes: verdict.bytes,
     });
-    Verify {
+    let troubles = outcome.unnoted.into_iter().chain(mended.trouble.clone());
+    Ok(Verify {
         site: job.settings.site.name.clone(),
         finished: !outcome.cut_short,
         begun: outcome.begun,
@@ -100,8 +103,8 @@ fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended, listing
         sampled: job.sample.is_some(),
         set_aside: mended.set_aside,
         mended: mended.mended.iter().map(damage::name_of).collect(),
-        troubles: outcome.unnoted.into_iter().chain(mended.trouble.clone()).collect(),
-    }
+        troubles: troubles.chain(job.store.trouble_with_latest(&listing)).collect(),
+    })
 }
 
 /// Damage as it is shown.
