@@ -123,12 +123,17 @@ fn facts(show: &Show, look: &Look) -> String {
         ("Pool", pool),
         ("Kept", kept.into()),
         ("Verified", line.verified.as_ref().map_or("never".into(), |verified| verified.text(look))),
-        ("Restore test", show.restore_test.as_ref().map_or("never".into(), |test| test.text(look))),
+        ("Restore test", show.restore_test.as_ref().map_or("never".into(), |test| restore_test(test, look))),
         ("Made by", show.tool.clone()),
         ("Folder", show.folder.clone()),
         ("To restore", "by hand, as its RESTORE.txt says".into()),
     ]);
     facts.iter().map(|(name, value)| pair(name, value)).collect()
+}
+
+fn restore_test(test: &Verified, look: &Look) -> String {
+    let result = if test.good { "could be brought back" } else { "COULD NOT BE BROUGHT BACK" };
+    format!("{result} {}", look.minute(test.when))
 }
 
 fn parts(show: &Show, look: &Look) -> String {

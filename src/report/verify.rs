@@ -88,7 +88,7 @@ pub fn text(verify: &Verify, look: &Look) -> String {
     );
     text += &pair("Pool", &if verify.sampled { format!("{pool} (a sample)") } else { pool });
     for backup in &verify.backups {
-        text += &pair(&backup.name, &verdict(backup, verify.finished));
+        text += &wrapped(&format!("{}  ", plain(&backup.name)), &verdict(backup, verify.finished));
     }
     if verify.set_aside > 0 {
         text += &pair("Set aside", &format!("{}, in the folder damaged", human::count(verify.set_aside, "file")));
