@@ -1,6 +1,7 @@
 //! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
 
 use crate::entry::owners::Owner;
+use crate::restore::Server;
 use crate::settings::{WindowMode, units};
 use crate::store::Part;
 use crate::sys::log::Verbosity;
@@ -192,6 +193,7 @@ pub struct Run {
 
 /// Headings of the options of `restore`.
 const IN_PLACE: &str = "Options for restoring the site itself";
+const ELSEWHERE: &str = "Options for another server, or another place";
 const BESIDE: &str = "Options for restoring into a folder";
 
 const RESTORE_AFTER: &str = "\
@@ -222,6 +224,11 @@ More examples:
                               one table of the database, as SQL
   moodle-backup restore --from /mnt/usb --to /root/back
                               backups that came from another server
+  moodle-backup restore --from /mnt/usb --wwwroot https://new.example.org
+                              the whole site, on this server
+  moodle-backup restore --clone --root /var/www/test --dataroot /srv/test \
+      --database-name test --wwwroot https://test.example.org
+                              a copy beside the original, to try things on
 
 Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
 is damaged or lost, 4 a run is at work on this site, 5 refused before anything
@@ -231,6 +238,9 @@ was begun.";
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
 #[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "database_admin", "undo", "discard"])
+    .multiple(true).conflicts_with("beside"))]
+#[command(group = ArgGroup::new("elsewhere").args(["root", "dataroot", "wwwroot", "database_host", "database_name",
+    "database_user", "database_password_file", "web_user", "config_php", "clone"])
     .multiple(true).conflicts_with("beside"))]
 pub struct Restore {
     /// Which: its name as in "list", "latest", or a date or time such as
@@ -260,6 +270,45 @@ pub struct Restore {
     /// Delete what the last restore has set aside
     #[arg(long, conflicts_with_all = ["backup", "only", "plan"], help_heading = IN_PLACE)]
     pub discard: bool,
+    /// The folder of the backups, where they are not those of the settings:
+    /// on a mounted disk, or copied here. Needs no settings
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    pub from: Option<PathBuf>,
+    /// Where the code goes [default: [site] root of the settings, else where
+    /// it was]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment, help_heading = ELSEWHERE)]
+    pub root: Option<PathBuf>,
+    /// Where moodledata goes, with the users' files [default: where it was]
+    #[arg(long, value_name = "DIR", help_heading = ELSEWHERE)]
+    pub dataroot: Option<PathBuf>,
+    /// The address of the site; links in its content are changed too
+    /// [default: as it was]
+    #[arg(long, value_name = "URL", value_parser = address, verbatim_doc_comment, help_heading = ELSEWHERE)]
+    pub wwwroot: Option<String>,
+    /// The database server: HOST, HOST:PORT, or the path of its socket
+    /// (PostgreSQL: of the socket's folder) [default: as it was]
+    #[arg(long, value_name = "HOST", verbatim_doc_comment, help_heading = ELSEWHERE)]
+    pub database_host: Option<Server>,
+    /// The database, empty or not there yet [default: as it was]
+    #[arg(long, value_name = "NAME", help_heading = ELSEWHERE)]
+    pub database_name: Option<String>,
+    /// The site's account in the database [default: as it was]
+    #[arg(long, value_name = "USER", help_heading = ELSEWHERE)]
+    pub database_user: Option<String>,
+    /// A file that holds its password, and nothing else [default: as it was;
+    /// on a terminal --database-user asks]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = ELSEWHERE)]
+    pub database_password_file: Option<PathBuf>,
+    /// The web server's user here [default: as it was]
+    #[arg(long, value_name = "USER", help_heading = ELSEWHERE)]
+    pub web_user: Option<String>,
+    /// A config.php made by hand, where that of the backup cannot be changed
+    #[arg(long, value_name = "FILE", help_heading = ELSEWHERE)]
+    pub config_php: Option<PathBuf>,
+    /// A copy to live beside the original: sends no mail, runs no cron, has a
+    /// site identifier of its own, and shares nothing with it
+    #[arg(long, verbatim_doc_comment, help_heading = ELSEWHERE)]
+    pub clone: bool,
     /// Where to: a folder that is empty or not there yet
     #[arg(long, value_name = "DIR", help_heading = BESIDE)]
     pub to: Option<PathBuf>,
@@ -280,10 +329,6 @@ pub struct Restore {
     /// Who is to own what was the web server user's [default: who it was]
     #[arg(long, value_name = "USER[:GROUP]", requires = "to", help_heading = BESIDE)]
     pub owner: Option<Owner>,
-    /// The folder of the backups, where they are not those of the settings:
-    /// on a mounted disk, or copied here. Needs no settings
-    #[arg(long, value_name = "DIR", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
-    pub from: Option<PathBuf>,
     /// Write dumps of databases uncompressed
     #[arg(long, requires = "to", help_heading = BESIDE)]
     pub plain: bool,
@@ -401,6 +446,19 @@ pub struct Guard {
     pub state: PathBuf,
     /// After so many milliseconds it is opened in any case
     pub max: u64,
+}
+
+/// The address of a site, as Moodle wants it: without a slash at its end.
+fn address(text: &str) -> Result<String, String> {
+    let address = text.trim_end_matches('/');
+    let host = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or_default();
+    if host.is_empty()
+        || host.starts_with('/')
+        || address.contains(|c: char| c.is_whitespace() || "'\"<>?#".contains(c))
+    {
+        return Err("write it as in https://moodle.example.org".into());
+    }
+    Ok(address.to_owned())
 }
 
 /// A label is one line that fits into a list.

@@ -1,21 +1,26 @@
 //! A restore in place, from lock to report: the page to read first. What is there now is set aside by renaming and never
 //! deleted; whatever ends a restore before its end, the site comes back to the state it was found in.
 
+mod apart;
 mod check;
 mod exchange;
 mod here;
+mod links;
 mod load;
+mod place;
 mod plan;
+mod relocate;
 mod revert;
 mod stage;
 
 pub use here::Here;
+pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
 pub use revert::{discard, revert};
 
 use crate::backup;
-use crate::error::{Fault, Result};
-use crate::moodle::maintenance_page;
+use crate::error::{Fault, OrFault, Result};
+use crate::moodle::{MAINTENANCE_PAGE, maintenance_page};
 use crate::preflight::{Site, read_site};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
@@ -23,7 +28,7 @@ use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, priority};
-use crate::undo::{Changes, Record};
+use crate::undo::{self, Changes, Record};
 use crate::window::{self, Request, Tally, Window};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::PathBuf;
@@ -53,6 +58,8 @@ pub struct Job<'a> {
     pub keep_config: bool,
     /// An option file with an administrator's account of the database server.
     pub admin: Option<PathBuf>,
+    /// Another place than the one that the backup and the site's config.php say.
+    pub place: Option<Place>,
 }
 
 impl Job<'_> {
@@ -70,6 +77,8 @@ pub struct Outcome {
     pub record: Record,
     /// Pool files that were brought back.
     pub pool_files: u64,
+    /// Whether a site is there now where none was: then nothing was set aside.
+    pub new: bool,
 }
 
 /// What is under way. Dropped in this order: first everything is put back, then the site is opened.
@@ -103,17 +112,26 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     log.step("stage")?;
     let record = Record::new(&job.settings.site.name, &here.dataroot, format!("backup {}", job.backup.name));
     let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
-    let staged = stage::stage(job, &here, &mut work.changes, log)?;
+    if here.is_new() {
+        work.changes.occupy(&here.dataroot, &here.web_user)?;
+        put_up_page(&here)?;
+    }
+    let mut staged = stage::stage(job, &here, &mut work.changes, log)?;
 
     log.step("close")?;
-    work.window = Some(close(job, &here, log)?);
+    if !here.is_new() {
+        work.window = Some(close(job, &here, log)?);
+    }
 
     log.step("exchange")?;
     exchange::all(job, &here, &staged, &mut work.changes, log)?;
-    let site = read_again(job, &here)?;
+    let site = match (&job.place, staged.config.take()) {
+        (Some(place), Some(config)) => Some(config.prove(job, &here, place, log)?),
+        _ => read_again(job, &here)?,
+    };
 
     log.step("load")?;
-    load::databases(job, site.as_ref(), &mut work.changes, log)?;
+    load::databases(job, &here, site.as_ref(), &mut work.changes, log)?;
 
     log.step("post")?;
     load::post(job, site.as_ref(), log)?;
@@ -123,21 +141,46 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("reopen")?;
     let Work { changes, window, _site } = work;
-    let record = changes.keep()?;
+    if here.is_new() {
+        take_down_page(&here)?;
+    }
+    let mut record = changes.keep()?;
     let closed = window.map(Window::reopen).transpose()?;
     if let Some(site) = &site {
-        check::over_http(site, log);
+        check::over_http(site, here.is_new(), log);
+    }
+    if here.is_new() {
+        // Nothing was replaced, so there is nothing that an undo would bring back.
+        undo::discard(job.paths, &record)?;
+        record.folders.clear();
     }
 
     log.step("report")?;
-    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: staged.pool_files })
+    Ok(Outcome {
+        closed_seconds: closed.map_or(0.0, |closed| closed.seconds),
+        record,
+        pool_files: staged.pool_files,
+        new: here.is_new(),
+    })
+}
+
+/// Nobody is to come into a site that is half there; a web server may have been set up for it already.
+fn put_up_page(here: &Here) -> Result<()> {
+    let page = here.dataroot.join(MAINTENANCE_PAGE);
+    std::fs::write(&page, window::fallback_page())
+        .or_fault(|| Fault::failed(format!("cannot write {}", page.display())))
+}
+
+fn take_down_page(here: &Here) -> Result<()> {
+    let page = here.dataroot.join(MAINTENANCE_PAGE);
+    std::fs::remove_file(&page).or_fault(|| Fault::failed(format!("cannot remove {}", page.display())))
 }
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock
 /// and the page that closes the site are to be in it.
 fn lock(job: &Job, here: &Here, log: &Log) -> Result<FolderLock> {
     let dataroot = &here.dataroot;
-    if !dataroot.exists() {
+    if !dataroot.exists() && !here.is_new() {
         std::fs::DirBuilder::new().mode(0o770).create(dataroot)?;
         chown(dataroot, Some(here.web_user.uid), Some(here.web_user.gid))?;
         files::sync_folder(files::parent(dataroot))?;

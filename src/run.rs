@@ -9,6 +9,7 @@ mod job;
 mod listing;
 mod logs;
 mod pins;
+mod place;
 mod plan;
 mod prune;
 mod record;

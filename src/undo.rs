@@ -6,16 +6,17 @@ mod record;
 
 pub use record::{Record, Step};
 
-use crate::database::{Aside, Connection};
+use crate::database::{Aside, Connection, Wanted};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
 use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
+use crate::sys::privileges::Identity;
 use crate::sys::signals;
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -89,6 +90,29 @@ impl Changes {
         Ok(true)
     }
 
+    /// Takes a folder for a new site: one that is empty, or not there and made here.
+    pub fn occupy(&mut self, folder: &Path, owner: &Identity) -> Result<()> {
+        let was_there = folder.exists();
+        self.note(Step::Occupied { folder: folder.to_path_buf(), was_there })?;
+        if was_there {
+            return Ok(());
+        }
+        let make = || -> std::io::Result<()> {
+            DirBuilder::new().mode(0o770).create(folder)?;
+            chown(folder, Some(owner.uid), Some(owner.gid))
+        };
+        make().or_fault(|| Fault::failed(format!("cannot make the folder {}", folder.display())))?;
+        files::sync_folder(files::parent(folder))
+    }
+
+    /// Makes a database and its account where they are missing; true if there was anything to make.
+    pub fn make_database(&mut self, connection: &Connection, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
+        let Some(missing) = connection.missing(wanted, admin)? else { return Ok(false) };
+        self.note(Step::MadeDatabase { connection: connection.clone(), missing: missing.clone() })?;
+        connection.make(&missing, wanted)?;
+        Ok(true)
+    }
+
     /// Sets the content of a database aside.
     pub fn set_aside(&mut self, connection: &Connection, aside: Aside) -> Result<()> {
         self.note(Step::SetAside { connection: connection.clone(), aside: aside.clone() })?;
@@ -126,7 +150,9 @@ impl Drop for Changes {
         if !self.open {
             return;
         }
-        self.log.info("putting everything back as it was");
+        if !self.record.steps.is_empty() {
+            self.log.info("putting everything back as it was");
+        }
         // It may be what brought us here; what follows must be done all the same.
         signals::forget();
         if let Err(error) = self.record.roll_back(&self.log).and_then(|()| remove_file(&self.file)) {

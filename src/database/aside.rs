@@ -21,6 +21,9 @@ pub struct Aside {
     schemas: Option<(String, String)>,
     /// MariaDB: each table, view and sequence, and its name while it is aside.
     tables: Vec<(String, String)>,
+    /// MariaDB: there was nothing to set aside, so all that stands there since came from a backup.
+    #[serde(default)]
+    was_empty: bool,
 }
 
 impl Aside {
@@ -40,20 +43,16 @@ impl Connection {
                 refuse_programs(&mut session)?;
                 let tables = mariadb_tables(&mut session)?;
                 let own = tables.into_iter().filter(|(name, _)| !name.starts_with(ASIDE));
-                Ok(Aside {
-                    schemas: None,
-                    tables: own
-                        .map(|(name, _)| (aside_name(&name, number), name))
-                        .map(|(aside, name)| (name, aside))
-                        .collect(),
-                })
+                let tables: Vec<_> =
+                    own.map(|(name, _)| (aside_name(&name, number), name)).map(|(aside, name)| (name, aside)).collect();
+                Ok(Aside { schemas: None, was_empty: tables.is_empty(), tables })
             }
             Engine::Postgres => {
                 let live = match &self.schema {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
-                Ok(Aside { schemas: Some((live, format!("{ASIDE}{number}"))), tables: Vec::new() })
+                Ok(Aside { schemas: Some((live, format!("{ASIDE}{number}"))), tables: Vec::new(), was_empty: false })
             }
         }
     }
@@ -77,6 +76,23 @@ impl Connection {
         match &aside.schemas {
             Some((live, old)) => self.put_schema_back(live, old),
             None => self.put_tables_back(aside),
+        }
+    }
+
+    /// Whether the database holds nothing, where Moodle's tables are to be.
+    pub fn is_empty(&self) -> Result<bool> {
+        let mut session = self.session()?;
+        match self.engine {
+            Engine::MariaDb => Ok(mariadb_tables(&mut session)?.iter().all(|(name, _)| name.starts_with(ASIDE))),
+            Engine::Postgres => {
+                let live = self.schema.as_ref().map_or("current_schema()".to_owned(), |schema| self.sql_text(schema));
+                let sql = format!(
+                    "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = {live} AND relkind IN ('r', 'p', 'f') AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+                );
+                Ok(session.value(&sql)?.is_none_or(|count| count == "0"))
+            }
         }
     }
 
@@ -123,6 +139,9 @@ impl Connection {
     fn put_tables_back(&self, aside: &Aside) -> Result<()> {
         let what = "put the earlier tables back";
         let there = mariadb_tables(&mut self.session()?)?;
+        if aside.was_empty {
+            return self.execute(what, &self.drops(there.iter().filter(|(name, _)| !name.starts_with(ASIDE))));
+        }
         let is_there = |name: &String| there.iter().any(|(it, _)| it == name);
         let back: Vec<_> = aside.tables.iter().filter(|(_, old)| is_there(old)).collect();
         if back.is_empty() {

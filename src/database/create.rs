@@ -4,6 +4,7 @@
 use super::{Connection, Engine};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::sys::privileges::Identity;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// What the new database is to be like: as it was, by the backup's manifest.
@@ -21,29 +22,131 @@ pub struct Wanted {
     pub user_host: String,
 }
 
+/// What is missing of a database, and who can make it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Missing {
+    admin: Connection,
+    database: bool,
+    account: bool,
+    /// MariaDB: the host part of the account.
+    host: String,
+}
+
+impl Missing {
+    /// Whether the database itself is missing, and not its account alone.
+    pub fn is_all(&self) -> bool {
+        self.database
+    }
+}
+
 impl Connection {
-    /// Makes the database and the account where they are missing; true if there was anything to make.
-    /// `admin` is an option file with an administrator's account (see [`Connection::options_file`]).
-    pub fn ensure_there(&self, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
-        let Err(refused) = self.session() else { return Ok(false) };
-        let admin = self.administrator(admin)?;
-        let made = match self.engine {
-            Engine::MariaDb => self.make_mariadb(&admin, wanted),
-            Engine::Postgres => self.make_postgres(&admin, wanted),
+    /// What is missing of the database; `None` if it answers. An error if it does not and nothing is missing (a wrong
+    /// password), or if that cannot be told. `admin` is an option file with an administrator's account (see
+    /// [`Connection::options_file`]). Changes nothing.
+    pub fn missing(&self, wanted: &Wanted, admin: Option<&Path>) -> Result<Option<Missing>> {
+        let Err(refused) = self.session() else { return Ok(None) };
+        let look = || -> Result<Missing> {
+            let mut missing = Missing {
+                admin: self.administrator(admin)?,
+                database: false,
+                account: false,
+                host: self.account_host(wanted),
+            };
+            (missing.database, missing.account) = self.look_for(&missing)?;
+            Ok(missing)
         };
-        made.map_err(|error| {
-            let advice = format!(
-                "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
-                 account by --database-admin FILE{}",
-                hint(&refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
-            );
-            error.context(Fault::unfit(format!("the {} is not there, and cannot be made", self.title())).hint(advice))
-        })?;
-        self.session().or_fault(|| {
-            Fault::unfit(format!("the {} was made, and still {} is not let in", self.title(), self.account()))
-                .hint("compare how that account may log in (pg_hba.conf; the host part of a MariaDB account)")
-        })?;
-        Ok(true)
+        let missing = look().map_err(|error| self.not_made(error, &refused))?;
+        // The account may lack its rights only, which making it gives (MariaDB's error 1044).
+        match missing.database || missing.account || format!("{refused:#}").contains("1044") {
+            true => Ok(Some(missing)),
+            false => Err(refused),
+        }
+    }
+
+    /// Makes what is missing.
+    pub fn make(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
+        let made = match self.engine {
+            Engine::MariaDb => self.make_mariadb(missing, wanted),
+            Engine::Postgres => self.make_postgres(missing, wanted),
+        };
+        made.map_err(|error| self.not_made(error, &anyhow::anyhow!("")))?;
+        self.session().map(drop).or_fault(|| {
+            Fault::unfit(format!("the {} was made, and still {} is not let in", self.title(), self.account())).hint(
+                "compare how that account may log in (pg_hba.conf; the host part of a MariaDB account), and its password",
+            )
+        })
+    }
+
+    /// Takes back what [`Connection::make`] has made, as far as it came. Can be called again and again.
+    pub fn unmake(&self, missing: &Missing) -> Result<()> {
+        let what = "remove the database that was made";
+        let name = self.sql_name(&self.name);
+        match self.engine {
+            Engine::MariaDb => {
+                let account = self.sql_account(&missing.host);
+                let database =
+                    if missing.database { format!("DROP DATABASE IF EXISTS {name};\n") } else { String::new() };
+                let account = if missing.account { format!("DROP USER IF EXISTS {account};") } else { String::new() };
+                missing.admin.execute(what, &format!("{database}{account}"))
+            }
+            Engine::Postgres => {
+                if missing.database {
+                    let end = format!(
+                        "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {};",
+                        self.sql_text(&self.name)
+                    );
+                    missing.admin.execute_one(what, &format!("{end}\nDROP DATABASE IF EXISTS {name};"))?;
+                }
+                match missing.account {
+                    true => missing.admin.execute(what, &format!("DROP ROLE IF EXISTS {};", self.sql_name(&self.user))),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn not_made(&self, error: anyhow::Error, refused: &anyhow::Error) -> anyhow::Error {
+        let advice = format!(
+            "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
+             account by --database-admin FILE{}",
+            hint(refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
+        );
+        error.context(Fault::unfit(format!("the {} is not there, and cannot be made", self.title())).hint(advice))
+    }
+
+    /// Whether database and account are missing.
+    fn look_for(&self, missing: &Missing) -> Result<(bool, bool)> {
+        let mut session = missing.admin.session()?;
+        let (name, user) = (self.sql_text(&self.name), self.sql_text(&self.user));
+        let (database, account) = match self.engine {
+            Engine::MariaDb => (
+                format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {name}"),
+                format!(
+                    "SELECT COUNT(*) FROM mysql.user WHERE User = {user} AND Host = {}",
+                    self.sql_text(&missing.host)
+                ),
+            ),
+            Engine::Postgres => (
+                format!("SELECT count(*) FROM pg_catalog.pg_database WHERE datname = {name}"),
+                format!("SELECT count(*) FROM pg_catalog.pg_roles WHERE rolname = {user}"),
+            ),
+        };
+        let mut none = |sql: &str| -> Result<bool> { Ok(session.value(sql)?.is_none_or(|count| count == "0")) };
+        Ok((none(&database)?, none(&account)?))
+    }
+
+    /// MariaDB: the host part of the account that is made.
+    fn account_host(&self, wanted: &Wanted) -> String {
+        match (wanted.user_host.as_str(), self.host.as_deref()) {
+            ("", None | Some("" | "localhost" | "127.0.0.1" | "::1")) => "localhost",
+            ("", _) => "%",
+            (host, _) => host,
+        }
+        .to_owned()
+    }
+
+    fn sql_account(&self, host: &str) -> String {
+        format!("{}@{}", self.sql_text(&self.user), self.sql_text(host))
     }
 
     /// The same server, as its administrator.
@@ -72,13 +175,8 @@ impl Connection {
         Ok(admin)
     }
 
-    fn make_mariadb(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
-        let host = match (wanted.user_host.as_str(), self.host.as_deref()) {
-            ("", None | Some("" | "localhost" | "127.0.0.1" | "::1")) => "localhost",
-            ("", _) => "%",
-            (host, _) => host,
-        };
-        let account = format!("{}@{}", self.sql_text(&self.user), self.sql_text(host));
+    fn make_mariadb(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
+        let account = self.sql_account(&missing.host);
         let word = |text: &str, usual: &str| -> String {
             let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             if plain.is_empty() { usual.to_owned() } else { plain }
@@ -93,21 +191,17 @@ impl Connection {
             word(&wanted.collation, "utf8mb4_unicode_ci"),
             self.sql_text(self.password.as_deref().unwrap_or("")),
         );
-        admin.execute("make the database", &sql)
+        missing.admin.execute("make the database", &sql)
     }
 
-    fn make_postgres(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
-        let mut session = admin.session()?;
-        let is_there = |session: &mut super::Session, table: &str, column: &str, name: &str| -> Result<bool> {
-            let sql = format!("SELECT count(*) FROM pg_catalog.{table} WHERE {column} = {}", admin.sql_text(name));
-            Ok(session.value(&sql)?.is_some_and(|count| count != "0"))
-        };
-        if !is_there(&mut session, "pg_roles", "rolname", &self.user)? {
+    fn make_postgres(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
+        let admin = &missing.admin;
+        if missing.account {
             let password = self.sql_text(self.password.as_deref().unwrap_or(""));
             let role = self.sql_name(&self.user);
             admin.execute("make the account", &format!("CREATE ROLE {role} LOGIN PASSWORD {password};"))?;
         }
-        if !is_there(&mut session, "pg_database", "datname", &self.name)? {
+        if missing.database {
             admin.execute_one("make the database", &self.create_database(wanted))?;
         }
         let inside = Connection { name: self.name.clone(), ..admin.clone() };

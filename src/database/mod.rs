@@ -22,7 +22,7 @@ mod watch;
 
 pub use aside::{ASIDE, Aside};
 pub use client::{Client, Extras};
-pub use create::Wanted;
+pub use create::{Missing, Wanted};
 pub use dump::{Dump, DumpFailure, Dumped, Order, Tables};
 pub use facts::ServerFacts;
 pub use scanner::{FilesTable, Scanned};

@@ -44,10 +44,10 @@ require($mbconfig);
 if ($mbquestion === 'config') {
     $mbkeys = [
         'admin', 'alternative_file_system_class', 'altcacheconfigpath', 'backuptempdir', 'behat_dataroot', 'cachedir',
-        'dataroot', 'dbhost', 'dbname', 'dboptions', 'dbpass', 'dbtype', 'dbuser', 'directorypermissions', 'dirroot',
-        'file_lock_root', 'filedir', 'filepermissions', 'langotherroot', 'localcachedir', 'localrequestdir',
-        'phpunit_dataroot', 'prefix', 'secretdataroot', 'session_file_save_path', 'tempdir', 'themedir', 'trashdir',
-        'wwwroot',
+        'cron_enabled', 'cronclionly', 'dataroot', 'dbhost', 'dbname', 'dboptions', 'dbpass', 'dbtype', 'dbuser',
+        'directorypermissions', 'dirroot', 'file_lock_root', 'filedir', 'filepermissions', 'langotherroot',
+        'localcachedir', 'localrequestdir', 'noemailever', 'phpunit_dataroot', 'prefix', 'secretdataroot',
+        'session_file_save_path', 'session_handler_class', 'sslproxy', 'tempdir', 'themedir', 'trashdir', 'wwwroot',
     ];
     $mbvalues = [];
     foreach ($mbkeys as $mbkey) {

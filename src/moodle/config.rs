@@ -43,6 +43,17 @@ pub struct Config {
     /// PHP's version.
     pub php_version: String,
     database: Database,
+    answers: Answers,
+}
+
+/// All that was asked, as it was answered. There are passwords in it.
+#[derive(Clone)]
+struct Answers(Value);
+
+impl std::fmt::Debug for Answers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
 }
 
 #[derive(Clone)]
@@ -96,6 +107,7 @@ impl Config {
             file_mode: mode("filepermissions", 0o666),
             php_version: decode(&answer["php"]).map(|v| String::from_utf8_lossy(&v).into_owned()).unwrap_or_default(),
             database: Database::from_values(&values)?,
+            answers: Answers(answer["config"].clone()),
             dataroot,
         })
     }
@@ -117,6 +129,22 @@ impl Config {
             options_file: None,
             run_as: Some(web_user.clone()),
         }
+    }
+
+    /// A value as PHP answered, in an array of that name where there is a `key`; null where it is not set.
+    pub(super) fn answer(&self, name: &str, key: Option<&str>) -> &Value {
+        key.map_or(&self.answers.0[name], |key| &self.answers.0[name][key])
+    }
+
+    /// A path that config.php sets itself, or that Moodle has filled in; `None` where it is empty.
+    pub fn path(&self, name: &str) -> Option<PathBuf> {
+        Values(&self.answers.0).path(name)
+    }
+
+    /// Whether a value is set, and neither empty nor false.
+    pub fn is_set(&self, name: &str) -> bool {
+        let found = &self.answers.0[name];
+        Values(&self.answers.0).text(name).is_some_and(|text| text != "0") || *found == Value::from(true)
     }
 
     /// Name of the database.

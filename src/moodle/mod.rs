@@ -5,6 +5,7 @@ mod ask;
 mod config;
 mod facts;
 mod layout;
+pub mod overrides;
 
 pub use ask::{Php, maintenance_page, read_config};
 pub use config::{Config, MAINTENANCE_PAGE, UNFINISHED_PAGE};

@@ -14,6 +14,8 @@ pub struct Done {
     pub site: String,
     /// What it has now: `backup 2026-11-23T010003Z`.
     pub restored: String,
+    /// Whether it was put where no site was.
+    pub new: bool,
     /// For how many seconds it was closed.
     pub closed_seconds: f64,
     /// Users' files that were brought back.
@@ -40,12 +42,20 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
         text += &wrapped("", &format!("{}: {}", piece.part, piece.place));
         text += &wrapped("  ", &format!("{}; {} come back", piece.what, human::bytes(piece.bytes)));
     }
+    text += &section("Other than it was", &plan.changed, look);
     text += "\n";
     if !plan.left_out.is_empty() {
         text +=
             &wrapped("", &format!("Not touched: {}. Name them by --only to restore them.", plan.left_out.join(", ")));
     }
     let (closed, all) = (plan.closed_seconds as f64, plan.seconds() as f64);
+    if plan.new {
+        let words = format!(
+            "It takes about {}. Nothing that is there now is changed; if the restore fails, what it has brought is removed.",
+            human::duration(all)
+        );
+        return text + &wrapped("", &words) + &section("Warnings", &plan.warnings, look);
+    }
     text += &wrapped(
         "",
         &format!(
@@ -63,7 +73,9 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
 pub fn done_text(done: &Done, look: &Look) -> String {
     let head = format!("{} is as in {}", done.site, done.restored);
     let mut text = look.paint(if done.warnings.is_empty() { Paint::Good } else { Paint::Warning }, &head) + "\n";
-    text += &pair("Closed", &human::duration(done.closed_seconds));
+    if !done.new {
+        text += &pair("Closed", &human::duration(done.closed_seconds));
+    }
     text += &pair("Took", &human::duration(done.took_seconds));
     text += &pair("Files", &format!("{} brought back", human::count(done.pool_files, "file")));
     for folder in &done.set_aside_in {
@@ -73,6 +85,11 @@ pub fn done_text(done: &Done, look: &Look) -> String {
         text += &pair("Log", log);
     }
     text += "\n";
+    if done.new {
+        let words = "Set up its web server and, unless it is a clone, its cron; then have a look at it. It needs settings of \
+                     its own to be backed up: moodle-backup setup.";
+        return text + &wrapped("", words) + &section("Warnings", &done.warnings, look);
+    }
     text += &wrapped(
         "",
         "Have a look at the site. \"moodle-backup restore --undo\" brings back what was replaced; \"restore --discard\" \

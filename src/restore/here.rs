@@ -2,6 +2,7 @@
 //! where not. Changes nothing.
 
 use super::Job;
+use super::place::{Place, require_same_site};
 use crate::database::Connection;
 use crate::error::{Fault, OrFault, Result};
 use crate::preflight::{Site, read_site};
@@ -32,11 +33,16 @@ pub struct Here {
     pub site: Option<Site>,
     /// Why they cannot be read.
     pub trouble: Option<String>,
+    /// Whether the site comes to a place where there is none.
+    new: bool,
 }
 
 impl Here {
     /// Looks.
     pub fn look(job: &Job) -> Result<Here> {
+        if let Some(place) = &job.place {
+            return Ok(Here::in_place(job, place));
+        }
         match read_site(job.settings) {
             Ok(site) => Ok(Here {
                 root: site.layout.root.clone(),
@@ -46,9 +52,40 @@ impl Here {
                 web_user: site.web_user().clone(),
                 site: Some(site),
                 trouble: None,
+                new: false,
             }),
             Err(error) => Here::remembered(job, &error),
         }
+    }
+
+    /// As the options say. A site that stands there, with that very dataroot, is taken as it is.
+    fn in_place(job: &Job, place: &Place) -> Here {
+        let site = read_site(job.settings).ok().filter(|site| site.config.dataroot == place.dataroot);
+        let then = &job.backup.manifest.paths;
+        // What lay outside of the dataroot comes into it.
+        let below = |path: &PathBuf, usual: &str| match path.strip_prefix(&then.dataroot) {
+            Ok(below) => place.dataroot.join(below),
+            Err(_) => place.dataroot.join(usual),
+        };
+        let (filedir, trashdir) = match &site {
+            Some(site) => (site.config.filedir.clone(), site.config.trashdir.clone()),
+            None => (below(&then.filedir, "filedir"), below(&then.trashdir, "trashdir")),
+        };
+        Here {
+            root: place.root.clone(),
+            dataroot: place.dataroot.clone(),
+            filedir,
+            trashdir,
+            web_user: place.web_user.clone(),
+            new: site.is_none(),
+            site,
+            trouble: None,
+        }
+    }
+
+    /// Whether the site comes to a place where there is none, and where nothing is closed or set aside.
+    pub fn is_new(&self) -> bool {
+        self.new
     }
 
     /// As the backup remembers it.
@@ -68,6 +105,7 @@ impl Here {
             web_user,
             site: None,
             trouble: Some(format!("{error:#}")),
+            new: false,
         })
     }
 
@@ -95,6 +133,11 @@ impl Here {
                 .hint("leave out --keep-config")
                 .into());
         }
+        match (&job.place, &self.site) {
+            (Some(place), _) => place.require(job, self)?,
+            (None, Some(site)) => require_same_site(job, site)?,
+            (None, None) => {}
+        }
         self.require_same_dataroot(job)?;
         for place in [&self.root, &self.dataroot] {
             require_parent(place)?;
@@ -112,7 +155,7 @@ impl Here {
     /// The config.php of the backup is to lead to the same dataroot as the one here.
     fn require_same_dataroot(&self, job: &Job) -> Result<()> {
         let then = &job.backup.manifest.paths.dataroot;
-        if !job.wants(&Part::Code) || job.keep_config || *then == self.dataroot {
+        if !job.wants(&Part::Code) || job.keep_config || job.place.is_some() || *then == self.dataroot {
             return Ok(());
         }
         Err(Fault::unfit(format!(

@@ -1,7 +1,8 @@
 //! The database of a restore: what is there is set aside within it, the dump is loaded in its place. And what has to
 //! follow: caches emptied, sessions ended.
 
-use super::Job;
+use super::place::require_empty;
+use super::{Here, Job, apart, links};
 use crate::database::{Connection, Wanted};
 use crate::error::{Fault, Result};
 use crate::moodle::table;
@@ -15,11 +16,19 @@ use std::time::Duration;
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Loads the databases that are asked for.
-pub fn databases(job: &Job, site: Option<&Site>, changes: &mut Changes, log: &Log) -> Result<()> {
+pub fn databases(job: &Job, here: &Here, site: Option<&Site>, changes: &mut Changes, log: &Log) -> Result<()> {
     for part in &job.parts {
         let site = || site.ok_or_else(|| Fault::failed("the site's config.php is not there"));
         match part {
-            Part::Database => exchange(job, &job.backup.manifest.database, &site()?.connection, changes, log)?,
+            Part::Database => {
+                let then = &job.backup.manifest.database;
+                let connection = &site()?.connection;
+                make(job, then, connection, changes, log)?;
+                if job.place.is_some() {
+                    require_empty(connection, here)?;
+                }
+                exchange(job, then, connection, changes, log)?;
+            }
             Part::ExtraDatabase(name) => {
                 let then = extra(&job.backup.manifest, name)?;
                 let known = job.settings.database.extra.iter().find(|extra| extra.name == *name);
@@ -27,7 +36,9 @@ pub fn databases(job: &Job, site: Option<&Site>, changes: &mut Changes, log: &Lo
                     Fault::unfit(format!("the settings do not say how to reach the database {name:?}"))
                         .hint("name it in [[database.extra]]; or bring the dump back with --to DIR and load it by hand")
                 })?;
-                exchange(job, then, &extra_connection(site()?, known)?, changes, log)?;
+                let connection = extra_connection(site()?, known)?;
+                make(job, then, &connection, changes, log)?;
+                exchange(job, then, &connection, changes, log)?;
             }
             _ => {}
         }
@@ -46,14 +57,8 @@ pub(super) fn extra<'m>(manifest: &'m manifest::Manifest, name: &str) -> Result<
     })
 }
 
-/// Sets what a database holds aside, and loads the dump in its place.
-fn exchange(
-    job: &Job,
-    then: &manifest::Database,
-    connection: &Connection,
-    changes: &mut Changes,
-    log: &Log,
-) -> Result<()> {
+/// Makes a database that is not there.
+fn make(job: &Job, then: &manifest::Database, connection: &Connection, changes: &mut Changes, log: &Log) -> Result<()> {
     if connection.engine != engine_of(then)? {
         return Err(Fault::failed(format!(
             "the backup holds a dump of {}, and the database here is of {}",
@@ -63,9 +68,25 @@ fn exchange(
         .hint("a dump can be loaded into a server of its own kind only")
         .into());
     }
-    if connection.ensure_there(&wanted(then), job.admin.as_deref())? {
+    let mut wanted = wanted(then);
+    if job.place.as_ref().is_some_and(|place| place.database.server.is_some()) {
+        // Another server may see this machine by another name.
+        wanted.user_host.clear();
+    }
+    if changes.make_database(connection, &wanted, job.admin.as_deref())? {
         log.info(format!("made the {}, which was not there", connection.title()));
     }
+    Ok(())
+}
+
+/// Sets what a database holds aside, and loads the dump in its place.
+fn exchange(
+    job: &Job,
+    then: &manifest::Database,
+    connection: &Connection,
+    changes: &mut Changes,
+    log: &Log,
+) -> Result<()> {
     let aside = connection.plan_aside(changes.number())?;
     changes.set_aside(connection, aside)?;
     load(job, then, connection, log)
@@ -81,7 +102,7 @@ fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log
     Ok(())
 }
 
-fn engine_of(then: &manifest::Database) -> Result<crate::database::Engine> {
+pub(super) fn engine_of(then: &manifest::Database) -> Result<crate::database::Engine> {
     crate::database::Engine::from_dbtype(match then.engine.as_str() {
         "postgresql" => "pgsql",
         "mysql" => "mysqli",
@@ -89,7 +110,7 @@ fn engine_of(then: &manifest::Database) -> Result<crate::database::Engine> {
     })
 }
 
-fn wanted(then: &manifest::Database) -> Wanted {
+pub(super) fn wanted(then: &manifest::Database) -> Wanted {
     Wanted {
         charset: then.charset.clone(),
         collation: then.collation.clone(),
@@ -104,6 +125,13 @@ pub fn post(job: &Job, site: Option<&Site>, log: &Log) -> Result<()> {
     if let Some(site) = site.filter(|_| job.wants(&Part::Database)) {
         let sessions = table(&site.connection, &site.config.prefix, "sessions")?;
         site.connection.execute("end the sessions", &format!("DELETE FROM {sessions};"))?;
+    }
+    if let (Some(place), Some(site)) = (&job.place, site) {
+        if place.clone {
+            apart::rename(place, site, log)?;
+        }
+        purge(Some(site), log)?;
+        links::replace(job, place, site, log)?;
     }
     purge(site, log)
 }

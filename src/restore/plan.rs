@@ -43,22 +43,31 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// How long the site will be closed, roughly, in seconds.
     pub closed_seconds: u64,
+    /// What will be other than it was in the backup, in words.
+    pub changed: Vec<String>,
+    /// Whether the site comes to a place where there is none: then nothing is replaced.
+    pub new: bool,
 }
 
 /// Looks at backup and site, and says what would be done.
 pub fn plan(job: &Job) -> Result<Plan> {
     let here = Here::look(job)?;
     let manifest = &job.backup.manifest;
+    if let Some(place) = &job.place {
+        place.require(job, &here)?;
+    }
     let mut pieces = Vec::new();
     for part in &job.parts {
         match part {
             Part::Code => pieces.push(tree(part.components(manifest)?[0], "code", &here.root)),
             Part::Moodledata => {
                 let mut piece = tree(part.components(manifest)?[0], "moodledata", &here.dataroot);
-                piece.what += ", caches and sessions emptied";
+                if !here.is_new() {
+                    piece.what += ", caches and sessions emptied";
+                }
                 pieces.extend([piece, files(job, &here)?]);
             }
-            Part::Database => pieces.push(database(job, &here)),
+            Part::Database => pieces.push(database(job, &here)?),
             Part::Directory(name) => {
                 let component = part.components(manifest)?[0];
                 pieces.push(tree(component, &format!("directory {name}"), &component.source));
@@ -81,6 +90,8 @@ pub fn plan(job: &Job) -> Result<Plan> {
         moment: manifest.moment(),
         left_out: left_out(job),
         warnings: warnings(job, &here),
+        changed: changed(job, &here),
+        new: here.is_new(),
         closed_seconds: 2 + loaded / LOADED_PER_SECOND,
         pieces,
     })
@@ -98,7 +109,11 @@ fn tree(component: &Component, part: &str, place: &Path) -> Piece {
         part: part.to_owned(),
         place: place.display().to_string(),
         bytes: component.bytes,
-        what: if place.exists() { "replaced".into() } else { "not there now".into() },
+        what: match std::fs::read_dir(place).map(|mut entries| entries.next().is_none()) {
+            Err(_) => "not there now".into(),
+            Ok(true) => "empty now".into(),
+            Ok(false) => "replaced".into(),
+        },
     }
 }
 
@@ -123,17 +138,52 @@ fn files(job: &Job, here: &Here) -> Result<Piece> {
     Ok(Piece { part: "files".into(), place: here.filedir.display().to_string(), bytes, what })
 }
 
-fn database(job: &Job, here: &Here) -> Piece {
+fn database(job: &Job, here: &Here) -> Result<Piece> {
     let then = &job.backup.manifest.database;
-    let (place, there) = match here.connection() {
-        Some(connection) => (connection.title(), connection.session().is_ok()),
-        None => (format!("database {:?}, as config.php of the backup says", then.name), false),
+    let (place, there) = match (&job.place, here.connection()) {
+        (Some(place), _) => {
+            let connection = place.connection(&job.backup.manifest)?;
+            // Without its password, which is in config.php, nobody is let in.
+            (connection.title(), connection.password.is_none() || connection.session().is_ok())
+        }
+        (None, Some(connection)) => (connection.title(), connection.session().is_ok()),
+        (None, None) => (format!("database {:?}, as config.php of the backup says", then.name), false),
     };
-    let what = match there {
-        true => format!("replaced, {} tables", then.tables.len()),
-        false => format!("cannot be reached now; {} tables", then.tables.len()),
+    let what = match (there, here.is_new()) {
+        (true, true) => format!("empty or made, {} tables", then.tables.len()),
+        (false, true) => format!("made, {} tables", then.tables.len()),
+        (true, false) => format!("replaced, {} tables", then.tables.len()),
+        (false, false) => format!("cannot be reached now; {} tables", then.tables.len()),
     };
-    Piece { part: "database".into(), place, bytes: then.bytes, what }
+    Ok(Piece { part: "database".into(), place, bytes: then.bytes, what })
+}
+
+/// What another place brings with it.
+fn changed(job: &Job, here: &Here) -> Vec<String> {
+    let Some(place) = &job.place else { return Vec::new() };
+    let manifest = &job.backup.manifest;
+    let mut changed = Vec::new();
+    if place.wwwroot != manifest.site.wwwroot {
+        changed.push(format!(
+            "the address: {}, and links to {} in the content lead there (Moodle's own tool changes them)",
+            place.wwwroot, manifest.site.wwwroot
+        ));
+    }
+    let names: Vec<String> = place.overrides(manifest, here).iter().map(|it| it.title()).collect();
+    if place.config_php.is_some() {
+        changed.push("config.php: the one that was named".into());
+    } else if !names.is_empty() {
+        changed.push(format!("config.php: {}", names.join(", ")));
+    }
+    if here.web_user.name != manifest.site.web_user {
+        changed.push(format!("the owner: {} in place of {}", here.web_user.name, manifest.site.web_user));
+    }
+    if place.clone {
+        changed.push(
+            "as a clone: no mail, no cron, a site identifier of its own, caches and sessions in its own files".into(),
+        );
+    }
+    changed
 }
 
 fn left_out(job: &Job) -> Vec<String> {

@@ -35,11 +35,11 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     let record = changes.keep()?;
     let closed = window.map(Window::reopen).transpose()?;
     if let Some(site) = &site {
-        check::over_http(site, log);
+        check::over_http(site, false, log);
     }
     // What is left in them came from the backup and was replaced by nothing: folders only.
     log.step("report")?;
-    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: 0 })
+    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: 0, new: false })
 }
 
 /// The last restore that has succeeded.
@@ -75,7 +75,7 @@ fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
             changes.set_aside(connection, now)?;
             changes.bring_back(connection, aside.clone())
         }
-        Step::BroughtBack { .. } => Ok(()),
+        Step::MadeDatabase { .. } | Step::Occupied { .. } | Step::BroughtBack { .. } => Ok(()),
     }
 }
 

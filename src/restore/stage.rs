@@ -2,8 +2,10 @@
 //! same file systems, so that the exchange is a matter of renames. Users' files are added to the site's pool: what
 //! is there is never touched, so that needs no exchange.
 
-use super::{Here, Job};
+use super::relocate::{self, Relocated};
+use super::{Here, Job, apart};
 use crate::archive::{self, Extract};
+use crate::entry::owners::Owner;
 use crate::entry::{Owners, Selection};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes;
@@ -29,6 +31,8 @@ pub struct Staged {
     pub moodledata: Option<PathBuf>,
     /// Users' files that were added to the pool.
     pub pool_files: u64,
+    /// The code's config.php, where it was given new values.
+    pub config: Option<Relocated>,
 }
 
 /// Compares the dumps and lists that will be used with their sums. Archives and plain files are compared while they are
@@ -61,12 +65,15 @@ pub fn verify(job: &Job, log: &Log) -> Result<()> {
 
 /// Lays everything ready.
 pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result<Staged> {
-    let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, None);
+    let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, web_user(job, here));
     let mut staged = Staged::default();
     if job.wants(&Part::Code) {
         let new = archive(job, Path::new(layout::CODE), &here.root, &owners, changes, log)?;
         if job.keep_config {
             keep_config(here, &new)?;
+        }
+        if let Some(place) = &job.place {
+            staged.config = Some(relocate::put_in(job, here, place, &new)?);
         }
         staged.trees.push((here.root.clone(), new));
     }
@@ -82,6 +89,13 @@ pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result
         staged.pool_files = pool_files(job, here, &owners, changes, log)?;
     }
     Ok(staged)
+}
+
+/// Who is to own what the web server's user had, where that is another one here.
+fn web_user(job: &Job, here: &Here) -> Option<Owner> {
+    let then = &job.backup.manifest.site.web_user;
+    let other = job.place.is_some() && here.web_user.name != *then;
+    other.then_some(Owner { uid: here.web_user.uid, gid: here.web_user.gid })
 }
 
 /// Unpacks an archive beside the place where it belongs.
@@ -123,6 +137,9 @@ fn moodledata(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
     for folder in &job.backup.manifest.paths.emptied {
         make_emptied(job, owners, folder, &into)?;
     }
+    if job.place.as_ref().is_some_and(|place| place.clone) {
+        apart::set_caches_aside(&into, log)?;
+    }
     Ok(into)
 }
 
@@ -144,7 +161,8 @@ fn compare(job: &Job, copy: &Path) -> Result<()> {
 fn make_emptied(job: &Job, owners: &Owners, folder: &EmptiedFolder, copy: &Path) -> Result<()> {
     let path = match folder.path.strip_prefix(&job.backup.manifest.paths.dataroot) {
         Ok(below) => copy.join(below),
-        Err(_) if folder.path.exists() => return Ok(()),
+        // In another place they come into the dataroot, where Moodle makes them.
+        Err(_) if folder.path.exists() || job.place.is_some() => return Ok(()),
         Err(_) => folder.path.clone(),
     };
     let make = || -> std::io::Result<()> {

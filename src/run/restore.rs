@@ -1,10 +1,11 @@
 //! The command `restore`, in place: the plan, the question, the work, the result.
 
-use super::{Session, exit_code, extract, listing};
+use super::place::{self, Source};
+use super::{Session, exit_code, extract};
 use crate::cli;
 use crate::error::{Fault, Result};
 use crate::report::restore::{self as view, Done};
-use crate::restore::{self, Job, Outcome, Plan};
+use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
 use crate::sys::files;
@@ -16,10 +17,8 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.to.is_some() || args.table.is_some() {
         return extract::restore(session, args);
     }
-    let settings = session.settings()?;
-    let store = listing::existing_store(&settings)?;
-    let backup = store.find(args.backup.as_deref().unwrap_or("latest"))?;
-    let job = job(session, &settings, &backup, args)?;
+    let Source { settings, backup, place } = place::source(session, args)?;
+    let job = job(session, &settings, &backup, place, args)?;
     if args.discard {
         return discard(session, &job, args);
     }
@@ -40,7 +39,13 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     finish(session, &job, restore::run)
 }
 
-fn job<'a>(session: &'a Session, settings: &'a Settings, backup: &'a Backup, args: &cli::Restore) -> Result<Job<'a>> {
+fn job<'a>(
+    session: &'a Session,
+    settings: &'a Settings,
+    backup: &'a Backup,
+    place: Option<Place>,
+    args: &cli::Restore,
+) -> Result<Job<'a>> {
     let mut parts = args.only.clone();
     for part in &parts {
         part.components(&backup.manifest)?;
@@ -58,10 +63,14 @@ fn job<'a>(session: &'a Session, settings: &'a Settings, backup: &'a Backup, arg
         parts,
         keep_config: args.keep_config,
         admin: args.database_admin.clone(),
+        place,
     })
 }
 
 fn question(plan: &Plan) -> String {
+    if plan.new {
+        return "A site is put where none is now; nothing that is there is changed.".into();
+    }
     let since = plan.moment.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
     format!("What users have done since {since} is gone from the site after this, until it is undone.")
 }
@@ -111,6 +120,7 @@ fn finish(
     let done = Done {
         site: job.settings.site.name.clone(),
         restored: outcome.record.what.clone(),
+        new: outcome.new,
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
         set_aside_in: outcome.record.folders.iter().map(|folder| folder.display().to_string()).collect(),

@@ -31,6 +31,18 @@ pub fn load(path: &Path) -> Result<Settings> {
     Ok(settings)
 }
 
+/// The settings of a site that has no settings file: everything but these is as it is by default.
+pub fn without_file(name: &str, root: &Path, target: &Path) -> Result<Settings> {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let text = format!(
+        "[site]\nname = {}\nroot = {}\n[target]\npath = {}\n",
+        quoted(name),
+        quoted(&root.to_string_lossy()),
+        quoted(&target.to_string_lossy())
+    );
+    parse(&text).map_err(|mistakes| told(mistakes, Path::new("what the backup and the options say")))
+}
+
 /// All three stages.
 fn parse(text: &str) -> Result<Settings, Vec<Mistake>> {
     let written = as_written::read(text)?;

@@ -1,7 +1,7 @@
 //! The record of a restore's changes: what was moved where, in order, and how to take it back. It lies in
 //! `/var/lib/moodle-backup/restore/`, readable by root alone: it has what is needed to reach the database.
 
-use crate::database::{Aside, Connection};
+use crate::database::{Aside, Connection, Missing};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
 use crate::sys::log::Log;
@@ -50,6 +50,20 @@ pub enum Step {
         connection: Connection,
         /// Where its content is.
         aside: Aside,
+    },
+    /// A database, or its account, was made that was not there.
+    MadeDatabase {
+        /// The database.
+        connection: Connection,
+        /// What was missing of it.
+        missing: Missing,
+    },
+    /// A folder that was not there, or was empty, was taken for a new site: all that is in it came since.
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+        /// Whether it was there.
+        was_there: bool,
     },
     /// What an earlier restore had set aside was brought back.
     BroughtBack {
@@ -101,7 +115,11 @@ impl Record {
         for step in self.steps.iter().rev() {
             match step {
                 Step::Renamed { from, to } => rename_back(from, to)?,
+                // It goes with the database.
+                Step::SetAside { connection, .. } if self.made(connection) => {}
                 Step::SetAside { connection, aside } => connection.put_back(aside)?,
+                Step::MadeDatabase { connection, missing } => connection.unmake(missing)?,
+                Step::Occupied { folder, was_there } => vacate(folder, *was_there)?,
                 Step::BroughtBack { connection, aside } if !connection.is_aside(aside)? => {
                     connection.set_aside(aside)?;
                 }
@@ -115,6 +133,14 @@ impl Record {
             }
         }
         Ok(())
+    }
+
+    /// Whether this restore has made that database.
+    fn made(&self, connection: &Connection) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(step, Step::MadeDatabase { connection: made, missing }
+                if missing.is_all() && made.title() == connection.title())
+        })
     }
 
     /// Deletes what was set aside, for good.
@@ -161,6 +187,30 @@ fn rename_back(from: &Path, to: &Path) -> Result<()> {
         }
     }
     files::rename_durably(to, from)
+}
+
+/// Empties a folder that was empty, or removes it where it was not there.
+fn vacate(folder: &Path, was_there: bool) -> Result<()> {
+    let failed = || Fault::failed(format!("cannot delete what was brought to {}", folder.display()));
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.or_fault(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.or_fault(failed)?;
+        if entry.file_name() == "lost+found" {
+            continue;
+        }
+        let removed = match entry.file_type().or_fault(failed)?.is_dir() {
+            true => std::fs::remove_dir_all(entry.path()),
+            false => std::fs::remove_file(entry.path()),
+        };
+        removed.or_fault(failed)?;
+    }
+    match was_there {
+        true => Ok(()),
+        false => std::fs::remove_dir(folder).or_fault(failed),
+    }
 }
 
 fn remove_container(folder: &Path) -> Result<()> {

@@ -42,6 +42,7 @@ pub use http::Response;
 pub use janitor::finish;
 pub use load::{Load, LoadOptions, LoadReport};
 pub use mariadb::MariaDb;
+pub use ports::{Reserved, reserve};
 pub use postgres::Postgres;
 pub use process::{Daemon, command_as, owner_ids, succeed, wait_for};
 pub use processes::{ProcessWatch, Seen, descendant, descendants};
