@@ -32,31 +32,31 @@ pub struct Relocated {
 }
 
 /// Puts the new values into the config.php of code that is laid ready.
-pub fn put_in(job: &Job, here: &Here, place: &Place, code: &Path) -> Result<Relocated> {
+pub fn put_in(job: &Job, here: &Here, place: &Place, code: &Path, log: &Log) -> Result<Relocated> {
     let path = code.join("config.php");
     let overrides = place.overrides(&job.backup.manifest, here);
     let original = match &place.config_php {
         Some(file) => std::fs::read(file).or_fault(|| Fault::unfit(format!("cannot read {}", file.display())))?,
-        None => as_backed_up(job, &path, &overrides)?,
+        None => as_backed_up(job, &path, &overrides, log)?,
     };
     let relocated = Relocated { original, overrides };
     match place.config_php {
         Some(_) => write(&path, &relocated.original)?,
-        None => relocated.write(job, here, &path)?,
+        None => relocated.write(job, here, &path, log)?,
     }
     Ok(relocated)
 }
 
 /// A link would lead to another site's file.
-fn as_backed_up(job: &Job, path: &Path, overrides: &[Override]) -> Result<Vec<u8>> {
+fn as_backed_up(job: &Job, path: &Path, overrides: &[Override], log: &Log) -> Result<Vec<u8>> {
     match path.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
         true => Ok(std::fs::read(path)?),
-        false => Err(by_hand(job, overrides, "config.php of the backup is no plain file")),
+        false => Err(by_hand(job, overrides, "config.php of the backup is no plain file", log)),
     }
 }
 
 impl Relocated {
-    fn write(&self, job: &Job, here: &Here, path: &Path) -> Result<()> {
+    fn write(&self, job: &Job, here: &Here, path: &Path, log: &Log) -> Result<()> {
         if self.overrides.is_empty() {
             return Ok(());
         }
@@ -64,34 +64,41 @@ impl Relocated {
         let php = Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone())?;
         match overrides::put_in(&self.original, &self.overrides, &php)? {
             Some(text) => write(path, &text),
-            None => Err(by_hand(job, &self.overrides, "config.php of the backup has no plain line that starts Moodle")),
+            None => {
+                Err(by_hand(job, &self.overrides, "config.php of the backup has no plain line that starts Moodle", log))
+            }
         }
     }
 
     /// Reads the config.php that stands in its place now, and compares every value with what it is to be. Folders that it
     /// still has where the original has them are given values too.
     pub fn prove(mut self, job: &Job, here: &Here, place: &Place, log: &Log) -> Result<Site> {
-        let mut site = self.read(job)?;
+        let mut site = self.read(job, log)?;
         let more = self.missing(&site.config, here, place);
-        if !more.is_empty() && place.config_php.is_none() {
+        if !more.is_empty() {
+            let names: Vec<String> = more.iter().map(Override::title).collect();
             self.overrides.extend(more);
-            self.write(job, here, &here.root.join("config.php"))?;
-            site = self.read(job)?;
+            if place.config_php.is_some() {
+                let why = format!("the config.php that was named still shares with the original {}", names.join(", "));
+                return Err(by_hand(job, &self.overrides, &why, log));
+            }
+            self.write(job, here, &here.root.join("config.php"), log)?;
+            site = self.read(job, log)?;
         }
         let config = &site.config;
         let wrong: Vec<String> = self.overrides.iter().filter(|it| !it.holds_in(config)).map(Override::title).collect();
         if !wrong.is_empty() {
             let why = format!("config.php does not take the new values of {}", wrong.join(", "));
-            return Err(by_hand(job, &self.overrides, &why));
+            return Err(by_hand(job, &self.overrides, &why, log));
         }
         if config.dataroot != here.dataroot || config.filedir != here.filedir && here.is_new() {
             let why = format!("config.php leads to the dataroot {}", config.dataroot.display());
-            return Err(by_hand(job, &self.overrides, &why));
+            return Err(by_hand(job, &self.overrides, &why, log));
         }
         let code = config.path("dirroot").unwrap_or_default();
         if !code.starts_with(&here.root) {
             let why = format!("config.php starts the Moodle in {}, and not the one in its own folder", code.display());
-            return Err(by_hand(job, &self.overrides, &why));
+            return Err(by_hand(job, &self.overrides, &why, log));
         }
         if !self.overrides.is_empty() {
             let names: Vec<String> = self.overrides.iter().map(Override::title).collect();
@@ -101,9 +108,9 @@ impl Relocated {
         Ok(site)
     }
 
-    fn read(&self, job: &Job) -> Result<Site> {
+    fn read(&self, job: &Job, log: &Log) -> Result<Site> {
         read_site(job.settings).map_err(|error| {
-            error.context(by_hand_fault(job, &self.overrides, "config.php cannot be read in its new place"))
+            error.context(by_hand_fault(job, &self.overrides, "config.php cannot be read in its new place", log))
         })
     }
 
@@ -161,16 +168,16 @@ fn write(path: &Path, text: &[u8]) -> Result<()> {
     std::fs::write(path, text).or_fault(|| Fault::failed(format!("cannot write {}", path.display())))
 }
 
-fn by_hand(job: &Job, overrides: &[Override], why: &str) -> anyhow::Error {
-    by_hand_fault(job, overrides, why).into()
+fn by_hand(job: &Job, overrides: &[Override], why: &str, log: &Log) -> anyhow::Error {
+    by_hand_fault(job, overrides, why, log).into()
 }
 
-fn by_hand_fault(job: &Job, overrides: &[Override], why: &str) -> Fault {
-    let config = job.backup.manifest.paths.root.join("config.php");
-    let block = String::from_utf8_lossy(&overrides::block(overrides, false)).into_owned();
+fn by_hand_fault(job: &Job, overrides: &[Override], why: &str, log: &Log) -> Fault {
+    log.info("what config.php is to have, in front of the line that starts Moodle:");
+    String::from_utf8_lossy(&overrides::block(overrides, false)).lines().for_each(|line| log.info(line));
     Fault::unfit(why.to_owned()).hint(format!(
-        "fetch it (moodle-backup restore --path {} --to DIR), put the lines below in front of the line that starts Moodle, \
-         and name the file: --config-php FILE\n{block}",
-        config.display()
+        "fetch the file (moodle-backup restore --path {} --to DIR), put the lines above in front of the line that starts \
+         Moodle, and name it: --config-php FILE",
+        job.backup.manifest.paths.root.join("config.php").display()
     ))
 }

@@ -73,7 +73,7 @@ pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result
             keep_config(here, &new)?;
         }
         if let Some(place) = &job.place {
-            staged.config = Some(relocate::put_in(job, here, place, &new)?);
+            staged.config = Some(relocate::put_in(job, here, place, &new, log)?);
         }
         staged.trees.push((here.root.clone(), new));
     }
