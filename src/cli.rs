@@ -226,7 +226,7 @@ More examples:
                               backups that came from another server
   moodle-backup restore --from /mnt/usb --wwwroot https://new.example.org
                               the whole site, on this server
-  moodle-backup restore --clone --root /var/www/test --dataroot /srv/test \
+  moodle-backup restore --clone --root /var/www/test --dataroot /srv/test \\
       --database-name test --wwwroot https://test.example.org
                               a copy beside the original, to try things on
 

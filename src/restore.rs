@@ -58,6 +58,8 @@ pub struct Job<'a> {
     pub keep_config: bool,
     /// An option file with an administrator's account of the database server.
     pub admin: Option<PathBuf>,
+    /// Whether the backup was found without the settings: it may be another site's.
+    pub from_elsewhere: bool,
     /// Another place than the one that the backup and the site's config.php say.
     pub place: Option<Place>,
 }

@@ -135,8 +135,8 @@ impl Here {
         }
         match (&job.place, &self.site) {
             (Some(place), _) => place.require(job, self)?,
-            (None, Some(site)) => require_same_site(job, site)?,
-            (None, None) => {}
+            (None, Some(site)) if job.from_elsewhere => require_same_site(job, site)?,
+            _ => {}
         }
         self.require_same_dataroot(job)?;
         for place in [&self.root, &self.dataroot] {

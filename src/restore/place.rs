@@ -310,7 +310,10 @@ pub(super) fn require_same_site(job: &Job, site: &Site) -> Result<()> {
                 site.layout.root.display(),
                 job.backup.manifest.site.wwwroot
             ))
-            .hint("name another place: --root DIR --dataroot DIR --database-name NAME")
+            .hint(
+                "if it is not wanted any more, move it away; else name another place: --root DIR --dataroot DIR \
+                 --database-name NAME",
+            )
             .into())
         }
         _ => Ok(()),

@@ -63,6 +63,7 @@ fn job<'a>(
         parts,
         keep_config: args.keep_config,
         admin: args.database_admin.clone(),
+        from_elsewhere: args.from.is_some(),
         place,
     })
 }
