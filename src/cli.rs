@@ -120,7 +120,7 @@ Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
     Status(Status),
     /// Bring a site back, whole or in part, in its place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
-    Restore(Restore),
+    Restore(Box<Restore>),
     /// Keep a backup for good: prune leaves it alone
     Pin(One),
     /// Let a pinned backup go when its time comes

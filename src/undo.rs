@@ -108,7 +108,7 @@ impl Changes {
     /// Makes a database and its account where they are missing; true if there was anything to make.
     pub fn make_database(&mut self, connection: &Connection, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
         let Some(missing) = connection.missing(wanted, admin)? else { return Ok(false) };
-        self.note(Step::MadeDatabase { connection: connection.clone(), missing: missing.clone() })?;
+        self.note(Step::MadeDatabase { connection: connection.clone(), missing: Box::new(missing.clone()) })?;
         connection.make(&missing, wanted)?;
         Ok(true)
     }

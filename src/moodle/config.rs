@@ -144,7 +144,7 @@ impl Config {
     /// Whether a value is set, and neither empty nor false.
     pub fn is_set(&self, name: &str) -> bool {
         let found = &self.answers.0[name];
-        Values(&self.answers.0).text(name).is_some_and(|text| text != "0") || *found == Value::from(true)
+        Values(&self.answers.0).text(name).is_some_and(|text| text != "0") || found.as_bool() == Some(true)
     }
 
     /// Name of the database.

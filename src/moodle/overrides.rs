@@ -6,7 +6,6 @@ use super::ask::{Php, decode};
 use super::config::Config;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::time;
-use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
@@ -100,8 +99,8 @@ impl Override {
                 let is = |path: &Path| text() == path.as_os_str().as_bytes();
                 is(wanted) || resolved.is_ok_and(|path| is(&path))
             }
-            Assigned::Number(wanted) => *found == Value::from(*wanted),
-            Assigned::True => *found == Value::from(true),
+            Assigned::Number(wanted) => found.as_i64() == Some(*wanted),
+            Assigned::True => found.as_bool() == Some(true),
             Assigned::Unset => found.is_null(),
         }
     }

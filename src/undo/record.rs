@@ -56,7 +56,7 @@ pub enum Step {
         /// The database.
         connection: Connection,
         /// What was missing of it.
-        missing: Missing,
+        missing: Box<Missing>,
     },
     /// A folder that was not there, or was empty, was taken for a new site: all that is in it came since.
     Occupied {
