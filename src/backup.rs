@@ -9,6 +9,7 @@ mod parts;
 pub mod plan;
 mod record;
 
+pub use close::run_cron;
 pub use locks::hold_store;
 
 use crate::error::{Fault, Kind, Result, kind};
@@ -153,6 +154,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
 
     let capture = Capture { job, site: &site, ready: &ready, draft: &draft, hooks: &hooks, log };
     capture.all(&mut files, &mut parts, &mut record, context)?;
+    parts.copy_late(log)?;
 
     log.step("seal")?;
     record.files(&files, &draft, previous.as_ref(), log)?;
@@ -222,6 +224,7 @@ impl Capture<'_> {
         parts.copy_again(log)?;
         dumps.established(closing.session())?;
         record.snapshot_taken();
+        files.hold_new(closing.session(), &self.site.config.prefix)?;
         if let Some(window) = &window {
             window.still_closed()?;
         }

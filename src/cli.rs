@@ -133,6 +133,9 @@ work on this site.")]
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]
     Guard(Guard),
+    /// Run Moodle's cron to its end
+    #[command(hide = true)]
+    Cron,
 }
 
 /// A command about one backup.

@@ -8,6 +8,7 @@ mod index;
 pub(crate) mod lists;
 mod names;
 pub mod owners;
+mod reading;
 mod selection;
 mod walk;
 
@@ -15,6 +16,7 @@ pub use exclude::Exclusions;
 pub use index::{Cursor, Reader, Writer};
 pub(crate) use names::{Hint, names};
 pub use owners::Owners;
+pub use reading::{Reading, Trouble};
 pub use selection::Selection;
 pub(crate) use walk::open_read;
 pub use walk::{At, Findings, Note, Step, open_folder, walk};
@@ -158,6 +160,12 @@ pub fn lies_below(path: &[u8], folder: &[u8]) -> bool {
         || path.len() > folder.len() && path.starts_with(folder) && path[folder.len()] == b'/'
 }
 
+/// Whether a path, as somebody may have written it, names something below the folder that it is relative to: no step goes
+/// up, it does not begin at the root, and each of its names is one.
+pub fn stays_inside(path: &[u8]) -> bool {
+    !path.contains(&0) && path.split(|byte| *byte == b'/').all(|name| !matches!(name, b"" | b"." | b".."))
+}
+
 /// The path of the folder that holds `path`, and the name in it.
 pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
@@ -189,6 +197,16 @@ mod tests {
         let mut paths = ["a-b", "a/b", "a", "a.b", "", "a/b/c", "a/b-c", "b"];
         paths.sort_by(|one, other| compare_paths(one.as_bytes(), other.as_bytes()));
         assert_eq!(paths, ["", "a", "a/b", "a/b/c", "a/b-c", "a-b", "a.b", "b"]);
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_known() {
+        for inside in ["code.tar.zst", "moodledata/..x/...", "a/b/.c"] {
+            assert!(stays_inside(inside.as_bytes()), "{inside}");
+        }
+        for outside in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/", "a\0b"] {
+            assert!(!stays_inside(outside.as_bytes()), "{outside}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -65,7 +66,7 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
     let mut outcome = Outcome::default();
     finish_removals(store, request, &mut outcome)?;
     let listing = store.backups()?;
-    outcome.stopped = doubts(&listing);
+    outcome.stopped = doubts(store, &listing);
     if outcome.stopped.is_empty() {
         choose(&listing, rules, started, &mut outcome);
     }
@@ -100,14 +101,12 @@ fn finish_removals(store: &Store, request: Request, outcome: &mut Outcome) -> Re
 }
 
 /// What speaks against pruning at all.
-fn doubts(listing: &Listing) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for name in &listing.unknown {
-        doubts.push(format!("there is something unknown in the site's folder, {name:?}; move it elsewhere"));
-    }
+fn doubts(store: &Store, listing: &Listing) -> Vec<String> {
+    let mut doubts: Vec<String> = listing.unknown.iter().map(|name| unknown(store, name)).collect();
     for unreadable in &listing.unreadable {
         doubts.push(format!(
-            "backup {} cannot be judged ({}); move its folder elsewhere, or remove it",
+            "backup {} cannot be judged ({}); leave its folder where it is, since the pool has files that only this backup \
+             lists: RESTORE.txt in it tells how to bring it back; remove the folder only to give the backup up",
             unreadable.name, unreadable.reason
         ));
     }
@@ -120,6 +119,17 @@ fn doubts(listing: &Listing) -> Vec<String> {
         }));
     }
     doubts
+}
+
+/// What to do about a name that the program did not put there. A backup must not leave the pool that it needs.
+fn unknown(store: &Store, name: &OsStr) -> String {
+    match store.folder().join(name).join(layout::POOL_LIST).exists() {
+        true => format!(
+            "{name:?} is a backup under a name that no backup has; give it its own name back (the label in its \
+             manifest.json): the pool has files that only this backup lists; remove it only to give the backup up"
+        ),
+        false => format!("there is something unknown in the site's folder, {name:?}; move it elsewhere"),
+    }
 }
 
 /// What of a backup is less than half of what it was in the one before.
@@ -140,7 +150,9 @@ fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Ou
     let backups: Vec<Kept> = listing.backups.iter().map(judge).collect();
     let reasons = match retention::keep(&backups, rules, now) {
         Decision::Stopped(reason) => {
-            outcome.stopped.push(format!("{reason}; set the clock right, or move the folder of the odd one elsewhere"));
+            outcome.stopped.push(format!(
+                "{reason}; set the clock right, or remove the folder of the odd one if that backup is not needed"
+            ));
             return;
         }
         Decision::Reasons(reasons) => reasons,

@@ -7,6 +7,7 @@ mod extract;
 mod follow;
 mod job;
 mod listing;
+mod logs;
 mod pins;
 mod plan;
 mod prune;
@@ -16,6 +17,7 @@ mod status;
 mod syslog;
 mod timer;
 
+use crate::backup;
 use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::{self, Look};
@@ -23,7 +25,7 @@ use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{limits, privileges, signals, time};
-use crate::window::{self, Recovered};
+use crate::window::{self, Closure, Recovered};
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -80,6 +82,7 @@ impl<'a> Session<'a> {
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
+            Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }
@@ -133,13 +136,16 @@ impl<'a> Session<'a> {
             self.log.info("no site was left closed");
         }
         for one in recovered {
-            self.log.info(match one {
-                Recovered::Reopened(site) => format!("reopened {} ({})", site.site, site.dataroot.display()),
+            match one {
+                // Somebody will wonder why it was closed.
+                Recovered::Reopened(site) => self.log.warn(reopened(&site)),
                 Recovered::Held(site) => {
-                    format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site)
+                    self.log.info(format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site))
                 }
-                Recovered::Running(site) => format!("a run is at work on {} (process {})", site.site, site.pid),
-            });
+                Recovered::Running(site) => {
+                    self.log.info(format!("a run is at work on {} (process {})", site.site, site.pid));
+                }
+            }
         }
         if let Err(error) = self.remove_half_made() {
             self.log
@@ -187,6 +193,16 @@ impl<'a> Session<'a> {
         }
         Ok(0)
     }
+}
+
+fn reopened(site: &Closure) -> String {
+    let since = standing::local(site.closed_at);
+    let log = site.log.as_ref().map_or(String::new(), |log| format!("; its log is {}", log.display()));
+    format!(
+        "reopened {} ({}): a run closed it on {since} and was ended before it could open it{log}",
+        site.site,
+        site.dataroot.display()
+    )
 }
 
 /// The exit code of a run that made its backup.

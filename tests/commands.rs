@@ -427,6 +427,29 @@ mod with_failpoints {
     }
 
     #[test]
+    fn a_site_whose_moodledata_is_not_mounted_is_not_forgotten() {
+        let mut world = world();
+        let run = hanging(&mut world);
+        kill_guard(&world);
+        run.signal(Signal::SIGKILL);
+        run.wait();
+        let (dataroot, elsewhere) = (&world.site.dataroot, world.site.dataroot.with_extension("elsewhere"));
+        std::fs::rename(dataroot, &elsewhere).unwrap();
+        for folder_below_the_mount in [false, true] {
+            if folder_below_the_mount {
+                std::fs::create_dir(dataroot).unwrap();
+            }
+            let output = world.run(&["recover"]).expect_code(1);
+            assert!(output.stderr.contains("is it not mounted?"), "{}", output.stderr);
+        }
+        std::fs::remove_dir(dataroot).unwrap();
+        std::fs::rename(&elsewhere, dataroot).unwrap();
+        assert!(!world.site.is_open());
+        world.run(&["recover"]).expect_code(0);
+        assert!(world.site.is_open());
+    }
+
+    #[test]
     fn a_site_that_was_left_closed_wants_attention_until_it_is_recovered() {
         let mut world = world();
         let run = hanging(&mut world);

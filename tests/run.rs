@@ -85,6 +85,12 @@ fn a_run_publishes_a_backup_that_standard_tools_verify() {
             let manifest = manifest(&backup);
             assert_eq!(manifest["complete"], true);
             assert_eq!(manifest["window"]["windows"], 1);
+            let (port, socket) = match &world.site.database.server {
+                Server::MariaDb(server) => (Value::Null, server.socket()),
+                Server::Postgres(server) => (server.port().into(), server.socket_folder()),
+            };
+            assert_eq!(manifest["database"]["port"], port);
+            assert_eq!(manifest["database"]["socket"], socket.to_str().unwrap());
             assert_eq!(manifest["pool"]["files"].to_string(), pool_files(&world));
             assert!(world.site.is_open() && !world.site.ran_as_root());
             assert_eq!(fs::read_dir(world.root.join("var/lib/moodle-backup/closed")).unwrap().count(), 0);
@@ -170,6 +176,33 @@ fn later_runs_share_what_is_unchanged_and_show_what_is_not() {
     assert!(pooled.exists(), "an earlier backup has it still");
     assert_eq!(manifest(&newest(&world))["pool"]["files"], manifest(&second)["pool"]["files"]);
     assert_sums_hold(&world, &third);
+}
+
+#[test]
+fn old_logs_go_and_those_of_failed_runs_stay_for_a_year() {
+    let world = World::builder(PocketSite::builder().files(3).build()).without_web().build();
+    let folder = world.root.join("var/log/moodle-backup");
+    let days_ago = |days: i64| (chrono::Utc::now() - chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H%M%S%.3fZ");
+    let write = |name: String, end: &str| {
+        let path = folder.join(name);
+        fs::write(&path, format!("2026-01-01T01:00:00.000Z step lock\n2026-01-01T01:00:01.000Z {end}\n")).unwrap();
+        path
+    };
+    let log = |days: i64, end: &str| write(format!("pocket-{}.log", days_ago(days)), end);
+    let done: Vec<PathBuf> = (1..=110).map(|days| log(days, "step report")).collect();
+    let failed = [log(200, "error: the target is full"), log(365, "step copy-ahead")];
+    let failed_long_ago = log(400, "error: the target is full");
+    let others = [
+        write(format!("pocket-2-{}.log", days_ago(300)), "step report"),
+        write(format!("other-{}.log", days_ago(300)), "step report"),
+        write("pocket-notes.log".into(), "step report"),
+    ];
+    world.run(&["run"]).expect_code(0);
+    // The new one is the hundredth.
+    let (kept, gone) = done.split_at(99);
+    assert!(kept.iter().chain(&failed).chain(&others).all(|path| path.exists()));
+    let left: Vec<_> = gone.iter().chain([&failed_long_ago]).filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -338,7 +371,7 @@ fn extra_databases_are_dumped_with_their_own_accounts() {
             }
             Engine::Postgres => format!("[dump]\nuser={extra}_user\npassword={password}\n"),
         };
-        fs::write(&options, text).unwrap();
+        fs::write(&options, text + &server.option_lines()).unwrap();
         fs::set_permissions(&options, PermissionsExt::from_mode(0o600)).unwrap();
         world.write_settings(&format!(
             "[[database.extra]]\nname = \"{extra}\"\nuser = \"{extra}_user\"\noptions_file = {options:?}\n"
@@ -393,6 +426,21 @@ fn lost_and_damaged_files_are_named_and_never_pooled() {
     world.write_settings("[moodledata]\naccept_missing = true\n");
     world.run(&["run"]).expect_code(0);
     assert_eq!(manifest(&newest(&world))["complete"], false, "accepted is not the same as there");
+}
+
+#[test]
+fn what_does_not_belong_into_filedir_is_one_warning_and_a_list_in_the_log() {
+    let site = PocketSite::builder().files(3).build();
+    for number in 0..20 {
+        write_as_web_user(&site.filedir().join(format!("ab/cd/upload-{number:02}.bak")), b"by hand");
+    }
+    let world = World::builder(site).without_web().build();
+    let output = world.run(&["run"]).expect_code(3);
+    let warnings: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains("20 in all") && warnings[0].contains("upload-00.bak"), "{warnings:#?}");
+    let log = fs::read_to_string(newest(&world).join("run.log")).unwrap();
+    assert!((0..20).all(|number| log.contains(&format!("upload-{number:02}.bak"))), "{log}");
 }
 
 /// Stops the dump of a run as soon as it has begun.

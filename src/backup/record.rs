@@ -18,6 +18,7 @@ use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use crate::sys::{files, time};
 use crate::window::Closed;
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -149,8 +150,8 @@ impl<'a> Record<'a> {
 
     fn note_losses(&mut self, files: &Files, previous: Option<&Backup>, log: &Log) {
         let pool = &mut self.manifest.pool;
-        let lost: Vec<Hash> =
-            files.nowhere.iter().filter(|hash| !files.copied.damaged.contains(hash)).copied().collect();
+        let damaged = |hash: &&Hash| files.copied.damaged.binary_search(hash).is_ok();
+        let lost: Vec<Hash> = files.nowhere.iter().filter(|hash| !damaged(hash)).copied().collect();
         pool.damaged_at_source = files.copied.damaged.iter().map(|hash| to_hex(hash)).collect();
         if pool.external {
             pool.external_files = lost.len() as u64;
@@ -166,15 +167,15 @@ impl<'a> Record<'a> {
             (damaged, "files of the site have another content than their names say"),
         ];
         for ((now, before), what) in losses {
-            let new: Vec<String> =
-                now.iter().filter(|hash| !before.unwrap_or_default().contains(hash)).cloned().collect();
             if now.is_empty() {
                 continue;
             }
+            let before: HashSet<&String> = before.unwrap_or_default().iter().collect();
+            let new = now.iter().filter(|hash| !before.contains(hash)).count();
             self.manifest.incomplete_because.push(format!("{what}: {}", now.len()));
-            match self.accept_missing && new.is_empty() {
+            match self.accept_missing && new == 0 {
                 true => log.info(format!("{what}: {}, as before", now.len())),
-                false => log.warn(format!("{what}: {} in all, {} of them new: {}", now.len(), new.len(), some_of(now))),
+                false => log.warn(format!("{what}: {} in all, {new} of them new: {}", now.len(), some_of(now))),
             }
         }
         if !files.copied.unreadable.is_empty() {
@@ -182,8 +183,15 @@ impl<'a> Record<'a> {
             log.warn(format!("files of the site cannot be read: {}", some_of(unreadable)));
             self.manifest.incomplete_because.push(format!("{} files could not be read", unreadable.len()));
         }
-        for foreign in &files.copied.foreign {
-            log.warn(format!("{} does not belong into Moodle's filedir and is not in the backup", foreign.display()));
+        let mut foreign: Vec<String> = files.copied.foreign.iter().map(|path| path.display().to_string()).collect();
+        foreign.sort_unstable();
+        if !foreign.is_empty() {
+            foreign.iter().for_each(|path| log.detail(format!("not in the backup: {path}")));
+            log.warn(format!(
+                "not in the backup, since it does not belong into Moodle's filedir ({} in all): {}",
+                foreign.len(),
+                some_of(&foreign)
+            ));
         }
     }
 
@@ -322,6 +330,8 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         client_versions: [(client.unwrap_or_default(), database.client.version.clone())].into(),
         name: connection.name.clone(),
         host: connection.host.clone().unwrap_or_default(),
+        port: connection.port,
+        socket: connection.socket.clone().unwrap_or_default(),
         user: connection.user.clone(),
         user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),

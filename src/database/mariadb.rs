@@ -35,6 +35,8 @@ pub fn session_arguments(connection: &Connection) -> Vec<String> {
     let fixed = "--xml --batch --quick --unbuffered --binary-mode --no-auto-rehash --default-character-set=utf8mb4";
     let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
     arguments.push(format!("--connect-timeout={CONNECT_SECONDS}"));
+    // A server can ask its clients for files of theirs.
+    arguments.push("--local-infile=0".into());
     // A server may be set to take quotes and backslashes otherwise; the dump clients do the same for themselves.
     arguments.push("--init-command=SET SESSION sql_mode = ''".into());
     arguments.push(format!("--database={}", connection.name));

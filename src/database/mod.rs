@@ -112,7 +112,8 @@ pub struct Connection {
     /// Encryption.
     pub tls: Tls,
     /// A file with another account for the dump, in place of `user` and `password`: an option file of the MariaDB
-    /// clients, or a `pg_service.conf` of PostgreSQL whose first section counts. What it says goes before the rest.
+    /// clients, or a `pg_service.conf` of PostgreSQL whose first section counts. What it says goes before the rest, which
+    /// must not come from config.php then: see [`Connection::by_options_file`].
     pub options_file: Option<PathBuf>,
     /// The user of this machine as whom the clients run, so that a server that looks at it (`unix_socket`, `peer`) lets
     /// them in as it lets Moodle in. With `options_file` they run as the caller, that is root.
@@ -155,6 +156,14 @@ impl Connection {
     /// The database and its place, in words.
     pub fn title(&self) -> String {
         format!("database {:?} on {}", self.name, self.place())
+    }
+
+    /// What is to be corrected where the server is not where this says, in words.
+    fn source_of_place(&self) -> String {
+        match &self.options_file {
+            Some(path) => format!("host, port and socket in {}", path.display()),
+            None => "dbhost and the port or socket in config.php".into(),
+        }
     }
 
     /// A MariaDB client (and PHP) takes the socket only where the host is this one by that very name.

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How long a query may take unless told otherwise.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a client may take to end when it has nothing more to do.
+const GOODBYE: Duration = Duration::from_millis(200);
+
 /// A line that cannot stand in COPY data, where a backslash is followed by one of `bfnrtvN\` or a dot.
 const END_OF_COPY: &[u8] = b"\\!end";
 
@@ -39,6 +42,15 @@ pub struct Session {
 struct Talking {
     running: Running,
     answers: Answers,
+}
+
+impl Drop for Session {
+    /// Lets the client say goodbye: servers log a connection that just breaks off as aborted.
+    fn drop(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.running.end_within(GOODBYE);
+        }
+    }
 }
 
 impl Connection {

@@ -1,7 +1,8 @@
 //! The way back: files of the pool into Moodle's filedir, only those that are lacking or wrong there. No content gets
 //! its name in a filedir without having been hashed. Decides nothing about which files, and removes none.
 
-use super::{BUFFER, Effort};
+use super::Effort;
+use super::carrier::BUFFER;
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
@@ -97,6 +98,8 @@ impl Restored {
 pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Send, log: &Log) -> Result<Restored> {
     let unwritable = || Fault::failed(format!("cannot write {}", job.filedir.display()));
     make_folder(nix::fcntl::AT_FDCWD, job.filedir, &job.ownership).or_fault(unwritable)?;
+    // Before anything is written: only errors after this are told of.
+    let file_system = files::FileSystem::watch(job.filedir)?;
     let list = Mutex::new(list);
     let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let go_on = || -> Result<Restored> {
@@ -130,7 +133,7 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     for hashes in [&mut all.replaced, &mut all.missing, &mut all.damaged] {
         hashes.sort_unstable();
     }
-    files::sync_file_system(job.filedir)?;
+    file_system.sync()?;
     Ok(all)
 }
 
@@ -138,9 +141,11 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
 /// another content under its name.
 pub fn copy_out(pool: &Path, hash: &Hash, to: &Path) -> Result<bool> {
     let source = pool.join(hashes::relative_path(hash));
-    let Some(mut source) = super::open_regular(&source).or_fault(|| unreadable(&source))? else { return Ok(false) };
+    let Some(mut source) = super::carrier::open_regular(&source).or_fault(|| unreadable(&source))? else {
+        return Ok(false);
+    };
     let fault = || Fault::failed(format!("cannot write {}", to.display()));
-    let mut copy = super::create_new(to).or_fault(fault)?;
+    let mut copy = super::carrier::create_new(to).or_fault(fault)?;
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; BUFFER];
     loop {

@@ -7,6 +7,7 @@ use crate::error::{Fault, Result};
 use crate::moodle::Facts;
 use crate::settings::{self, ExtraDatabase, Settings};
 use crate::sys::time;
+use std::path::Path;
 
 /// A database to be dumped.
 #[derive(Debug)]
@@ -40,9 +41,8 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         compare_versions(site, facts, findings);
         note_maintenance(site, facts, findings);
     }
-    let mut connection = site.connection.clone();
-    connection.options_file = settings.database.options_file.clone();
-    let own = dumpable("site", connection, findings);
+    let own = own_connection(site, settings.database.options_file.as_deref());
+    let own = own.and_then(|connection| dumpable("site", connection, findings));
     let own = findings.keep("database", own);
     if let Some(own) = &own {
         findings.fine("database", described(own));
@@ -59,7 +59,8 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         .extra
         .iter()
         .map(|extra| {
-            let extra = dumpable(&extra.name, extra_connection(site, extra), findings);
+            let connection = extra_connection(site, extra);
+            let extra = connection.and_then(|connection| dumpable(&extra.name, connection, findings));
             findings.keep("extra database", extra)
         })
         .collect();
@@ -89,11 +90,23 @@ fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Resu
     Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
 }
 
-/// What the settings leave out is as for Moodle's own database.
-fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
+/// Moodle's own server; by its own account, or by that of an options file.
+fn own_connection(site: &Site, options_file: Option<&Path>) -> Result<Connection> {
     let own = site.connection.clone();
+    options_file.map_or_else(|| Ok(own.clone()), |path| own.clone().by_options_file(path))
+}
+
+/// What the settings leave out is as for Moodle's own database.
+fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Result<Connection> {
     let elsewhere = extra.engine.is_some() || extra.host.is_some() || extra.socket.is_some();
-    Connection {
+    let own = match (elsewhere, &extra.options_file) {
+        (true, Some(path)) => {
+            let tls = site.connection.tls.if_stricter();
+            Connection { options_file: Some(path.clone()), tls, ..site.connection.clone() }
+        }
+        (_, options_file) => own_connection(site, options_file.as_deref())?,
+    };
+    Ok(Connection {
         engine: match extra.engine {
             Some(settings::Engine::Mariadb) => Engine::MariaDb,
             Some(settings::Engine::Postgres) => Engine::Postgres,
@@ -108,9 +121,9 @@ fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
         name: extra.name.clone(),
         schema: extra.schema.clone(),
         tls: own.tls,
-        options_file: extra.options_file.clone(),
+        options_file: own.options_file,
         run_as: own.run_as,
-    }
+    })
 }
 
 fn require_no_upgrade(facts: &Facts) -> Result<String> {

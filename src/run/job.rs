@@ -1,7 +1,7 @@
 //! The command `run`: in this process, or in one of its own that is then watched.
 
 use super::record::{self, LastRun};
-use super::{Session, detach, exit_code, follow, plan};
+use super::{Session, detach, exit_code, follow, logs, plan};
 use crate::backup::{self, Job};
 use crate::cli;
 use crate::error::{self, Kind, Result};
@@ -13,7 +13,6 @@ use crate::sys::log::StepTime;
 use crate::sys::time;
 use crate::window::Hold;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
@@ -26,13 +25,14 @@ pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     if run.foreground || run.scheduled || !by_hand {
         return in_this_process(session, &settings, run);
     }
-    let log = log_file(session, &settings);
+    let log = logs::new_path(&session.paths, &settings.site.name, time::now());
     let started = detach::start(session, &settings, run, &log)?;
     follow::to_the_end(session, &settings, &log, started)
 }
 
 fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
-    let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
+    let new_path = || logs::new_path(&session.paths, &settings.site.name, time::now());
+    let path = run.log.clone().unwrap_or_else(new_path);
     // Whoever watches sees by this lock that the run goes on.
     // (They hold it too, for the moment in which they look.)
     let alive = session
@@ -67,15 +67,12 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     if let Err(error) = record::keep(&session.paths, settings, &last) {
         session.log.warn(format!("the end of this run could not be noted: {error:#}"));
     }
+    if let Err(error) = logs::remove_old(&session.paths, &settings.site.name, time::now(), &session.log) {
+        session.log.detail(format!("{error:#}"));
+    }
     session.log.finish();
     session.print(&last.outcome, outcome::text)?;
     Ok(last.outcome.exit_code)
-}
-
-/// A new log for each run, named by site and time.
-fn log_file(session: &Session, settings: &Settings) -> PathBuf {
-    let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
-    session.paths.logs().join(format!("{}-{stamp}.log", settings.site.name))
 }
 
 fn view(

@@ -88,6 +88,10 @@ impl Listing {
     fn add(&mut self, store: &Store, name: String) {
         let path = store.folder().join(&name);
         match Manifest::read(&path) {
+            Ok(manifest) if manifest.label != name => {
+                let reason = format!("the manifest in it is that of backup {}", manifest.label);
+                self.unreadable.push(Unreadable { name, reason });
+            }
             Ok(manifest) => {
                 let notes = store.notes(&name);
                 self.backups.push(Backup { name, path, manifest, notes });
@@ -124,6 +128,10 @@ impl Listing {
                 .into());
         };
         found.cloned().ok_or_else(|| {
+            if let Some(damaged) = self.unreadable.last().filter(|_| self.backups.is_empty()) {
+                let what = format!("no backup can be read; {} is damaged: {}", damaged.name, damaged.reason);
+                return Fault::failed(what).hint("RESTORE.txt in it tells how to bring it back by hand").into();
+            }
             let what =
                 if text == "latest" { "there is no backup yet".into() } else { format!("there is no backup {text}") };
             Fault::failed(what).hint("\"moodle-backup list\" shows which there are").into()

@@ -2,11 +2,13 @@
 //! filled by the run; reading tolerates what later versions add and refuses a later format.
 
 use super::{layout, site};
+use crate::entry::stays_inside;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::StepTime;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The content of `manifest.json`.
@@ -102,6 +104,11 @@ pub struct Database {
     pub name: String,
     /// Where the server was; empty for the local one.
     pub host: String,
+    /// Its TCP port, where one is configured; with PostgreSQL also the number in the socket's name.
+    pub port: Option<u16>,
+    /// Its socket, where one is configured; with PostgreSQL the folder that holds it. Empty where there is none.
+    #[serde(with = "path_text")]
+    pub socket: PathBuf,
     /// The account that the site uses.
     pub user: String,
     /// MariaDB and MySQL: the host part of that account, as in `'moodle'@'localhost'`.
@@ -180,6 +187,19 @@ pub struct Component {
     pub sha256: String,
     /// The backup of which this file is a hard link. Filled by the seal.
     pub same_as: Option<String>,
+    /// What of the source could not be read and is not in it. Empty too where that is too much to be listed.
+    pub unread: Vec<Unread>,
+}
+
+/// A file or folder that could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unread {
+    /// Its path below the component's source.
+    #[serde(with = "path_text")]
+    pub path: PathBuf,
+    /// Why, in words.
+    pub what: String,
 }
 
 /// The content-addressed files of a backup.
@@ -352,7 +372,22 @@ impl Manifest {
         if manifest.sequence == 0 || manifest.label.is_empty() {
             return Err(Fault::failed(format!("{what} has no sequence number or no label")).into());
         }
+        if let Some(path) = manifest.files().find(|path| !stays_inside(path.as_os_str().as_bytes())) {
+            return Err(Fault::failed(format!("{what} names a file that is not in the backup, {}", path.display()))
+                .hint("moodle-backup writes no such manifest: find out who has, and use nothing of that backup")
+                .into());
+        }
         Ok(manifest)
+    }
+
+    /// All files and folders of the backup that it names.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        let databases = std::iter::once(&self.database).chain(&self.extra_databases);
+        let dumps = databases.flat_map(|database| {
+            std::iter::once(database.file.as_path()).chain(database.more_files.iter().map(Path::new))
+        });
+        let parts = self.components.iter().map(|part| part.file.as_path());
+        dumps.chain(parts).filter(|path| !path.as_os_str().is_empty())
     }
 }
 
@@ -406,6 +441,20 @@ mod tests {
     fn a_later_format_is_refused_before_the_rest_is_read() {
         let error = Manifest::parse(br#"{"format": 2, "sequence": "seven"}"#, "/t/s/manifest.json").unwrap_err();
         assert_eq!(error.to_string(), "/t/s/manifest.json has format 2, and this moodle-backup knows formats up to 1");
+    }
+
+    #[test]
+    fn a_manifest_that_names_files_elsewhere_is_refused() {
+        for path in ["../../etc/shadow", "/etc/shadow", "database/../../x"] {
+            let mut part = Manifest::new("x", 1);
+            part.components = vec![Component { file: path.into(), ..Component::default() }];
+            let mut dump = Manifest::new("x", 1);
+            dump.database.more_files = vec![path.into()];
+            for manifest in [part, dump] {
+                let error = Manifest::parse(&serde_json::to_vec(&manifest).unwrap(), "m").unwrap_err();
+                assert_eq!(error.to_string(), format!("m names a file that is not in the backup, {path}"));
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! The layout is that of `docs/format.md`. Copies nothing of a site and decides nothing about which backup to
 //! keep: that is for `pool`, `tree`, `archive` and for `retention`.
 
+pub mod check;
 pub mod draft;
 pub mod inside;
 pub mod label;

@@ -13,6 +13,17 @@ pub enum Io {
     Normal,
 }
 
+/// How work may use the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Threads that read, hash and write.
+    pub threads: usize,
+    /// Their niceness.
+    pub nice: i32,
+    /// Their disk priority.
+    pub io: Io,
+}
+
 const WHO_PROCESS: libc::c_int = 1;
 const CLASS_SHIFT: libc::c_int = 13;
 

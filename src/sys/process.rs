@@ -1,5 +1,7 @@
 //! The only place that starts programs: with a clean environment, as a named user, with secrets that no
-//! other user can see, and always with an end. Knows no program by name.
+//! other user can see, and always with an end. Knows no program by name, but for systemd's (`unit`).
+
+pub mod unit;
 
 use super::privileges::Identity;
 use super::signals;
@@ -238,6 +240,18 @@ impl Program {
         Ok(Outliving { child })
     }
 
+    /// Starts it so that it outlives us and has nothing of ours: neither terminal nor log.
+    pub fn spawn_detached(self) -> Result<()> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let setup = self.child_setup(true);
+        // SAFETY: `apply` makes async-signal-safe calls only.
+        unsafe { command.pre_exec(move || setup.apply()) };
+        command.spawn().or_fault(|| Fault::failed(format!("cannot start {}", self.path.display())))?;
+        Ok(())
+    }
+
     /// Runs it to its end, however that is.
     pub fn output(self) -> Result<Output> {
         let mut running = self.spawn()?;
@@ -276,11 +290,6 @@ pub struct Outliving {
 }
 
 impl Outliving {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Writes to its standard input.
     pub fn tell(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))
@@ -336,6 +345,12 @@ impl Running {
         let stdout = kept.next().unwrap_or_default();
         let status = self.child.wait()?;
         Ok(Output { status, stdout, stderr })
+    }
+
+    /// Ends its input and waits a moment for it to end by itself; dropping it ends it in any case.
+    pub fn end_within(&mut self, moment: Duration) {
+        self.stdin = None;
+        let _ = wait_readable(&self.pidfd, false, Some(moment));
     }
 
     /// Ends it, with all it started.

@@ -2,18 +2,13 @@
 //! for something that should not be there.
 
 use super::FilesTable;
+use super::sink::Syntax;
+
+/// The column of the files table that holds the SHA-1 of the content, as 40 hexadecimal digits (lib/db/install.xml).
+pub const COLUMN: &str = "contenthash";
 
 /// No form of a hash is longer: `_binary '` and 40 digits, or `0x` and 80.
 const LONGEST: usize = 96;
-
-/// How values are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Syntax {
-    /// As in SQL: `'text'`, `NULL`, `0x41`.
-    Sql,
-    /// As in COPY: `text`, `\N`.
-    Copy,
-}
 
 /// What a field holds.
 enum Content {
@@ -28,19 +23,13 @@ pub struct HashField {
     files: FilesTable,
     syntax: Syntax,
     raw: Vec<u8>,
-    pub rows: u64,
     pub null: u64,
     pub malformed: u64,
 }
 
 impl HashField {
     pub fn new(files: FilesTable, syntax: Syntax) -> Self {
-        HashField { files, syntax, raw: Vec::with_capacity(LONGEST + 1), rows: 0, null: 0, malformed: 0 }
-    }
-
-    /// The table it belongs to.
-    pub fn table(&self) -> &FilesTable {
-        &self.files
+        HashField { files, syntax, raw: Vec::with_capacity(LONGEST + 1), null: 0, malformed: 0 }
     }
 
     /// A part of the field, as it stands in the dump.
@@ -49,9 +38,8 @@ impl HashField {
         self.raw.extend_from_slice(&part[..part.len().min(room)]);
     }
 
-    /// The row is over: counts it and hands on its hash. A row without such a field has none.
+    /// The row is over: hands on its hash. A row without such a field has none.
     pub fn end_row(&mut self) {
-        self.rows += 1;
         let content = match self.syntax {
             Syntax::Sql => in_sql(&self.raw),
             Syntax::Copy => in_copy(&self.raw),

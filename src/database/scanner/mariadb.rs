@@ -2,8 +2,8 @@
 //! `INSERT INTO` with many rows each, strings with backslashes. The clients switch NO_BACKSLASH_ESCAPES and
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
-use super::hash_field::{HashField, Syntax};
-use super::{FilesTable, HASH_COLUMN, Piece, Scanned, names};
+use super::sink::Sink;
+use super::{Piece, Scanned, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ enum Place {
     BeforeValues,
     /// In the rows of a table of which only the number counts.
     Rows,
-    /// In the rows of the files table.
-    FilesRows,
+    /// In the rows of the table whose fields are wanted.
+    WantedRows,
     /// Between `DELIMITER ;;` and `DELIMITER ;`: routines and triggers, which can hold anything.
     Routines,
 }
@@ -53,11 +53,13 @@ pub struct Reader {
     place: Place,
     quote: Quote,
     head: Vec<u8>,
-    files: Option<HashField>,
-    /// Position of the hash in a row, from CREATE TABLE.
-    hash_column: Option<usize>,
-    /// Position of the hash in the rows of this INSERT.
-    hash_position: Option<usize>,
+    sink: Option<Sink>,
+    /// Whether the sink's table was described.
+    described: bool,
+    /// Positions of the wanted columns in a row, from CREATE TABLE.
+    columns: Vec<Option<usize>>,
+    /// The same in the rows of this INSERT.
+    positions: Vec<Option<usize>>,
     field: usize,
     in_row: bool,
     rows: u64,
@@ -68,14 +70,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(files: Option<FilesTable>) -> Self {
+    pub fn new(sink: Option<Sink>) -> Self {
         Reader {
             place: Place::Between,
             quote: Quote::None,
             head: Vec::new(),
-            files: files.map(|files| HashField::new(files, Syntax::Sql)),
-            hash_column: None,
-            hash_position: None,
+            sink,
+            described: false,
+            columns: Vec::new(),
+            positions: Vec::new(),
             field: 0,
             in_row: false,
             rows: 0,
@@ -94,13 +97,12 @@ impl Reader {
         if self.place == Place::Comment {
             self.end_comment();
         }
-        let files = self.files.as_ref();
+        let (null_hashes, malformed_hashes) = self.sink.as_ref().map_or((0, 0), Sink::without_hash);
         Scanned {
-            files_seen: files.is_some_and(|files| self.tables.contains_key(&files.table().name))
-                && self.hash_column.is_some(),
-            files: files.map_or(0, |files| files.rows),
-            null_hashes: files.map_or(0, |files| files.null),
-            malformed_hashes: files.map_or(0, |files| files.malformed),
+            files_seen: self.described && self.columns.first().is_some_and(Option::is_some),
+            files: self.sink.as_ref().map_or(0, |sink| sink.rows),
+            null_hashes,
+            malformed_hashes,
             complete: self.complete,
             tables: self.tables,
         }
@@ -116,7 +118,7 @@ impl Reader {
                 Place::Statement { keep } => self.statement(bytes, keep),
                 Place::BeforeValues => self.before_values(bytes),
                 Place::Rows => self.count_rows(bytes),
-                Place::FilesRows => self.read_files(bytes),
+                Place::WantedRows => self.read_rows(bytes),
                 Place::Routines => self.routines(bytes),
             };
             if inside {
@@ -226,8 +228,9 @@ impl Reader {
     fn table_described(&mut self) {
         let head = std::mem::take(&mut self.head);
         let Some((name, rest)) = head.strip_prefix(b"CREATE TABLE ").and_then(names::in_backquotes) else { return };
-        if self.files.as_ref().is_some_and(|files| files.table().name == name) {
-            self.hash_column = names::column_lines(rest).position(|column| column.as_bytes() == HASH_COLUMN);
+        if let Some(sink) = self.sink.as_ref().filter(|sink| sink.wants(None, &name)) {
+            self.described = true;
+            self.columns = sink.positions(&names::column_lines(rest).collect::<Vec<_>>());
         }
         self.tables.entry(name).or_insert(0);
     }
@@ -255,12 +258,11 @@ impl Reader {
         let start = memchr(b'`', &head).unwrap_or(head.len());
         let (name, rest) = names::in_backquotes(&head[start..]).unwrap_or_default();
         let columns = memchr(b'(', rest).map(|open| names::all_in_backquotes(&rest[open..]));
-        self.hash_position = match columns {
-            Some(columns) => columns.iter().position(|column| column.as_bytes() == HASH_COLUMN),
-            None => self.hash_column,
-        };
-        let is_files = self.files.as_ref().is_some_and(|files| files.table().name == name);
-        self.place = if is_files { Place::FilesRows } else { Place::Rows };
+        self.place = Place::Rows;
+        if let Some(sink) = self.sink.as_ref().filter(|sink| sink.wants(None, &name)) {
+            self.positions = columns.map_or_else(|| self.columns.clone(), |columns| sink.positions(&columns));
+            self.place = Place::WantedRows;
+        }
         self.table = name;
         (self.rows, self.field, self.in_row) = (0, 0, false);
         self.quote = Quote::None;
@@ -301,11 +303,11 @@ impl Reader {
         }
     }
 
-    fn read_files(&mut self, bytes: &[u8]) -> usize {
+    fn read_rows(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let start = at;
-            let wanted = self.in_row && self.hash_position == Some(self.field);
+            let wanted = self.wanted();
             if self.quote == Quote::None {
                 at += bytes[at..].iter().position(|byte| matters(*byte)).unwrap_or(bytes.len() - at);
                 self.push_if(wanted, &bytes[start..at]);
@@ -314,7 +316,7 @@ impl Reader {
                 match byte {
                     b'(' => (self.in_row, self.field) = (true, 0),
                     b',' => self.field += 1,
-                    b')' => self.end_files_row(),
+                    b')' => self.end_row(),
                     b';' => {
                         self.end_rows();
                         return at;
@@ -338,15 +340,20 @@ impl Reader {
         at
     }
 
-    fn end_files_row(&mut self) {
-        self.in_row = false;
-        self.rows += 1;
-        self.files.as_mut().into_iter().for_each(HashField::end_row);
+    /// Which of the wanted columns the field is that the next byte belongs to.
+    fn wanted(&self) -> Option<usize> {
+        self.positions.iter().position(|position| *position == Some(self.field)).filter(|_| self.in_row)
     }
 
-    fn push_if(&mut self, wanted: bool, part: &[u8]) {
-        if let Some(files) = self.files.as_mut().filter(|_| wanted) {
-            files.push(part);
+    fn end_row(&mut self) {
+        self.in_row = false;
+        self.rows += 1;
+        self.sink.as_mut().into_iter().for_each(Sink::end_row);
+    }
+
+    fn push_if(&mut self, wanted: Option<usize>, part: &[u8]) {
+        if let (Some(column), Some(sink)) = (wanted, &mut self.sink) {
+            sink.push(column, part);
         }
     }
 

@@ -6,10 +6,13 @@ mod hash_field;
 mod mariadb;
 pub(super) mod names;
 mod postgres;
+mod row_fields;
+mod sink;
 #[cfg(test)]
 mod tests;
 
 use super::Engine;
+use sink::Sink;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,8 +26,26 @@ pub struct FilesTable {
     pub each: Box<dyn FnMut([u8; 20]) + Send>,
 }
 
-/// The column of the files table that holds the SHA-1 of the content, as 40 hexadecimal digits (lib/db/install.xml).
-const HASH_COLUMN: &[u8] = b"contenthash";
+/// Takes the values of one row, in the order of the columns; `None` is NULL. A column that the table lacks is NULL too.
+pub type EachRow<'a> = Box<dyn FnMut(&[Option<Vec<u8>>]) + Send + 'a>;
+
+/// A table of which the values themselves are wanted, and who wants them.
+pub struct TableRows {
+    /// PostgreSQL: its schema, if only one counts.
+    pub schema: Option<String>,
+    /// Its name, with the prefix.
+    pub name: String,
+    /// The columns. Values of more than [`row_fields::LONGEST`] bytes are cut off.
+    pub columns: Vec<String>,
+    /// Is given each row.
+    pub each: EachRow<'static>,
+}
+
+impl fmt::Debug for TableRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableRows").field("name", &self.name).field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
 
 impl fmt::Debug for FilesTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,9 +95,18 @@ enum Reader {
 impl Scanner {
     /// A reader for dumps of `engine`; without `files` it only counts.
     pub fn new(engine: Engine, files: Option<FilesTable>) -> Self {
+        Self::with(engine, files.map(|files| Sink::hashes(files, engine)))
+    }
+
+    /// A reader for dumps of `engine` that hands on the rows of one table.
+    pub fn of_rows(engine: Engine, table: TableRows) -> Self {
+        Self::with(engine, Some(Sink::rows(table, engine)))
+    }
+
+    fn with(engine: Engine, sink: Option<Sink>) -> Self {
         let reader = match engine {
-            Engine::MariaDb => Reader::MariaDb(mariadb::Reader::new(files)),
-            Engine::Postgres => Reader::Postgres(postgres::Reader::new(files)),
+            Engine::MariaDb => Reader::MariaDb(mariadb::Reader::new(sink)),
+            Engine::Postgres => Reader::Postgres(postgres::Reader::new(sink)),
         };
         Scanner { reader }
     }

@@ -1,8 +1,8 @@
 //! The reader for what `pg_dump` writes as plain SQL (src/bin/pg_dump): statements, and after `COPY … FROM stdin;`
 //! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
 
-use super::hash_field::{HashField, Syntax};
-use super::{FilesTable, HASH_COLUMN, Piece, Scanned, names};
+use super::sink::Sink;
+use super::{Piece, Scanned, names};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
 
@@ -38,8 +38,8 @@ enum Place {
     RowStart(usize),
     /// In a row of a table of which only the number counts.
     Row,
-    /// In a row of the files table.
-    FilesRow,
+    /// In a row of the table whose fields are wanted.
+    WantedRow,
 }
 
 /// See the module.
@@ -50,10 +50,11 @@ pub struct Reader {
     last: u8,
     /// The byte before closed an E'' string: a quote now goes on with it.
     escapes_go_on: bool,
-    files: Option<HashField>,
-    is_files: bool,
-    files_seen: bool,
-    hash_position: Option<usize>,
+    sink: Option<Sink>,
+    /// Whether the sink's table was met with its first column.
+    seen: bool,
+    /// Where the wanted columns stand in the rows that are read; none where no fields are wanted.
+    positions: Option<Vec<Option<usize>>>,
     field: usize,
     rows: u64,
     table: String,
@@ -63,16 +64,15 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(files: Option<FilesTable>) -> Self {
+    pub fn new(sink: Option<Sink>) -> Self {
         Reader {
             place: Place::Between,
             head: Vec::new(),
             last: 0,
             escapes_go_on: false,
-            files: files.map(|files| HashField::new(files, Syntax::Copy)),
-            is_files: false,
-            files_seen: false,
-            hash_position: None,
+            sink,
+            seen: false,
+            positions: None,
             field: 0,
             rows: 0,
             table: String::new(),
@@ -90,12 +90,12 @@ impl Reader {
         if self.place == Place::Line {
             self.end_line();
         }
-        let files = self.files.as_ref();
+        let (null_hashes, malformed_hashes) = self.sink.as_ref().map_or((0, 0), Sink::without_hash);
         Scanned {
-            files_seen: self.files_seen,
-            files: files.map_or(0, |files| files.rows),
-            null_hashes: files.map_or(0, |files| files.null),
-            malformed_hashes: files.map_or(0, |files| files.malformed),
+            files_seen: self.seen,
+            files: self.sink.as_ref().map_or(0, |sink| sink.rows),
+            null_hashes,
+            malformed_hashes,
             complete: self.complete,
             tables: self.tables,
         }
@@ -116,7 +116,7 @@ impl Reader {
                 Place::BeforeRows => self.before_rows(bytes),
                 Place::RowStart(_) => self.row_start(bytes[0]),
                 Place::Row => self.row(bytes),
-                Place::FilesRow => self.files_row(bytes),
+                Place::WantedRow => self.wanted_row(bytes),
             };
             if inside {
                 show(Piece::Part(&bytes[..taken]));
@@ -277,13 +277,9 @@ impl Reader {
         let table = names.pop().unwrap_or_default();
         let schema = names.pop();
         let columns = memchr(b'(', rest).map(|open| names::list(&rest[open + 1..])).unwrap_or_default();
-        self.is_files = self
-            .files
-            .as_ref()
-            .map(HashField::table)
-            .is_some_and(|files| files.name == table && (files.schema.is_none() || files.schema == schema));
-        self.hash_position = columns.iter().position(|column| column.as_bytes() == HASH_COLUMN);
-        self.files_seen |= self.is_files && self.hash_position.is_some();
+        let sink = self.sink.as_ref().filter(|sink| sink.wants(schema.as_deref(), &table));
+        self.positions = sink.map(|sink| sink.positions(&columns));
+        self.seen |= self.positions.as_ref().is_some_and(|all| all.first().is_some_and(Option::is_some));
         self.table = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));
         (self.rows, self.field) = (0, 0);
         self.place = Place::BeforeRows;
@@ -306,7 +302,7 @@ impl Reader {
             }
             _ => {
                 self.field = 0;
-                self.place = if self.is_files { Place::FilesRow } else { Place::Row };
+                self.place = if self.positions.is_some() { Place::WantedRow } else { Place::Row };
                 self.push_if_wanted(&b"\\."[..seen]);
                 return 0;
             }
@@ -327,7 +323,7 @@ impl Reader {
         bytes.len()
     }
 
-    fn files_row(&mut self, bytes: &[u8]) -> usize {
+    fn wanted_row(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         loop {
             let next = memchr2(b'\t', b'\n', &bytes[at..]);
@@ -338,7 +334,7 @@ impl Reader {
                 Some(b'\t') => self.field += 1,
                 Some(_) => {
                     self.rows += 1;
-                    self.files.as_mut().into_iter().for_each(HashField::end_row);
+                    self.sink.as_mut().into_iter().for_each(Sink::end_row);
                     self.place = Place::RowStart(0);
                     return end + 1;
                 }
@@ -348,9 +344,9 @@ impl Reader {
     }
 
     fn push_if_wanted(&mut self, part: &[u8]) {
-        let wanted = self.is_files && self.hash_position == Some(self.field);
-        if let Some(files) = self.files.as_mut().filter(|_| wanted) {
-            files.push(part);
+        let at = self.positions.as_ref().and_then(|all| all.iter().position(|at| *at == Some(self.field)));
+        if let (Some(column), Some(sink)) = (at, &mut self.sink) {
+            sink.push(column, part);
         }
     }
 }
