@@ -4,6 +4,7 @@ use crate::entry::owners::Owner;
 use crate::settings::{WindowMode, units};
 use crate::store::Part;
 use crate::sys::log::Verbosity;
+use crate::verify::Sample;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,7 +117,7 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
-    /// Bring a backup, or something of it, back into a folder
+    /// Bring a site back, whole or in part, in its place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Restore),
     /// Keep a backup for good: prune leaves it alone
@@ -130,6 +131,9 @@ Removes nothing on a doubt, and says what is to be settled first.
 Exit codes: 0 done, 1 failed, 3 it was refused or not completed, 4 a run is at
 work on this site.")]
     Prune(Prune),
+    /// Read backups again and say what is damaged
+    #[command(after_long_help = VERIFY_AFTER)]
+    Verify(Verify),
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]
     Guard(Guard),
@@ -186,15 +190,30 @@ pub struct Run {
     pub log: Option<PathBuf>,
 }
 
-const RESTORE_AFTER: &str = "\
-The site is not touched: DIR gets code/, moodledata/, database/, directories/.
-Everything is compared with its checksums before it gets its name in DIR.
+/// Headings of the options of `restore`.
+const IN_PLACE: &str = "Options for restoring the site itself";
+const BESIDE: &str = "Options for restoring into a folder";
 
-Examples:
-  moodle-backup restore --to /root/back
-                              all of the newest backup
-  moodle-backup restore 2026-11-20 --only code --to /root/code
+const RESTORE_AFTER: &str = "\
+In an emergency:
+  moodle-backup list                       which backups are there?
+  moodle-backup restore --plan             what would be done?
+  moodle-backup restore                    do it; asks before it begins
+
+Without BACKUP the newest is taken; without --only code, database and
+moodledata come back. What is replaced is set aside, and \"restore --undo\"
+brings it back. If a restore fails, everything is put back by itself.
+
+With --to the site is not touched: DIR gets code/, moodledata/, database/,
+directories/. Whatever comes back is compared with its checksums first.
+
+More examples:
+  moodle-backup restore 2026-11-20 --only code
                               the code as it was at the end of that day
+  moodle-backup restore --only database --only moodledata --yes
+                              without a question
+  moodle-backup restore --to /root/back
+                              all of the newest backup, beside the site
   moodle-backup restore --path /var/www/moodle/config.php --to /root/back
                               one file, by the path that it had
   moodle-backup restore --file \"Essay 3.docx\" --to /root/back
@@ -204,49 +223,72 @@ Examples:
   moodle-backup restore --from /mnt/usb --to /root/back
                               backups that came from another server
 
-Exit codes: 0 done, 1 failed, 3 done, but something is damaged or lost, 5 DIR is
-not empty or has too little room.";
+Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
+is damaged or lost, 4 a run is at work on this site, 5 refused before anything
+was begun.";
 
 /// `restore`
 #[derive(Args, Clone, Debug)]
-#[command(group = ArgGroup::new("what").args(["to", "table"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
+#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "database_admin", "undo", "discard"])
+    .multiple(true).conflicts_with("beside"))]
 pub struct Restore {
     /// Which: its name as in "list", "latest", or a date or time such as
     /// 2026-11-23 or "2026-11-23 14:00" [default: latest]
     #[arg(value_name = "BACKUP", verbatim_doc_comment)]
     pub backup: Option<String>,
-    /// Where to: a folder that is empty or not there yet
-    #[arg(long, value_name = "DIR")]
-    pub to: Option<PathBuf>,
     /// This part only: code, database, moodledata, directory:NAME or
     /// database:NAME; may be given several times
     #[arg(long, value_name = "PART", verbatim_doc_comment)]
     pub only: Vec<Part>,
+    /// Say what would be done, and do nothing
+    #[arg(long, help_heading = IN_PLACE)]
+    pub plan: bool,
+    /// Do not ask
+    #[arg(long, help_heading = IN_PLACE)]
+    pub yes: bool,
+    /// Keep the config.php that is there now
+    #[arg(long, help_heading = IN_PLACE)]
+    pub keep_config: bool,
+    /// An option file with an administrator's account of the database
+    /// server, to make a database that is gone [default: root's own access]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = IN_PLACE)]
+    pub database_admin: Option<PathBuf>,
+    /// Put back what the last restore has replaced
+    #[arg(long, conflicts_with_all = ["backup", "only", "discard", "plan"], help_heading = IN_PLACE)]
+    pub undo: bool,
+    /// Delete what the last restore has set aside
+    #[arg(long, conflicts_with_all = ["backup", "only", "plan"], help_heading = IN_PLACE)]
+    pub discard: bool,
+    /// Where to: a folder that is empty or not there yet
+    #[arg(long, value_name = "DIR", help_heading = BESIDE)]
+    pub to: Option<PathBuf>,
     /// This file or folder only, by the path that it had on the server, or as
     /// PART:PATH; may be given several times
-    #[arg(long, value_name = "PATH", verbatim_doc_comment)]
+    #[arg(long, value_name = "PATH", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
     pub path: Vec<PathBuf>,
     /// A file that was uploaded to Moodle, by its name there or its content's
     /// hash (40 digits); all of that name
     #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "path"], verbatim_doc_comment)]
+    #[arg(requires = "to", help_heading = BESIDE)]
     pub file: Option<String>,
     /// A table of the site's database, as SQL; --to names the file for it
     /// [default: standard output]
     #[arg(long, value_name = "TABLE", conflicts_with_all = ["only", "path", "file", "owner", "plain"])]
-    #[arg(verbatim_doc_comment)]
+    #[arg(verbatim_doc_comment, help_heading = BESIDE)]
     pub table: Option<String>,
     /// Who is to own what was the web server user's [default: who it was]
-    #[arg(long, value_name = "USER[:GROUP]")]
+    #[arg(long, value_name = "USER[:GROUP]", requires = "to", help_heading = BESIDE)]
     pub owner: Option<Owner>,
     /// The folder of the backups, where they are not those of the settings:
     /// on a mounted disk, or copied here. Needs no settings
-    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
     pub from: Option<PathBuf>,
     /// Write dumps of databases uncompressed
-    #[arg(long)]
+    #[arg(long, requires = "to", help_heading = BESIDE)]
     pub plain: bool,
     /// Go on where the backup is damaged, and bring back what is left of it
-    #[arg(long)]
+    #[arg(long, requires = "beside", help_heading = BESIDE)]
     pub force: bool,
 }
 
@@ -296,6 +338,60 @@ pub struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+const VERIFY_AFTER: &str = "\
+Needs neither site nor database. Reads slowly if others want the disk, keeps
+prune off what it reads, and never stands in the way of a run. What it finds is
+shown by list, show and status. A damaged file of the pool is set aside, and the
+next run fetches it from the site, if that has it still; --repair does so now.
+
+Examples:
+  moodle-backup verify                     the newest backup
+  moodle-backup verify --all --max-time 2h every night, for a pool that takes
+                                           days to read
+  moodle-backup verify --sample 5%         some of the pool's files
+
+Exit codes: 0 nothing is damaged (as far as time allowed), 1 something is, or
+the check could not be made, 3 all that was damaged has been mended.";
+
+/// `verify`
+#[derive(Args, Clone, Debug)]
+pub struct Verify {
+    /// Which: its name as in "list", "latest", or a date or time
+    /// [default: latest]
+    #[arg(value_name = "BACKUP", verbatim_doc_comment, conflicts_with = "all")]
+    pub backup: Option<String>,
+    /// All backups; what they share is read once
+    #[arg(long)]
+    pub all: bool,
+    /// Read only some of the pool's files, such as 5% or 1000
+    #[arg(long, value_name = "SHARE", value_parser = sample)]
+    pub sample: Option<Sample>,
+    /// Stop after this time, such as 2h; the next call goes on from there
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub max_time: Option<Duration>,
+    /// Begin anew where an earlier call was not completed
+    #[arg(long)]
+    pub anew: bool,
+    /// Fetch damaged files of the pool from the site again
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// A share of many files: `5%`, or a number.
+fn sample(text: &str) -> Result<Sample, String> {
+    let percent = text.strip_suffix('%').map(|number| number.trim().parse::<f64>().ok());
+    match percent {
+        Some(Some(percent)) if percent > 0.0 && percent <= 100.0 => return Ok(Sample::Percent(percent)),
+        None => {
+            if let Some(files) = text.parse().ok().filter(|files| *files > 0) {
+                return Ok(Sample::Files(files));
+            }
+        }
+        Some(_) => {}
+    }
+    Err(format!("{text:?} is no share: write hundredths such as \"5%\", or a number of files"))
 }
 
 /// `guard`: what the run tells the guard that it starts.

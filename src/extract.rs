@@ -10,7 +10,7 @@ pub mod wanted;
 use crate::entry::owners::Owner;
 use crate::error::{Fault, OrFault, Result};
 use crate::store::{Backup, layout};
-use crate::sys::files;
+use crate::sys::files::{self, FileSystem};
 use crate::sys::log::Log;
 use std::path::{Path, PathBuf};
 use wanted::Wanted;
@@ -86,7 +86,7 @@ pub fn extract(job: &Job<'_>, log: &Log) -> Result<Vec<Placed>> {
 pub(crate) struct Staging {
     to: PathBuf,
     path: PathBuf,
-    disk: files::FileSystem,
+    disk: FileSystem,
     made: bool,
     published: bool,
 }
@@ -110,8 +110,8 @@ impl Staging {
             // A whole site's secrets come into it.
             std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o700)).or_fault(fault)?;
         }
-        // Before anything is written: see there.
-        let disk = files::FileSystem::watch(to)?;
+        // Before anything is written: only errors after that are told of.
+        let disk = FileSystem::watch(to)?;
         let staging = Staging { to: to.to_path_buf(), path, disk, made, published: false };
         files::make_folders(&staging.path, 0o700)?;
         Ok(staging)

@@ -11,6 +11,8 @@ use crate::store::{Backup, Draft, layout};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::tree;
+use crate::undo;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +67,7 @@ pub(super) fn archives(settings: &Settings, site: &Site) -> Vec<Archive> {
 /// What is left out of moodledata.
 pub(super) fn left_out(settings: &Settings, site: &Site) -> Result<Exclusions> {
     let mut exclude = Exclusions::none();
+    exclude.add_path(undo::FOLDER.as_bytes());
     for path in site.config.left_out() {
         exclude.add_path(path.as_os_str().as_bytes());
     }
@@ -155,13 +158,15 @@ impl<'a> Parts<'a> {
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
             (previous.path.join(layout::MOODLEDATA), previous.path.join(layout::moodledata_index()))
         });
+        let damaged = self.previous.map(damaged_moodledata).unwrap_or_default();
+        let previous = tree::Previous { folder: &folder, index: &index_before, damaged: &damaged };
         let part = &mut self.moodledata;
         part.synced = tree::sync(
             &tree::Job {
                 source: &part.source,
                 exclude: &part.exclude,
                 destination: &self.draft.join(layout::MOODLEDATA),
-                previous: index_before.is_file().then_some(tree::Previous { folder: &folder, index: &index_before }),
+                previous: index_before.is_file().then_some(previous),
                 already: again.then_some(&index),
                 index: &index,
             },
@@ -299,6 +304,7 @@ impl Archive {
     fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
         let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
         let mut exclude = Exclusions::none();
+        exclude.add_path(undo::FOLDER.as_bytes());
         // Some sites have the dataroot in the code tree; an extra directory may hold either.
         for inner in [&site.config.dataroot, &site.config.filedir, &site.layout.root] {
             if let Some(below) = inner.strip_prefix(source).ok().filter(|below| !below.as_os_str().is_empty()) {
@@ -321,4 +327,10 @@ fn to_unread(note: &Note) -> manifest::Unread {
 
 fn to_note(unread: &manifest::Unread) -> Note {
     Note { path: unread.path.as_os_str().as_bytes().to_vec(), what: unread.what.clone() }
+}
+
+/// Paths in moodledata that were found damaged in a backup: another must not share them.
+fn damaged_moodledata(backup: &Backup) -> HashSet<String> {
+    let below = |file: &str| Some(file.strip_prefix(layout::MOODLEDATA)?.strip_prefix('/')?.to_owned());
+    backup.notes.damage.iter().filter_map(|damage| below(&damage.file)).collect()
 }

@@ -2,7 +2,7 @@
 //! its name in a filedir without having been hashed. Decides nothing about which files, and removes none.
 
 use super::Effort;
-use super::carrier::BUFFER;
+use super::carrier::{self, BUFFER};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
@@ -141,11 +141,9 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
 /// another content under its name.
 pub fn copy_out(pool: &Path, hash: &Hash, to: &Path) -> Result<bool> {
     let source = pool.join(hashes::relative_path(hash));
-    let Some(mut source) = super::carrier::open_regular(&source).or_fault(|| unreadable(&source))? else {
-        return Ok(false);
-    };
+    let Some(mut source) = carrier::open_regular(&source).or_fault(|| unreadable(&source))? else { return Ok(false) };
     let fault = || Fault::failed(format!("cannot write {}", to.display()));
-    let mut copy = super::carrier::create_new(to).or_fault(fault)?;
+    let mut copy = carrier::create_new(to).or_fault(fault)?;
     let mut hasher = Sha1::new();
     let mut buffer = vec![0; BUFFER];
     loop {

@@ -11,8 +11,10 @@ pub mod outcome;
 pub mod pin;
 pub mod plan;
 pub mod progress;
+pub mod restore;
 pub mod show;
 pub mod status;
+pub mod verify;
 
 use crate::error;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
