@@ -131,6 +131,18 @@ impl Machine {
         Terminal::start(self.command(words))
     }
 
+    /// Shuts it down in good order.
+    pub fn shut_down(&mut self) {
+        let Running { mut container, init } = self.running.take().expect("the machine is on");
+        // What asks systemd for it, with all that belongs to it (systemd(1)).
+        let power_off = nix::libc::SIGRTMIN() + 4;
+        // SAFETY: kill(2) takes integers.
+        assert_eq!(unsafe { nix::libc::kill(init.as_raw(), power_off) }, 0, "the machine is on");
+        wait_for("the machine to be off", BOOT, || container.has_ended());
+        drop(container);
+        succeed(Command::new("sh").args(["-c", SWEEP, "sh", &self.name]));
+    }
+
     /// Ends everything on it at once; what was not in its memory alone is still there.
     pub fn cut_power(&mut self) {
         let running = self.running.take().expect("the machine is on");

@@ -98,3 +98,21 @@ pub fn a_power_cut_leaves_the_site_open(server: &mut Server) {
     assert_eq!(server.backups().len(), before.len() + 1);
     assert_eq!(server.status()["attention"].to_string(), "[]");
 }
+
+/// P1: an orderly shutdown while the site is closed, and its web server stopped, which nothing starts again by then.
+pub fn a_shutdown_leaves_the_site_open(server: &mut Server) {
+    let before = server.backups();
+    server.close_for_long(true);
+    server.set("stop_services", "true");
+    server.machine.shell("systemctl start --no-block moodle-backup.service");
+    server.wait_until_stopped();
+    server.machine.shut_down();
+    assert!(!server.machine.path("/var/moodledata/climaintenance.html").exists(), "it was opened on the way down");
+
+    server.machine.boot();
+    server.mount_target();
+    server.assert_as_before();
+    server.set("stop_services", "false");
+    server.close_for_long(false);
+    assert_eq!(server.backups(), before);
+}

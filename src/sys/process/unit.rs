@@ -10,6 +10,9 @@ use std::time::Duration;
 /// systemd has its folder there if, and only if, it is what runs the machine (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 
+/// Where D-Bus is to be had.
+const BUS: &str = "/run/dbus/system_bus_socket";
+
 /// How long systemd may take to begin or end a unit of ours.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -18,9 +21,10 @@ pub fn systemd_runs() -> bool {
     Path::new(SYSTEMD).is_dir()
 }
 
-/// Whether we run in a sandbox of systemd's, which programs that are not ours should not be in.
+/// Whether we run in a sandbox of systemd's, which programs that are not ours should not be in, and can have them run
+/// outside of it: waiting for the end of a unit takes D-Bus, which small systems may lack.
 pub fn in_sandbox() -> bool {
-    systemd_runs() && nix::sys::prctl::get_no_new_privs().unwrap_or(false)
+    systemd_runs() && nix::sys::prctl::get_no_new_privs().unwrap_or(false) && Path::new(BUS).exists()
 }
 
 /// Starts a command, to be added with its options behind a `--`, as a unit of this name, and does not wait for it: it goes
