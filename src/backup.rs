@@ -10,7 +10,7 @@ pub mod plan;
 mod record;
 
 pub use close::run_cron;
-pub use locks::hold_store;
+pub use locks::{hold_site, hold_store};
 
 use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
@@ -22,7 +22,7 @@ use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{priority, signals};
-use crate::window::{Closed, Hold, Window};
+use crate::window::{Closed, Hold, Tally, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
 use files::Files;
@@ -63,6 +63,8 @@ pub struct Job<'a> {
     pub scheduled: bool,
     /// The administrator's note.
     pub label: Option<String>,
+    /// Where the run keeps account of how long it has closed the site, for its end, whatever that is.
+    pub closed: Tally,
 }
 
 /// What a run leaves.
@@ -85,6 +87,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         && (job.scheduled || kind(error) != Kind::Locked)
     {
         context.result = "failed".into();
+        context.closed = job.closed.totals().held;
         context.error = format!("{error:#}");
         context.backup = None;
         let hooks = Hooks::new(&job.settings.hooks);
@@ -167,6 +170,8 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
         log.warn(trouble);
     }
     context.backup = Some(published.path.clone());
+    // With its folder for what is on its way: the hooks may copy all that is there.
+    drop(files);
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
     Ok(Outcome { published, pruned })
 }
@@ -235,7 +240,7 @@ impl Capture<'_> {
         }
 
         log.step("reopen")?;
-        record.window(mode, self.leave(window)?);
+        record.window(mode, self.leave(window)?, self.job.closed.totals());
 
         log.step("copy-referenced")?;
         priority::set_for_this_thread(self.job.settings.resources.nice, self.job.settings.resources.io);
@@ -334,6 +339,7 @@ fn after_publishing(
     attempt(&mut || {
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
+        context.closed = job.closed.totals().held;
         hooks.run(Phase::PostJob, context, log)?;
         close::cron_after(job, log)
     });

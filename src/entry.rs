@@ -183,7 +183,7 @@ pub fn to_path(path: &[u8]) -> &Path {
 pub fn shown(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok("") => ".".to_owned(),
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if text.chars().all(crate::sys::log::is_plain) => text.to_owned(),
         _ => format!("{:?}", to_path(path)),
     }
 }

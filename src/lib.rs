@@ -8,10 +8,13 @@ pub mod cli;
 pub mod report;
 
 pub mod backup;
+pub mod extract;
 pub mod prune;
+pub mod restore;
 
 pub mod hooks;
 pub mod preflight;
+pub mod undo;
 pub mod window;
 
 pub mod archive;

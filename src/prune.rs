@@ -15,6 +15,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Who only looks at a backup lets go of it within this time, and does not count as using it.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// Pool names held in memory at once (40 MB of them); a larger pool is gone through in several parts, each
 /// against all lists.
@@ -170,7 +174,7 @@ fn judge(backup: &Backup) -> Kept {
         sequence: backup.manifest.sequence,
         time: backup.manifest.times.started,
         pinned: backup.notes.is_pinned(),
-        in_use: !matches!(Lock::try_hold(&backup.path, Mode::Exclusive), Ok(Some(_))),
+        in_use: !matches!(Lock::hold_within(&backup.path, Mode::Exclusive, A_MOMENT), Ok(Some(_))),
         good: !backup.notes.is_damaged(),
         complete: backup.manifest.complete,
     }
@@ -179,7 +183,7 @@ fn judge(backup: &Backup) -> Kept {
 fn remove_backups(store: &Store, listing: &Listing, outcome: &mut Outcome, log: &Log) -> Result<()> {
     let mut doomed = Vec::new();
     for backup in listing.backups.iter().filter(|backup| outcome.removed.contains(&backup.name)) {
-        match Lock::try_hold(&backup.path, Mode::Exclusive)? {
+        match Lock::hold_within(&backup.path, Mode::Exclusive, A_MOMENT)? {
             // Somebody may have pinned it after it was judged; from now on nobody can.
             Some(_) if store.notes(&backup.name).is_pinned() => {
                 outcome.kept.push((backup.name.clone(), vec![Reason::Pinned]));

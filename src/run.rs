@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod extract;
 mod follow;
 mod job;
 mod listing;
@@ -11,6 +12,7 @@ mod pins;
 mod plan;
 mod prune;
 mod record;
+mod restore;
 mod standing;
 mod status;
 mod syslog;
@@ -24,6 +26,7 @@ use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{limits, privileges, signals, time};
+use crate::undo;
 use crate::window::{self, Closure, Recovered};
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
@@ -77,6 +80,7 @@ impl<'a> Session<'a> {
             Command::List => listing::list(self),
             Command::Show(one) => listing::show(self, &one.backup),
             Command::Status(status) => status::status(self, status.max_age),
+            Command::Restore(args) => restore::restore(self, args),
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
@@ -129,7 +133,11 @@ impl<'a> Session<'a> {
     }
 
     fn recover(&self) -> Result<u8> {
+        let undone = undo::recover(&self.paths, &self.log);
         let recovered = window::recover(&self.paths, &self.log)?;
+        for restore in undone? {
+            self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
+        }
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }

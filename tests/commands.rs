@@ -470,4 +470,31 @@ mod with_failpoints {
         world.run(&["run"]).expect_code(0);
         assert_eq!(attention(&status(&world, 0)), "");
     }
+
+    #[test]
+    fn a_failed_run_tells_how_long_the_site_was_closed_and_whether_it_still_is() {
+        let mut world = world();
+        for (step, closed) in [("copy-ahead", false), ("copy-delta", true), ("copy-referenced", true)] {
+            world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}=error"));
+            let failed = json(&world, &["run"], 1, "`run`");
+            assert_eq!(
+                failed["closed_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0),
+                closed,
+                "{step}: {failed}"
+            );
+            assert_eq!(failed["held"], false, "{step}");
+            assert_eq!(status(&world, 3)["last_run"]["closed_seconds"], failed["closed_seconds"], "{step}");
+        }
+        let output = world.run(&["run", "--restart", "half"]).expect_code(1);
+        assert!(output.stdout.contains("KEPT CLOSED, until \"moodle-backup resume\""), "{}", output.stdout);
+        assert!(output.stderr.contains("the site stays closed"), "{}", output.stderr);
+        assert_eq!(json(&world, &["run", "--restart", "half"], 1, "`run`")["held"], true);
+        assert!(!world.site.is_open());
+        world.run(&["resume"]).expect_code(0);
+        // What is never closed is not held.
+        world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        let open = json(&world, &["run", "--restart", "half", "--window", "none"], 0, "`run`");
+        assert_eq!((&open["held"], &open["closed_seconds"]), (&Value::Bool(false), &Value::Null));
+        assert!(world.site.is_open());
+    }
 }

@@ -9,8 +9,8 @@ const LAYERS: [&[&str]; 7] = [
     &["error", "sys"],
     &["hashes", "entry", "settings"],
     &["retention", "database", "git", "moodle", "pool", "tree", "archive", "store"],
-    &["hooks", "window", "preflight"],
-    &["prune", "backup"],
+    &["hooks", "undo", "window", "preflight"],
+    &["prune", "backup", "restore", "extract"],
     &["cli", "report"],
     &["run"],
 ];

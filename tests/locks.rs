@@ -219,3 +219,23 @@ fn the_web_user_cannot_stop_backups_by_locking_what_is_his() {
     assert!(output.stderr.contains(&complaint) && output.stderr.contains("reopened pocket"), "{}", output.stderr);
     assert!(world.site.is_open());
 }
+
+#[test]
+fn the_note_of_another_site_is_no_trouble_of_this_one() {
+    let world = world();
+    world.run(&["run", "--restart", "half"]).expect_code(0);
+    let notes = world.root.join("var/lib/moodle-backup/closed");
+    // Seen by name, and gone when it is read.
+    std::os::unix::fs::symlink("nowhere", notes.join("a-gone.json")).unwrap();
+    let output = world.run(&["recover"]).expect_code(0);
+    assert!(output.stderr.contains("pocket is kept closed on purpose"), "{}", output.stderr);
+    assert!(world.run(&["status"]).stdout.contains("HELD CLOSED"));
+    // One that cannot be read: this site is looked after all the same.
+    fs::write(notes.join("b-broken.json"), "{").unwrap();
+    let output = world.run(&["run"]).expect_code(0);
+    assert!(output.stderr.contains("held closed since"), "{}", output.stderr);
+    world.run(&["resume"]).expect_code(0);
+    assert!(world.site.is_open());
+    let output = world.run(&["recover"]).expect_code(1);
+    assert!(output.stderr.contains("b-broken.json") && output.stderr.contains("next: "), "{}", output.stderr);
+}

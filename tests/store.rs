@@ -325,7 +325,7 @@ fn doubts_stop_pruning() {
 fn a_backup_under_another_name_is_not_to_leave_its_pool() {
     let target = TestTarget::folder();
     let store = new_store(&target);
-    let (first, _) = (publish(&store, 2, &["a", "only-1"]), publish(&store, 1, &["a", "b"]));
+    let (first, _) = (publish(&store, 2, &["a", "only-1"]), publish(&store, 1, &["a", "only-2"]));
     let renamed = first.path.with_extension("old");
     fs::rename(&first.path, &renamed).unwrap();
     let stopped = pruned(&store, ONE, BY_HAND).stopped.join("; ");

@@ -79,6 +79,8 @@ impl<'a> Closing<'a> {
             page_mode: self.site.config.file_mode,
             services: std::mem::take(&mut self.services),
             max,
+            tally: &self.job.closed,
+            restoring: false,
         };
         let window = Window::close(&request, log)?;
         signals::wait(settings.settle)?;

@@ -54,7 +54,7 @@ impl Files {
         let newest = self.newest_row;
         let sql = format!("SELECT contenthash FROM {table} WHERE id > {newest} ORDER BY id DESC LIMIT {HELD}");
         let rows = session.query(&sql)?;
-        self.held = self.pool.hold(rows.iter().filter_map(hash_in), &self.source, HOLDING);
+        self.held = self.pool.hold(rows.iter().filter_map(|row| hash_in(row)), &self.source, HOLDING);
         Ok(())
     }
 
@@ -126,6 +126,6 @@ fn newest_row(session: &mut Session, prefix: &str) -> Result<u64> {
 }
 
 /// The content hash in a row's first field.
-fn hash_in(row: &Vec<Option<String>>) -> Option<Hash> {
+fn hash_in(row: &[Option<String>]) -> Option<Hash> {
     row.first()?.as_deref().and_then(|hex| hashes::from_hex(hex.as_bytes()))
 }

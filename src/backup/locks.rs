@@ -9,7 +9,9 @@ use crate::sys::folder_lock::FolderLock;
 use crate::sys::holders::{Holder, holders};
 use crate::sys::lock::{Lock, Mode};
 use crate::sys::log::{Activity, Log};
+use crate::sys::paths::Paths;
 use crate::sys::time;
+use crate::undo;
 use crate::window;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -44,23 +46,39 @@ pub fn hold(job: &Job, site: &Site, log: &Log) -> Result<Locks> {
     let dataroot = &site.config.dataroot;
     let activity = job.paths.activity(dataroot);
     let queue = Queue::new(job.scheduled, &activity, &job.settings.site.name, log);
-    let own = job.paths.lock(dataroot);
-    let site_lock = queue.wait(&own, |limit| FolderLock::hold_within(dataroot, &own, limit))?;
-    site_lock.complaint(dataroot).into_iter().for_each(|complaint| log.warn(complaint));
+    let site_lock = queue.site(job.paths, dataroot)?;
     let folder = job.settings.target.path.join(&job.settings.site.name);
     let store = match folder.is_dir() {
         true => Some(queue.wait(&folder, |limit| Lock::hold_within(&folder, Mode::Exclusive, limit))?),
         false => None,
     };
-    log.show_in(&job.settings.site.name, activity)?;
+    log.show_in(&job.settings.site.name, activity.clone())?;
     log.remember_in(job.paths.begun(dataroot))?;
-    if let Some(closure) = window::recover_site(job.paths, dataroot, log)? {
-        log.warn(format!("an earlier run (process {}) had left the site closed; it was reopened", closure.pid));
-    }
+    recover(job.paths, dataroot, log)?;
     if let Some(closure) = window::held(job.paths, dataroot)? {
         log.info(format!("the site is held closed since {}, and will be left so", clock(closure.closed_at)));
     }
     Ok(Locks { _site: site_lock, store })
+}
+
+/// The lock on the site alone, for a restore; then undoes what an interrupted restore or run has left.
+pub fn hold_site(paths: &Paths, site: &str, dataroot: &Path, log: &Log) -> Result<FolderLock> {
+    let activity = paths.activity(dataroot);
+    let lock = Queue::new(false, &activity, site, log).site(paths, dataroot)?;
+    log.show_in(site, activity)?;
+    recover(paths, dataroot, log)?;
+    Ok(lock)
+}
+
+/// Undoes what an interrupted restore or run of this site has left. The caller holds its lock.
+fn recover(paths: &Paths, dataroot: &Path, log: &Log) -> Result<()> {
+    if let Some(restore) = undo::recover_site(paths, dataroot, log)? {
+        log.warn(format!("a restore (process {}) had died before it was complete; it was undone", restore.pid));
+    }
+    if let Some(closure) = window::recover_site(paths, dataroot, log)? {
+        log.warn(format!("an earlier run (process {}) had left the site closed; it was reopened", closure.pid));
+    }
+    Ok(())
 }
 
 /// Waiting for one's turn: for all locks together so long at most.
@@ -76,6 +94,13 @@ impl<'a> Queue<'a> {
     fn new(scheduled: bool, activity: &'a Path, site: &'a str, log: &'a Log) -> Self {
         let patience = if scheduled { SCHEDULED } else { BY_HAND };
         Queue { deadline: Instant::now() + patience, waits_for_runs: scheduled, activity, site, log }
+    }
+
+    fn site(&self, paths: &Paths, dataroot: &Path) -> Result<FolderLock> {
+        let own = paths.lock(dataroot);
+        let lock = self.wait(&own, |limit| FolderLock::hold_within(dataroot, &own, limit))?;
+        lock.complaint(dataroot).into_iter().for_each(|complaint| self.log.warn(complaint));
+        Ok(lock)
     }
 
     /// Tries to take a lock, and waits for it as long as is left, having said for whom. `by` is the file that is locked.

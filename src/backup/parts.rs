@@ -11,6 +11,7 @@ use crate::store::{Backup, Draft, layout};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::tree;
+use crate::undo;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -65,6 +66,7 @@ pub(super) fn archives(settings: &Settings, site: &Site) -> Vec<Archive> {
 /// What is left out of moodledata.
 pub(super) fn left_out(settings: &Settings, site: &Site) -> Result<Exclusions> {
     let mut exclude = Exclusions::none();
+    exclude.add_path(undo::FOLDER.as_bytes());
     for path in site.config.left_out() {
         exclude.add_path(path.as_os_str().as_bytes());
     }
@@ -299,6 +301,7 @@ impl Archive {
     fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
         let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
         let mut exclude = Exclusions::none();
+        exclude.add_path(undo::FOLDER.as_bytes());
         // Some sites have the dataroot in the code tree; an extra directory may hold either.
         for inner in [&site.config.dataroot, &site.config.filedir, &site.layout.root] {
             if let Some(below) = inner.strip_prefix(source).ok().filter(|below| !below.as_os_str().is_empty()) {

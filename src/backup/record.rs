@@ -17,7 +17,7 @@ use crate::store::manifest::{
 use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use crate::sys::{files, time};
-use crate::window::Closed;
+use crate::window::{Closed, Totals};
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -62,8 +62,8 @@ impl<'a> Record<'a> {
         self.manifest.times.snapshot = Some(time::now());
     }
 
-    /// A window is over.
-    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>) {
+    /// A window is over; with those before it that were in vain, all come to `totals`.
+    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>, totals: Totals) {
         let window = &mut self.manifest.window;
         window.mode = match mode {
             WindowMode::Short => "short",
@@ -71,12 +71,15 @@ impl<'a> Record<'a> {
             WindowMode::None => "none",
         }
         .into();
-        if let Some(closed) = closed {
-            let now = time::now();
-            window.windows += 1;
-            window.closed_seconds += closed.seconds;
-            window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
-            window.reopened_at = self.manifest.held.is_none().then_some(now);
+        (window.windows, window.closed_seconds) = (totals.windows, totals.seconds);
+        match closed {
+            // What was not closed is not held.
+            None => self.manifest.held = None,
+            Some(closed) => {
+                let now = time::now();
+                window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
+                window.reopened_at = self.manifest.held.is_none().then_some(now);
+            }
         }
     }
 
@@ -291,7 +294,7 @@ fn found(site: &Site, ready: &Ready) -> &'static str {
 /// Writes what git says of the code into the backup. Trouble with git is no trouble of the backup.
 fn note_code_changes(site: &Site, draft: &Draft, components: &mut Vec<Component>, log: &Log) -> Result<Option<Code>> {
     // A missing git was warned of in preflight.
-    let Ok(Some(checkout)) = Checkout::at(&site.layout.root) else { return Ok(None) };
+    let Ok(Some(checkout)) = Checkout::at(&site.layout.root, site.web_user()) else { return Ok(None) };
     let changes = match checkout.changes() {
         Ok(changes) => changes,
         Err(error) => {

@@ -43,6 +43,15 @@ pub fn session_arguments(connection: &Connection) -> Vec<String> {
     arguments
 }
 
+/// The arguments of a client that runs the statements on its standard input.
+pub fn load_arguments(connection: &Connection) -> Vec<String> {
+    let fixed = "--batch --binary-mode --no-auto-rehash --default-character-set=utf8mb4 --max-allowed-packet=1G";
+    let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
+    arguments.push(format!("--connect-timeout={CONNECT_SECONDS}"));
+    arguments.push(format!("--database={}", connection.name));
+    arguments
+}
+
 /// The arguments of a dump; a trial asks each table for rows as a real dump does, but for none of them.
 pub fn dump_arguments(connection: &Connection, client: &Client, tables: &Tables, trial: bool) -> Vec<String> {
     let mut arguments: Vec<String> = [

@@ -1,9 +1,14 @@
 //! Databases: who answers where, how to ask it things, and how it is dumped. This file holds the one description of
 //! a database that everything below shares; it decides nothing about when to dump or whether to try again.
 
+mod aside;
 mod client;
+mod create;
 mod dump;
+pub mod excerpt;
+mod execute;
 mod facts;
+mod load;
 mod mariadb;
 mod options_file;
 mod postgres;
@@ -12,9 +17,12 @@ mod refusal;
 mod rows;
 pub mod scanner;
 mod session;
+pub mod uploads;
 mod watch;
 
+pub use aside::{ASIDE, Aside};
 pub use client::{Client, Extras};
+pub use create::Wanted;
 pub use dump::{Dump, DumpFailure, Dumped, Order, Tables};
 pub use facts::ServerFacts;
 pub use scanner::{FilesTable, Scanned};
@@ -23,11 +31,12 @@ pub use watch::{Blocked, Work};
 
 use crate::error::{Fault, Result};
 use crate::sys::privileges::Identity;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
 /// The families of databases that can be backed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {
     /// MariaDB, MySQL and what speaks like them.
     MariaDb,
@@ -57,7 +66,7 @@ impl Engine {
 }
 
 /// How the connection is protected on its way: Moodle's `$CFG->dboptions['ssl']` (config-dist.php since 4.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tls {
     /// Nothing is said: encrypted where both sides can, not verified.
     #[default]
@@ -88,8 +97,8 @@ impl Tls {
     }
 }
 
-/// A database and the account to reach it with.
-#[derive(Clone)]
+/// A database and the account to reach it with. Written down only where root alone can read it: it has the password.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Connection {
     /// What kind of server it is.
     pub engine: Engine,

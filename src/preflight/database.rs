@@ -22,6 +22,8 @@ pub struct Dumpable {
     pub server: ServerFacts,
     /// Tables that a snapshot does not cover.
     pub non_transactional: Vec<String>,
+    /// Tables that a restore has set aside: they are not dumped.
+    pub aside: Vec<String>,
 }
 
 /// All databases of a run.
@@ -83,11 +85,12 @@ fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Resu
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
+    let aside = session.tables_aside()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
         findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
     }
-    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, connection })
 }
 
 /// Moodle's own server; by its own account, or by that of an options file.
@@ -96,8 +99,8 @@ fn own_connection(site: &Site, options_file: Option<&Path>) -> Result<Connection
     options_file.map_or_else(|| Ok(own.clone()), |path| own.clone().by_options_file(path))
 }
 
-/// What the settings leave out is as for Moodle's own database.
-fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Result<Connection> {
+/// How to reach one of the extra databases. What the settings leave out is as for Moodle's own.
+pub fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Result<Connection> {
     let elsewhere = extra.engine.is_some() || extra.host.is_some() || extra.socket.is_some();
     let own = match (elsewhere, &extra.options_file) {
         (true, Some(path)) => {

@@ -3,6 +3,7 @@
 //! here reads the disk, asks the system or decides.
 
 pub mod check;
+pub mod extract;
 pub mod human;
 mod layout;
 pub mod list;
@@ -10,6 +11,7 @@ pub mod outcome;
 pub mod pin;
 pub mod plan;
 pub mod progress;
+pub mod restore;
 pub mod show;
 pub mod status;
 

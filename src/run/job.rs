@@ -9,9 +9,9 @@ use crate::report::Failure;
 use crate::report::outcome::{self, Ending, Outcome};
 use crate::settings::Settings;
 use crate::sys::lock::{Lock, Mode};
-use crate::sys::log::StepTime;
+use crate::sys::log::{Log, StepTime};
 use crate::sys::time;
-use crate::window::Hold;
+use crate::window::{Hold, Tally, Totals};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -56,10 +56,12 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         },
         scheduled: run.scheduled,
         label: run.label.clone(),
+        closed: Tally::default(),
     };
     let result = backup::run(&job, &session.log);
     if let Err(error) = &result {
         session.log.error(error);
+        note_window(&session.log, job.closed.totals());
     }
     let view = view(session, settings, &job, result.as_ref());
     syslog.end(&view);
@@ -75,6 +77,16 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     Ok(last.outcome.exit_code)
 }
 
+/// What users noticed of a run that failed.
+fn note_window(log: &Log, closed: Totals) {
+    if closed.windows > 0 {
+        log.info(format!("the site was closed for {:.2} s", closed.seconds));
+    }
+    if closed.held {
+        log.info("the site stays closed, as asked for: \"moodle-backup resume\" opens it");
+    }
+}
+
 fn view(
     session: &Session,
     settings: &Settings,
@@ -82,6 +94,7 @@ fn view(
     result: std::result::Result<&backup::Outcome, &anyhow::Error>,
 ) -> Outcome {
     let steps = session.log.step_times();
+    let closed = job.closed.totals();
     let mut view = Outcome {
         site: settings.site.name.clone(),
         result: Ending::Done,
@@ -89,8 +102,8 @@ fn view(
         backup: None,
         folder: None,
         took_seconds: steps.iter().map(|step: &StepTime| step.seconds).sum(),
-        closed_seconds: None,
-        held: false,
+        closed_seconds: (closed.windows > 0).then_some(closed.seconds),
+        held: closed.held,
         added_bytes: 0,
         new_files: 0,
         pruned: Vec::new(),
@@ -105,8 +118,6 @@ fn view(
             let own = manifest.components.iter().filter(|part| part.same_as.is_none());
             view.backup = Some(done.published.name.clone());
             view.folder = Some(done.published.path.display().to_string());
-            view.closed_seconds = (manifest.window.windows > 0).then_some(manifest.window.closed_seconds);
-            view.held = job.hold.is_some();
             view.new_files = manifest.pool.new_files;
             view.added_bytes = own.map(|part| part.stored_bytes).sum::<u64>() + manifest.pool.new_bytes;
             view.pruned.clone_from(&done.pruned);

@@ -37,7 +37,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
         last: seen.as_ref().and_then(Listing::newest).map(last),
         max_age_seconds: max_age.map(|age| age.as_secs()),
         recent_enough,
-        last_run: last_run.map(|run| LastRun { ended: run.ended, result: run.outcome.result, log: run.outcome.log }),
+        last_run: last_run.map(ended),
         running: follow::activities(&session.paths).into_iter().find(|running| running.site == settings.site.name),
         next_run: timer::next_run(&session.paths, &settings),
         attention,
@@ -178,6 +178,11 @@ fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<Stri
         ));
     }
     recent
+}
+
+fn ended(run: record::LastRun) -> LastRun {
+    let outcome = run.outcome;
+    LastRun { ended: run.ended, result: outcome.result, closed_seconds: outcome.closed_seconds, log: outcome.log }
 }
 
 fn last(backup: &Backup) -> Last {

@@ -70,12 +70,6 @@ impl Draft {
         files::make_folders(&folder, layout::FOLDER_MODE)?;
         Ok(folder)
     }
-
-    /// Removes it, and says so if that fails (dropping it does not).
-    pub fn discard(mut self) -> Result<()> {
-        self.published = true;
-        layout::remove_tree(&self.path)
-    }
 }
 
 impl Drop for Draft {

@@ -344,11 +344,6 @@ impl Manifest {
         self.times.snapshot.unwrap_or(self.times.started)
     }
 
-    /// The first component of a kind.
-    pub fn component(&self, kind: ComponentKind) -> Option<&Component> {
-        self.components.iter().find(|component| component.kind == kind)
-    }
-
     /// Reads a backup's manifest.
     pub fn read(backup: &Path) -> Result<Manifest> {
         let path = backup.join(layout::MANIFEST);

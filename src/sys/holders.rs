@@ -48,8 +48,8 @@ fn holds(pid: u32, locked: &Metadata) -> bool {
     })
 }
 
-/// Whether a line of `/proc/PID/fdinfo/FD` tells of a lock on this inode:
-/// `lock:	1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF` (proc_pid_fdinfo(5)).
+/// Whether a line of `/proc/PID/fdinfo/FD` tells of a lock on this inode (proc_pid_fdinfo(5)), which is the last number in
+/// `lock: 1: FLOCK ADVISORY WRITE 1234 08:01:131`.
 fn locks_inode(line: &str, inode: u64) -> bool {
     let mut words = line.strip_prefix("lock:").into_iter().flat_map(str::split_whitespace);
     let place = words.by_ref().find(|word| *word == "FLOCK").and_then(|_| words.nth(3));

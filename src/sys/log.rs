@@ -229,7 +229,9 @@ impl Log {
 }
 
 impl Inner {
+    /// Writes one line, whatever the message holds: names of files and words of servers may come from anybody.
     fn write(&mut self, level: Level, message: &str) {
+        let message = plain(message);
         let stamp = time::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let mark = match level {
             Level::Error => "",
@@ -281,7 +283,36 @@ impl Inner {
     }
 }
 
+/// Text from outside, on one line: what could end the line, or play tricks on a terminal, is escaped.
+pub fn plain(text: &str) -> String {
+    text.chars().fold(String::new(), |mut plain, c| {
+        match is_plain(c) {
+            true => plain.push(c),
+            false => plain.extend(c.escape_default()),
+        }
+        plain
+    })
+}
+
+/// Whether a letter stands for itself alone: no control character, end of a line, or change of the writing direction.
+pub fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 fn notify_socket() -> Option<(UnixDatagram, PathBuf)> {
     let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
     Some((UnixDatagram::unbound().ok()?, address.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_could_spoil_a_line_is_escaped() {
+        assert_eq!(plain("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
+        assert_eq!(plain("gnp\u{202e}.exe \u{2028}"), "gnp\\u{202e}.exe \\u{2028}");
+        assert_eq!(plain("d\u{e9}j\u{e0} vu, \u{4f60}\u{597d}"), "d\u{e9}j\u{e0} vu, \u{4f60}\u{597d}");
+    }
 }

@@ -47,6 +47,9 @@ pub struct Closure {
     pub page_put_up: bool,
     /// Services that ran and were stopped.
     pub services: Vec<String>,
+    /// Whether parts of the site are being replaced: a crash must undo that before the site is opened.
+    #[serde(default)]
+    pub restoring: bool,
     /// Set while the site is left closed on purpose.
     pub held: Option<Hold>,
     /// The run that closed it.
@@ -69,6 +72,7 @@ impl Closure {
             // Until it is known: taking down a page that is not ours is impossible anyway.
             page_put_up: true,
             services: request.services.clone(),
+            restoring: request.restoring,
             held: None,
             pid,
             closed_at,

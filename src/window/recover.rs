@@ -56,6 +56,7 @@ fn recover_one(paths: &Paths, state: &Path, closure: Closure, log: &Log) -> Resu
         return Ok(Recovered::Running(closure));
     };
     lock.complaint(dataroot).into_iter().for_each(|complaint| log.warn(complaint));
+    require_whole(paths, &closure)?;
     closure.undo(state, log)?;
     Ok(Recovered::Reopened(closure))
 }
@@ -64,8 +65,19 @@ fn recover_one(paths: &Paths, state: &Path, closure: Closure, log: &Log) -> Resu
 pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<Closure>> {
     let state = Closure::file_for(paths, dataroot);
     let Some(closure) = read(&state).transpose()? else { return Ok(None) };
+    require_whole(paths, &closure)?;
     closure.undo(&state, log)?;
     Ok(Some(closure))
+}
+
+/// A site that a restore has left half replaced is not opened.
+fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
+    if !closure.restoring || !paths.restoring(&closure.dataroot).exists() {
+        return Ok(());
+    }
+    Err(Fault::failed(format!("{} stays closed: an interrupted restore of it is not undone yet", closure.site))
+        .hint("moodle-backup recover")
+        .into())
 }
 
 /// The note about a site that is held closed on purpose.

@@ -17,6 +17,7 @@ mod http;
 mod janitor;
 mod load;
 mod mariadb;
+mod own_server;
 mod ports;
 mod postgres;
 mod process;
