@@ -1,6 +1,6 @@
 //! Programs in units of systemd's own: they are outside the sandbox and the control group of the unit that we run in.
 
-use super::Program;
+use super::{Output, Program};
 use crate::error::{Fault, OrFault, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -48,15 +48,26 @@ pub fn word(text: &OsStr) -> OsString {
 }
 
 /// Ends a unit, and waits for its end.
-pub fn stop(unit: &str) -> Result<()> {
+fn stop(unit: &str) -> Result<()> {
     let stopped = Program::new("systemctl").args(["stop", unit]).despite_signals().timeout(LIMIT).success();
     stopped.map(drop).or_fault(|| Fault::failed(format!("cannot stop {unit}")))
 }
 
 impl Program {
+    /// Runs it to its end; where we run in a sandbox, outside of it, in a unit of this name.
+    pub fn output_outside(self, unit: &str) -> Result<Output> {
+        if !in_sandbox() {
+            return self.output();
+        }
+        self.in_unit(unit).output().inspect_err(|_| {
+            // What it says of this must not hide why it came to this.
+            let _ = stop(unit);
+        })
+    }
+
     /// The same in a unit of this name. It ends as the program does, which writes to the same places. Its environment
     /// can be read by every user of the machine. Ending it does not end the unit: see [`stop`].
-    pub fn in_unit(self, unit: &str) -> Program {
+    fn in_unit(self, unit: &str) -> Program {
         let mut outside = Program::new("systemd-run")
             .args(["--quiet", "--collect", "--wait", "--pipe"])
             .arg(format!("--unit={unit}"))
