@@ -150,7 +150,9 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     context.backup = Some(draft.path().to_path_buf());
     priority::set_for_this_thread(job.settings.resources.nice, job.settings.resources.io);
     let pool = Pool::open(store.folder(), store.owner().gid())?;
+    let suspects = store.set_damaged_aside(&pool, files::reading(job.settings), log)?;
     let mut files = Files::copy_ahead(job.settings, &site, pool, ready.forecast.pool_files, log)?;
+    files.fetch_lost(&suspects.lost)?;
     let mut parts = Parts::new(job.settings, &site, &draft, previous.as_ref())?;
     parts.copy(log)?;
     let mut record = Record::begin(job, &site, &ready, &store, &draft, log)?;
@@ -170,6 +172,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
         log.warn(trouble);
     }
     context.backup = Some(published.path.clone());
+    files.forget_mended(&store, &suspects, log);
     // With its folder for what is on its way: the hooks may copy all that is there.
     drop(files);
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);

@@ -4,6 +4,7 @@ use crate::entry::owners::Owner;
 use crate::settings::{WindowMode, units};
 use crate::store::Part;
 use crate::sys::log::Verbosity;
+use crate::verify::Sample;
 use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -130,6 +131,9 @@ Removes nothing on a doubt, and says what is to be settled first.
 Exit codes: 0 done, 1 failed, 3 it was refused or not completed, 4 a run is at
 work on this site.")]
     Prune(Prune),
+    /// Read backups again and say what is damaged
+    #[command(after_long_help = VERIFY_AFTER)]
+    Verify(Verify),
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]
     Guard(Guard),
@@ -334,6 +338,60 @@ pub struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+const VERIFY_AFTER: &str = "\
+Needs neither site nor database. Reads slowly if others want the disk, keeps
+prune off what it reads, and never stands in the way of a run. What it finds is
+shown by list, show and status. A damaged file of the pool is set aside, and the
+next run fetches it from the site, if that has it still; --repair does so now.
+
+Examples:
+  moodle-backup verify                     the newest backup
+  moodle-backup verify --all --max-time 2h every night, for a pool that takes
+                                           days to read
+  moodle-backup verify --sample 5%         some of the pool's files
+
+Exit codes: 0 nothing is damaged (as far as time allowed), 1 something is, or
+the check could not be made, 3 all that was damaged has been mended.";
+
+/// `verify`
+#[derive(Args, Clone, Debug)]
+pub struct Verify {
+    /// Which: its name as in "list", "latest", or a date or time
+    /// [default: latest]
+    #[arg(value_name = "BACKUP", verbatim_doc_comment, conflicts_with = "all")]
+    pub backup: Option<String>,
+    /// All backups; what they share is read once
+    #[arg(long)]
+    pub all: bool,
+    /// Read only some of the pool's files, such as 5% or 1000
+    #[arg(long, value_name = "SHARE", value_parser = sample)]
+    pub sample: Option<Sample>,
+    /// Stop after this time, such as 2h; the next call goes on from there
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub max_time: Option<Duration>,
+    /// Begin anew where an earlier call was not completed
+    #[arg(long)]
+    pub anew: bool,
+    /// Fetch damaged files of the pool from the site again
+    #[arg(long)]
+    pub repair: bool,
+}
+
+/// A share of many files: `5%`, or a number.
+fn sample(text: &str) -> Result<Sample, String> {
+    let percent = text.strip_suffix('%').map(|number| number.trim().parse::<f64>().ok());
+    match percent {
+        Some(Some(percent)) if percent > 0.0 && percent <= 100.0 => return Ok(Sample::Percent(percent)),
+        None => {
+            if let Some(files) = text.parse().ok().filter(|files| *files > 0) {
+                return Ok(Sample::Files(files));
+            }
+        }
+        Some(_) => {}
+    }
+    Err(format!("{text:?} is no share: write hundredths such as \"5%\", or a number of files"))
 }
 
 /// `guard`: what the run tells the guard that it starts.

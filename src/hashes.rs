@@ -5,10 +5,11 @@
 //! filedir (`lib/filestorage/file_system_filedir.php`).
 
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -321,8 +322,7 @@ pub fn write_list(path: &Path, hashes: impl Iterator<Item = Result<Hash>>) -> Re
 /// not whole must not be taken for a shorter one.
 pub fn read_list(path: &Path) -> Result<impl Iterator<Item = Result<Hash>> + use<>> {
     let name = path.display().to_string();
-    let mut file = File::open(path).or_fault(|| Fault::failed(format!("cannot read {name}")))?;
-    file.rewind()?;
+    let file = files::open_plain(path).or_fault(|| Fault::failed(format!("cannot read {name}")))?;
     let mut reader = BufReader::new(zstd::Decoder::new(file)?);
     let mut last: Option<Hash> = None;
     let mut line = Vec::new();

@@ -11,6 +11,7 @@ pub mod backup;
 pub mod extract;
 pub mod prune;
 pub mod restore;
+pub mod verify;
 
 pub mod hooks;
 pub mod preflight;

@@ -203,6 +203,21 @@ impl Pool {
         Ok((carrier.finish()?, nowhere))
     }
 
+    /// Takes what stands under this name out of the pool and keeps it in `damaged/`; returns where. `None` if nothing
+    /// stands there.
+    pub fn set_aside(&self, hash: &Hash) -> Result<Option<PathBuf>> {
+        let (from, name) = (self.folder.join(hashes::relative_path(hash)), hashes::to_hex(hash));
+        if from.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        // Of several that went bad each is kept.
+        let names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+        let free = names.map(|name| self.damaged.join(name)).find(|path| path.symlink_metadata().is_err());
+        let to = free.unwrap_or_else(|| self.damaged.join(name));
+        files::rename_durably(&from, &to)?;
+        Ok(Some(to))
+    }
+
     fn make_folder(&self, folder: &Path) -> std::io::Result<()> {
         match std::fs::DirBuilder::new().mode(FOLDER_MODE).create(folder) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),

@@ -17,6 +17,7 @@ mod standing;
 mod status;
 mod syslog;
 mod timer;
+mod verify;
 
 use crate::backup;
 use crate::cli::{self, Cli, Command};
@@ -85,6 +86,7 @@ impl<'a> Session<'a> {
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
             Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
+            Command::Verify(verify) => verify::verify(self, verify),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }

@@ -21,7 +21,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use nix::unistd::linkat;
 use place::Chain;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub struct Previous<'a> {
     pub folder: &'a Path,
     /// Its index.
     pub index: &'a Path,
+    /// Paths in it, as they are shown, that are known to be damaged: they are copied anew.
+    pub damaged: &'a HashSet<String>,
 }
 
 /// What to make like what.
@@ -96,6 +98,7 @@ struct Shared {
     began: Time,
     folders: Chain,
     path: PathBuf,
+    damaged: HashSet<String>,
 }
 
 struct Pass<'a> {
@@ -262,7 +265,8 @@ impl<'a> Pass<'a> {
                 return Ok(false);
             }
         };
-        if !then.is_some_and(|then| then.is_same(entry) && !then.is_racy(previous.began)) {
+        let is_damaged = !previous.damaged.is_empty() && previous.damaged.contains(&entry.shown());
+        if is_damaged || !then.is_some_and(|then| then.is_same(entry) && !then.is_racy(previous.began)) {
             return Ok(false);
         }
         let (folder, name) = split(&entry.path);
@@ -307,7 +311,8 @@ fn open_previous(previous: &Previous<'_>, log: &Log) -> Option<Shared> {
     let open = || -> Result<Shared> {
         let cursor = Cursor::open(previous.index)?;
         let began = cursor.began();
-        Ok(Shared { cursor, began, folders: Chain::open(previous.folder)?, path: previous.folder.to_path_buf() })
+        let (folders, path) = (Chain::open(previous.folder)?, previous.folder.to_path_buf());
+        Ok(Shared { cursor, began, folders, path, damaged: previous.damaged.clone() })
     };
     open().inspect_err(|error| log.warn(format!("{error:#}; everything is copied anew"))).ok()
 }

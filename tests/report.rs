@@ -13,6 +13,7 @@ use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
+use moodle_backup::report::verify::{Damage, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
@@ -103,6 +104,8 @@ fn show() -> Show {
         pool_bytes: 2 << 30,
         new_files: 312,
         new_bytes: 14 << 20,
+        restore_test: Some(Verified { when: time("2026-11-23T05:00:00Z"), how: "restore-test".into(), good: true }),
+        damage: vec![damage()],
         incomplete_because: vec!["1 file that the database lists was lost at the site already".into()],
         missing_at_source: vec!["da39a3ee5e6b4b0d3255bfef95601890afd80709".into()],
         warnings: vec![
@@ -111,6 +114,48 @@ fn show() -> Show {
         ],
         steps: vec![step("copy-ahead", 40.1), step("snapshot", 0.04)],
     }
+}
+
+fn damage() -> Damage {
+    Damage {
+        when: time("2026-11-23T04:00:00Z"),
+        file: "filedir/51/2f/512f60d14cd5ee99ce4d0e79e1f4a7d3e2e2c1a0".into(),
+        what: "has another content than its name says".into(),
+        affects: vec!["/week 1/notes.pdf (mod_resource, content), course \"Botany\" (bot1)".into()],
+        next:
+            "The next run fetches it from the site if that has it still; \"moodle-backup verify --repair\" does so now."
+                .into(),
+    }
+}
+
+fn verify() -> Verify {
+    let verdict =
+        |name: &str, damage: Vec<Damage>| Verdict { name: name.into(), files: 1204, bytes: 182 << 20, damage };
+    Verify {
+        site: "moodle".into(),
+        finished: true,
+        begun: Some(time("2026-11-21T04:00:00Z")),
+        backups: vec![verdict("2026-11-22T010004Z", vec![]), verdict(NAME, vec![damage()])],
+        unreadable: vec!["2026-11-21T010002Z: cannot read /srv/backup/moodle/2026-11-21T010002Z/manifest.json".into()],
+        pool_listed: 201_344,
+        pool_files: 201_344,
+        pool_bytes: 2 << 30,
+        sampled: false,
+        set_aside: 1,
+        mended: vec!["filedir/da/39/da39a3ee5e6b4b0d3255bfef95601890afd80709".into()],
+        troubles: vec!["the link latest points to 2026-11-22T010004Z, and the newest backup is 2026-11-23T010003Z; the next run puts it right".into()],
+    }
+}
+
+fn verify_whole() -> Verify {
+    let whole = Verdict { damage: vec![], ..verify().backups.remove(0) };
+    let nothing =
+        Verify { begun: None, unreadable: vec![], set_aside: 0, mended: vec![], troubles: vec![], ..verify() };
+    Verify { backups: vec![whole], ..nothing }
+}
+
+fn verify_unfinished() -> Verify {
+    Verify { finished: false, pool_files: 88_000, pool_bytes: 900 << 20, ..verify_whole() }
 }
 
 fn status() -> Status {
@@ -361,6 +406,9 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("pin", report::pin::text(&pin(), look)),
         ("unpin", report::pin::text(&unpin(), look)),
         ("restore-to", report::extract::text(&extracted(), look)),
+        ("verify", report::verify::text(&verify(), look)),
+        ("verify-whole", report::verify::text(&verify_whole(), look)),
+        ("verify-unfinished", report::verify::text(&verify_unfinished(), look)),
         ("run", report::outcome::text(&outcome(), look)),
         ("run-failed", report::outcome::text(&failed(), look)),
     ]
@@ -434,6 +482,7 @@ fn json_is_as_documented() {
         ("`prune`", json(&prune)),
         ("`restore --to`", json(&extracted())),
         ("`pin` and `unpin`", json(&pin())),
+        ("`verify`", json(&verify())),
         ("Errors", json(&failure())),
     ] {
         let (keys, example) = documented(&document, title);

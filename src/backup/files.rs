@@ -2,21 +2,33 @@
 //! the list that goes into the backup.
 
 use crate::database::{Connection, Session};
+use crate::entry::Reading;
 use crate::error::Result;
 use crate::hashes::{self, Collector, Hash, Sorted};
 use crate::moodle;
 use crate::pool::{Copied, Effort, Held, Pool, Source};
 use crate::preflight::Site;
 use crate::settings::Settings;
-use crate::store::{Backup, Draft, layout};
+use crate::store::damage::Suspects;
+use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
 /// So many new files are held open from the snapshot on, if they can be opened in this time.
 const HELD: usize = 500;
 const HOLDING: Duration = Duration::from_millis(100);
+
+/// How a run reads what may be damaged.
+pub fn reading(settings: &Settings) -> Reading {
+    Reading { effort: effort(settings), from_disk: true }
+}
+
+fn effort(settings: &Settings) -> Effort {
+    let resources = &settings.resources;
+    Effort { threads: resources.threads, nice: resources.nice, io: resources.io }
+}
 
 /// The files of a run.
 #[derive(Debug)]
@@ -39,9 +51,7 @@ impl Files {
         let source = Source { filedir: site.config.filedir.clone(), trashdir: site.config.trashdir.clone() };
         // Before the walk: content is stored before its row has an id, so the walk meets what rows up to this one refer to.
         let newest_row = newest_row(&mut site.connection.session()?, &site.config.prefix)?;
-        let resources = &settings.resources;
-        let effort = Effort { threads: resources.threads, nice: resources.nice, io: resources.io };
-        let (copied, met) = pool.copy_all(&source, effort, expected, log)?;
+        let (copied, met) = pool.copy_all(&source, effort(settings), expected, log)?;
         log.info(format!("{} new files copied, {} bytes", copied.files, copied.bytes));
         Ok(Files { pool, source, met: met.finish(), newest_row, held: Vec::new(), copied, nowhere: Vec::new() })
     }
@@ -56,6 +66,23 @@ impl Files {
         let rows = session.query(&sql)?;
         self.held = self.pool.hold(rows.iter().filter_map(|row| hash_in(row)), &self.source, HOLDING);
         Ok(())
+    }
+
+    /// Copies what had been found damaged, and is lost to the pool but not to the site: earlier backups need it even if
+    /// this one does not. What the site has lost too stays lost to them.
+    pub fn fetch_lost(&mut self, lost: &BTreeSet<Hash>) -> Result<()> {
+        let (copied, _) = self.pool.fetch(lost.iter().map(|hash| Ok(*hash)), &self.source)?;
+        self.copied.add(copied);
+        Ok(())
+    }
+
+    /// Forgets the damage that is mended now. Trouble with that is no trouble of the backup.
+    pub fn forget_mended(&self, store: &Store, suspects: &Suspects, log: &Log) {
+        match store.forget_mended(suspects, &self.pool) {
+            Ok(mended) if mended.is_empty() => {}
+            Ok(mended) => log.info(format!("{} damaged files of the pool are whole again", mended.len())),
+            Err(error) => log.warn(format!("it could not be noted that damage was mended: {error:#}")),
+        }
     }
 
     /// Copies what the database refers to now and the pool lacks. Done as soon as the site is open again: a file that

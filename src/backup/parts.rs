@@ -12,6 +12,7 @@ use crate::sys::files;
 use crate::sys::log::Log;
 use crate::tree;
 use crate::undo;
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -157,13 +158,15 @@ impl<'a> Parts<'a> {
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
             (previous.path.join(layout::MOODLEDATA), previous.path.join(layout::moodledata_index()))
         });
+        let damaged = self.previous.map(damaged_moodledata).unwrap_or_default();
+        let previous = tree::Previous { folder: &folder, index: &index_before, damaged: &damaged };
         let part = &mut self.moodledata;
         part.synced = tree::sync(
             &tree::Job {
                 source: &part.source,
                 exclude: &part.exclude,
                 destination: &self.draft.join(layout::MOODLEDATA),
-                previous: index_before.is_file().then_some(tree::Previous { folder: &folder, index: &index_before }),
+                previous: index_before.is_file().then_some(previous),
                 already: again.then_some(&index),
                 index: &index,
             },
@@ -324,4 +327,10 @@ fn to_unread(note: &Note) -> manifest::Unread {
 
 fn to_note(unread: &manifest::Unread) -> Note {
     Note { path: unread.path.as_os_str().as_bytes().to_vec(), what: unread.what.clone() }
+}
+
+/// Paths in moodledata that were found damaged in a backup: another must not share them.
+fn damaged_moodledata(backup: &Backup) -> HashSet<String> {
+    let below = |file: &str| Some(file.strip_prefix(layout::MOODLEDATA)?.strip_prefix('/')?.to_owned());
+    backup.notes.damage.iter().filter_map(|damage| below(&damage.file)).collect()
 }

@@ -14,6 +14,7 @@
 
 use super::{Entry, Kind, Time, compare_paths, lies_below};
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -116,7 +117,7 @@ pub struct Reader {
 impl Reader {
     /// Opens an index.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<_> { zstd::Decoder::new(File::open(path)?) };
+        let open = || -> std::io::Result<_> { zstd::Decoder::new(files::open_plain(path)?) };
         let decoder = open().or_fault(|| Fault::failed(format!("cannot open the index {}", path.display())))?;
         let mut reader = Reader {
             path: path.to_path_buf(),

@@ -14,6 +14,7 @@ pub mod progress;
 pub mod restore;
 pub mod show;
 pub mod status;
+pub mod verify;
 
 use crate::error;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};

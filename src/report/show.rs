@@ -1,7 +1,8 @@
 //! `show`: all about one backup.
 
 use super::layout::{Side, Table, item, pair};
-use super::list::Line;
+use super::list::{Line, Verified};
+use super::verify::{self, Damage};
 use super::{Look, Paint, human};
 use crate::sys::log::StepTime;
 use serde::Serialize;
@@ -42,6 +43,10 @@ pub struct Show {
     pub new_files: u64,
     /// Their bytes.
     pub new_bytes: u64,
+    /// The last time that it was brought back to life on a trial.
+    pub restore_test: Option<Verified>,
+    /// What is known to be damaged.
+    pub damage: Vec<Damage>,
     /// Why not all of the site is in it.
     pub incomplete_because: Vec<String>,
     /// Content hashes that the site itself had lost.
@@ -74,6 +79,7 @@ pub fn text(show: &Show, look: &Look) -> String {
     let head = format!("Backup {} of {}", show.line.name, show.site);
     let mut text = look.paint(Paint::Head, &super::layout::plain(&head)) + "\n\n" + &facts(show, look) + "\n";
     text += &parts(show, look);
+    text += &section("Damaged", &verify::shortened(show.damage.iter().map(Damage::text).collect()), look);
     text += &section("Not complete", &show.incomplete_because, look);
     text += &section("Lost at the site already (SHA-1 of the content)", &shortened(&show.missing_at_source), look);
     text += &section("Warnings", &show.warnings, look);
@@ -117,11 +123,17 @@ fn facts(show: &Show, look: &Look) -> String {
         ("Pool", pool),
         ("Kept", kept.into()),
         ("Verified", line.verified.as_ref().map_or("never".into(), |verified| verified.text(look))),
+        ("Restore test", show.restore_test.as_ref().map_or("never".into(), |test| restore_test(test, look))),
         ("Made by", show.tool.clone()),
         ("Folder", show.folder.clone()),
         ("To restore", "by hand, as its RESTORE.txt says".into()),
     ]);
     facts.iter().map(|(name, value)| pair(name, value)).collect()
+}
+
+fn restore_test(test: &Verified, look: &Look) -> String {
+    let result = if test.good { "could be brought back" } else { "COULD NOT BE BROUGHT BACK" };
+    format!("{result} {}", look.minute(test.when))
 }
 
 fn parts(show: &Show, look: &Look) -> String {

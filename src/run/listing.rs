@@ -1,13 +1,13 @@
 //! The commands `list` and `show`. They need the settings and the target only: no Moodle, no database, no web server.
 
-use super::Session;
+use super::{Session, verify};
 use crate::error::{Fault, Result};
 use crate::preflight;
 use crate::report::list::{self, Line, List, Verified};
 use crate::report::show::{self, Part, Show};
 use crate::settings::Settings;
 use crate::store::manifest::{Component, ComponentKind, Manifest};
-use crate::store::notes::Notes;
+use crate::store::notes::{self, Notes};
 use crate::store::{Backup, Listing, Store, usage};
 use crate::sys::log::Log;
 use crate::sys::{files, mounts, time};
@@ -128,13 +128,17 @@ fn is_tree(part: &Component) -> bool {
 
 /// The last check. Damage that was found otherwise, or after it, counts more.
 fn verified(notes: &Notes) -> Option<Verified> {
-    let damage = notes.damage.iter().map(|damage| (damage.at, "use".to_owned(), false)).max_by_key(|found| found.0);
-    let checked = notes.verified.as_ref().map(|checked| (checked.at, checked.how.clone(), checked.good));
-    let (when, how, good) = match (checked, damage) {
-        (Some(checked), Some(_)) if !checked.2 => checked,
-        (checked, damage) => damage.or(checked)?,
-    };
-    Some(Verified { when, how: if how == "sums" { "checksums".into() } else { how }, good })
+    let damage = notes.damage.iter().map(|damage| Verified { when: damage.at, how: "use".to_owned(), good: false });
+    let damage = damage.max_by_key(|found| found.when);
+    match (notes.verified.as_ref().map(tested), damage) {
+        (Some(checked), Some(_)) if !checked.good => Some(checked),
+        (checked, damage) => damage.or(checked),
+    }
+}
+
+fn tested(test: &notes::Verified) -> Verified {
+    let how = if test.how == "sums" { "checksums" } else { &test.how };
+    Verified { when: test.at, how: how.to_owned(), good: test.good }
 }
 
 fn whole(settings: &Settings, backup: &Backup) -> Result<Show> {
@@ -157,6 +161,8 @@ fn whole(settings: &Settings, backup: &Backup) -> Result<Show> {
         pool_bytes: pool.bytes,
         new_files: pool.new_files,
         new_bytes: pool.new_bytes,
+        restore_test: backup.notes.restore_test.as_ref().map(tested),
+        damage: verify::damages(&backup.notes.damage),
         incomplete_because: manifest.incomplete_because.clone(),
         missing_at_source: pool.missing_at_source.clone(),
         warnings: manifest.warnings.clone(),

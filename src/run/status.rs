@@ -148,9 +148,7 @@ fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
             listing.unknown
         ));
     }
-    for backup in listing.backups.iter().filter(|backup| backup.notes.is_damaged()) {
-        attention.push(format!("damage was found in backup {0}: see \"moodle-backup show {0}\"", backup.name));
-    }
+    attention.extend(damaged(listing));
     match listing.newest() {
         None => attention.push("there is no backup yet: make one with \"moodle-backup run\"".to_owned()),
         // Losses that were accepted gave no warning.
@@ -160,6 +158,17 @@ fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
         }
         Some(_) => {}
     }
+}
+
+/// That damage is known of, in one sentence: a file that all backups share would else be told for each.
+fn damaged(listing: &Listing) -> Option<String> {
+    let damaged: Vec<&Backup> = listing.backups.iter().filter(|backup| backup.notes.is_damaged()).collect();
+    let newest = damaged.last()?;
+    let which = match damaged.len() {
+        1 => format!("backup {}", newest.name),
+        number => format!("{number} backups, the newest of them {}", newest.name),
+    };
+    Some(format!("damage was found in {which}: see \"moodle-backup show {}\"", newest.name))
 }
 
 /// Whether there is a backup as recent as that which is not known to be damaged.

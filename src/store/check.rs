@@ -10,7 +10,7 @@ use crate::entry::{
 };
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
-use crate::sys::{signals, threads};
+use crate::sys::{files, signals, threads};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use sha2::{Digest, Sha256};
@@ -341,10 +341,10 @@ fn is_folder_part(backup: &Backup, path: &[u8]) -> bool {
     parts.any(|part| part.kind == ComponentKind::Moodledata && part.file.as_os_str().as_bytes() == path)
 }
 
-/// Opens a plain file, by no symbolic link at its end.
+/// Opens a plain file, and no device: opening one may set it going.
 fn open_plain(path: &Path) -> std::result::Result<File, Trouble> {
     let of = |error: std::io::Error| Trouble::of(error.raw_os_error().map_or(Errno::EIO, Errno::from_raw));
     let meta = std::fs::symlink_metadata(path).map_err(of)?;
     Trouble::of_kind(meta.mode()).map_or(Ok(()), Err)?;
-    File::open(path).map_err(of)
+    files::open_plain(path).map_err(of)
 }

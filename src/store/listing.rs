@@ -78,6 +78,22 @@ impl Store {
         self.backups()?.find(text, &Local)
     }
 
+    /// What is wrong with the link to the newest backup, if anything. Nothing but people goes by it.
+    pub fn trouble_with_latest(&self, listing: &Listing) -> Option<String> {
+        let newest = listing.newest()?;
+        let points_to = std::fs::read_link(self.folder.join(layout::LATEST));
+        let name = points_to.as_deref().ok().and_then(std::path::Path::to_str).unwrap_or_default();
+        let may_be_newer = |one: &Unreadable| one.name == name && one.name > newest.name;
+        if name == newest.name || listing.unreadable.iter().any(may_be_newer) {
+            return None;
+        }
+        let state = match points_to {
+            Ok(other) => format!("points to {}", other.display()),
+            Err(error) => format!("cannot be read ({error})"),
+        };
+        Some(format!("the link latest {state}, and the newest backup is {}; the next run puts it right", newest.name))
+    }
+
     /// The number of the next backup: higher than that of any that can be read.
     pub fn next_sequence(&self) -> Result<u64> {
         Ok(self.backups()?.backups.last().map_or(1, |newest| newest.manifest.sequence + 1))
@@ -116,7 +132,11 @@ impl Listing {
                 .hint("RESTORE.txt in it tells how to bring it back by hand")
                 .into());
         }
-        let found = if text == "latest" {
+        let found = if text == "latest" && self.backups.is_empty() && !self.unreadable.is_empty() {
+            return Err(Fault::failed("of the backups that are there none can be read")
+                .hint("\"moodle-backup list\" tells why; RESTORE.txt in each tells how to bring it back by hand")
+                .into());
+        } else if text == "latest" {
             self.newest()
         } else if let Some(end) = end_of(text, zone) {
             self.backups.iter().rev().find(|backup| backup.manifest.moment() < end)

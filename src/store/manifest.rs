@@ -4,12 +4,17 @@
 use super::{layout, site};
 use crate::entry::stays_inside;
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use crate::sys::log::StepTime;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// The most that a manifest may hold, in bytes: one of ten thousand plugins has a megabyte.
+const LARGEST: u64 = 256 << 20;
 
 /// The content of `manifest.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -135,6 +140,14 @@ pub struct Database {
     pub non_transactional: Vec<String>,
     /// Bytes of the dump before compression.
     pub bytes: u64,
+}
+
+impl Database {
+    /// All its dumps, in the order in which they are to be loaded.
+    pub fn dumps(&self) -> Vec<&Path> {
+        let first = Some(self.file.as_path()).filter(|file| !file.as_os_str().is_empty());
+        first.into_iter().chain(self.more_files.iter().map(Path::new)).collect()
+    }
 }
 
 /// What a component is.
@@ -348,7 +361,9 @@ impl Manifest {
     pub fn read(backup: &Path) -> Result<Manifest> {
         let path = backup.join(layout::MANIFEST);
         let fault = || Fault::failed(format!("cannot read {}", path.display()));
-        let text = std::fs::read(&path).or_fault(fault)?;
+        let mut text = Vec::new();
+        let file = files::open_plain(&path).or_fault(fault)?;
+        file.take(LARGEST).read_to_end(&mut text).or_fault(fault)?;
         Self::parse(&text, &path.display().to_string()).or_fault(fault)
     }
 
@@ -378,9 +393,7 @@ impl Manifest {
     /// All files and folders of the backup that it names.
     fn files(&self) -> impl Iterator<Item = &Path> {
         let databases = std::iter::once(&self.database).chain(&self.extra_databases);
-        let dumps = databases.flat_map(|database| {
-            std::iter::once(database.file.as_path()).chain(database.more_files.iter().map(Path::new))
-        });
+        let dumps = databases.flat_map(Database::dumps);
         let parts = self.components.iter().map(|part| part.file.as_path());
         dumps.chain(parts).filter(|path| !path.as_os_str().is_empty())
     }

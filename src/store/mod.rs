@@ -3,6 +3,7 @@
 //! keep: that is for `pool`, `tree`, `archive` and for `retention`.
 
 pub mod check;
+pub mod damage;
 pub mod draft;
 pub mod inside;
 pub mod label;
@@ -26,7 +27,7 @@ pub use draft::Draft;
 pub use label::Label;
 pub use listing::{Backup, Listing};
 pub use manifest::Manifest;
-pub use notes::Notes;
+pub use notes::{Damage, Notes};
 pub use part::Part;
 pub use seal::{Published, Sealing};
 pub use site::SiteIdentity;

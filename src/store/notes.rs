@@ -7,6 +7,8 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::{files, time};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,8 +23,12 @@ pub struct Notes {
     pub pinned: Option<Pin>,
     /// The last time it was verified.
     pub verified: Option<Verified>,
+    /// The last time it was brought back to life to see whether that can be done.
+    pub restore_test: Option<Verified>,
     /// What was found to be damaged in it.
     pub damage: Vec<Damage>,
+    /// The backup that they are about; empty in those of earlier versions.
+    pub backup: String,
     /// Why the notes could not be read: then nobody knows whether it is pinned.
     #[serde(skip)]
     pub unreadable: Option<String>,
@@ -42,7 +48,7 @@ pub struct Pin {
 pub struct Verified {
     /// When.
     pub at: DateTime<Utc>,
-    /// How: `sums`, `restore-test`.
+    /// How: `sums` for all of it, `sample` for a part of its pool files, `restore-test`.
     pub how: String,
     /// Whether all was well.
     pub good: bool,
@@ -59,9 +65,20 @@ pub struct Damage {
     pub file: String,
     /// What is wrong with it.
     pub what: String,
+    /// For a pool file: what it is to Moodle's users, as far as the dump tells.
+    #[serde(default)]
+    pub affects: Vec<String>,
 }
 
 impl Notes {
+    fn understand(file: File, name: &str) -> Result<Notes> {
+        let notes: Notes = serde_json::from_reader(BufReader::new(file))?;
+        match notes.backup.is_empty() || notes.backup == name {
+            true => Ok(notes),
+            false => Err(anyhow::anyhow!("it is about backup {}", notes.backup)),
+        }
+    }
+
     /// Whether it must be kept; notes that cannot be read might say so.
     pub fn is_pinned(&self) -> bool {
         self.pinned.is_some() || self.unreadable.is_some()
@@ -69,7 +86,8 @@ impl Notes {
 
     /// Whether it is known to be damaged.
     pub fn is_damaged(&self) -> bool {
-        !self.damage.is_empty() || self.verified.as_ref().is_some_and(|verified| !verified.good)
+        let mut tests = self.verified.iter().chain(&self.restore_test);
+        !self.damage.is_empty() || tests.any(|test| !test.good)
     }
 }
 
@@ -81,11 +99,11 @@ impl Store {
     /// The notes on a backup; empty where there are none.
     pub fn notes(&self, name: &str) -> Notes {
         let path = self.notes_path(name);
-        let text = match std::fs::read(&path) {
+        let file = match files::open_plain(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Notes::default(),
-            text => text.map_err(|error| error.to_string()),
+            file => file.map_err(|error| error.to_string()),
         };
-        let notes = text.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
+        let notes = file.and_then(|file| Notes::understand(file, name).map_err(|error| error.to_string()));
         notes.unwrap_or_else(|error| Notes {
             unreadable: Some(format!("{}: {error}", path.display())),
             ..Notes::default()
@@ -109,6 +127,7 @@ impl Store {
                 .into());
         }
         change(&mut notes);
+        name.clone_into(&mut notes.backup);
         files::write_durably(&path, &serde_json::to_vec_pretty(&notes)?, layout::FILE_MODE)?;
         self.owner.apply_to_file(&path)?;
         Ok(notes)

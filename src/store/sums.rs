@@ -2,6 +2,7 @@
 //! which files are summed is the seal's matter.
 
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::fs::File;
@@ -39,7 +40,7 @@ pub fn sum_of(mut reader: impl Read) -> std::io::Result<Sum> {
 
 /// The sum of a file.
 pub fn sum_of_file(path: &Path) -> Result<Sum> {
-    File::open(path).and_then(sum_of).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))
+    files::open_plain(path).and_then(sum_of).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))
 }
 
 /// A line with its end. Names that would break the line are written the way coreutils do: with a backslash
@@ -112,7 +113,7 @@ impl Reader {
     /// Opens the file.
     pub fn open(path: &Path) -> Result<Reader> {
         let name = path.display().to_string();
-        let file = File::open(path).or_fault(|| Fault::failed(format!("cannot read {name}")))?;
+        let file = files::open_plain(path).or_fault(|| Fault::failed(format!("cannot read {name}")))?;
         Ok(Reader { lines: BufReader::new(file), path: name })
     }
 

@@ -2,6 +2,7 @@
 //! Copies no trees: that is `tree.rs` and `pool.rs`.
 
 use crate::error::{Fault, OrFault, Result};
+use nix::libc;
 use nix::sys::statvfs::statvfs;
 use sha1::{Digest, Sha1};
 use std::fs::{File, OpenOptions};
@@ -37,6 +38,16 @@ pub fn write_and_sync(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     Ok(())
+}
+
+/// Opens a file for reading only if it is a plain one: a symbolic link at the end of the path is not followed, a pipe is not
+/// waited for, and a device is an error.
+pub fn open_plain(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(std::io::Error::other("it is no plain file")),
+    }
 }
 
 /// Renames and waits until the disk has the new name.

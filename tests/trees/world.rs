@@ -5,6 +5,7 @@ use moodle_backup::entry::{Exclusions, Time};
 use moodle_backup::sys::log::{Log, Verbosity};
 use moodle_backup::tree::{self, Previous, Synced};
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -192,7 +193,9 @@ pub fn sync(source: &Path, to: &Path, previous: Option<&Path>, already: bool) ->
 pub fn sync_without(source: &Path, to: &Path, previous: Option<&Path>, already: bool, exclude: &Exclusions) -> Synced {
     let index = index_of(to);
     let previous_index = previous.map(index_of);
-    let previous = previous.zip(previous_index.as_deref()).map(|(folder, index)| Previous { folder, index });
+    let damaged = HashSet::new();
+    let previous = previous.zip(previous_index.as_deref());
+    let previous = previous.map(|(folder, index)| Previous { folder, index, damaged: &damaged });
     let job = tree::Job {
         source,
         exclude,

@@ -27,6 +27,11 @@ const TABLES = [
             'timecreated' => 'int'],
         'index' => [['shortname']],
     ],
+    'context' => [
+        'columns' => ['id' => 'id', 'contextlevel' => 'int', 'instanceid' => 'int', 'path' => 'char(255) null',
+            'depth' => 'int'],
+        'unique' => [['contextlevel', 'instanceid']],
+    ],
     'user' => [
         'columns' => ['id' => 'id', 'username' => 'char(100)', 'password' => 'char(255)', 'firstname' => 'char(100)',
             'lastname' => 'char(100)', 'email' => 'char(100)', 'lang' => 'char(30)', 'description' => 'text null',

@@ -1,0 +1,132 @@
+//! The command `verify`. It needs the settings and the target only; with `--repair` the site too.
+
+use super::{Session, listing};
+use crate::cli;
+use crate::error::{EXIT_WARNINGS, Fault, Kind, Result};
+use crate::report::progress::Follower;
+use crate::report::verify::{self, Damage, Verdict, Verify};
+use crate::store::damage;
+use crate::sys::log::{Log, Verbosity};
+use crate::verify::{Job, Mended, Outcome};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often the progress is shown.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Verifies, and says what was found.
+pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
+    let settings = session.settings()?;
+    let store = listing::existing_store(&settings)?;
+    let listing = store.backups()?;
+    let only = match (asked.all, &asked.backup) {
+        (true, _) => None,
+        (false, wanted) => Some(store.find(wanted.as_deref().unwrap_or("latest"))?.name),
+    };
+    if listing.backups.is_empty() && listing.unreadable.is_empty() {
+        return Err(Fault::failed("there is no backup yet").hint("\"moodle-backup run\" makes the first").into());
+    }
+    let job = Job {
+        settings: &settings,
+        paths: &session.paths,
+        store: &store,
+        only,
+        sample: asked.sample,
+        until: asked.max_time.map(|time| Instant::now() + time),
+        anew: asked.anew,
+    };
+    let (outcome, mended) = shown(session, |log| {
+        let outcome = crate::verify::verify(&job, log)?;
+        let mended = crate::verify::repair(&store, &settings, asked.repair, log)?;
+        Ok((outcome, mended))
+    })?;
+    let view = view(&job, asked.backup.as_deref(), outcome, &mended)?;
+    session.print(&view, verify::text)?;
+    Ok(exit_code(&view, &mended, asked.repair))
+}
+
+fn exit_code(view: &Verify, mended: &Mended, repair: bool) -> u8 {
+    let damaged = view.backups.iter().any(|backup| !backup.damage.is_empty()) || !view.unreadable.is_empty();
+    match (damaged, mended.mended.is_empty() && view.troubles.is_empty()) {
+        (true, _) => Kind::Failed.exit_code(),
+        (false, false) if repair || !view.troubles.is_empty() => EXIT_WARNINGS,
+        (false, _) => 0,
+    }
+}
+
+/// Does the work, and shows on a terminal how far it is.
+fn shown<T: Send>(session: &Session, work: impl FnOnce(&Log) -> Result<T> + Send) -> Result<T> {
+    if !std::io::stderr().is_terminal() || session.global.verbosity() != Verbosity::Normal {
+        return work(&session.log);
+    }
+    // The bar tells what the lines of a log would.
+    let log = Log::to_stderr(Verbosity::Quiet);
+    let mut follower = Follower::new(true);
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| work(&log));
+        while !working.is_finished() {
+            follower.show(&log.activity());
+            std::thread::park_timeout(INTERVAL);
+        }
+        follower.finish();
+        working
+            .join()
+            .unwrap_or_else(|_| Err(Fault::failed("the program has a mistake and gave up (see above)").into()))
+    })
+}
+
+fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended) -> Result<Verify> {
+    let listing = job.store.backups()?;
+    // Who names one backup wants to hear of that alone.
+    let unreadable = listing.unreadable.iter().filter(|_| one.is_none_or(|one| one == "latest"));
+    let all_noted = outcome.unnoted.is_empty();
+    let backups = outcome.backups.into_iter().map(|verdict| Verdict {
+        // After the repair.
+        damage: match listing.backups.iter().find(|backup| backup.name == verdict.name) {
+            Some(backup) if all_noted => damages(&backup.notes.damage),
+            _ => damages(&verdict.damage),
+        },
+        name: verdict.name,
+        files: verdict.files,
+        bytes: verdict.bytes,
+    });
+    let troubles = outcome.unnoted.into_iter().chain(mended.trouble.clone());
+    Ok(Verify {
+        site: job.settings.site.name.clone(),
+        finished: !outcome.cut_short,
+        begun: outcome.begun,
+        backups: backups.collect(),
+        unreadable: unreadable.map(|one| format!("{}: {}", one.name, one.reason)).collect(),
+        pool_listed: outcome.pool.listed,
+        pool_files: outcome.pool.files,
+        pool_bytes: outcome.pool.bytes,
+        sampled: job.sample.is_some(),
+        set_aside: mended.set_aside,
+        mended: mended.mended.iter().map(damage::name_of).collect(),
+        troubles: troubles.chain(job.store.trouble_with_latest(&listing)).collect(),
+    })
+}
+
+/// Damage as it is shown.
+pub fn damages(notes: &[crate::store::Damage]) -> Vec<Damage> {
+    let damage = |noted: &crate::store::Damage| Damage {
+        when: noted.at,
+        file: noted.file.clone(),
+        what: noted.what.clone(),
+        affects: noted.affects.clone(),
+        next: next(&noted.file).to_owned(),
+    };
+    notes.iter().map(damage).collect()
+}
+
+/// What can be done about a damaged file.
+fn next(file: &str) -> &'static str {
+    if damage::pool_file(file).is_some() {
+        return "The next run fetches it from the site if that has it still; \"moodle-backup verify --repair\" does so now.";
+    }
+    match file {
+        "SHA256SUMS" | "run.log" | "RESTORE.txt" => "Nothing that is restored is lost by that.",
+        "filedir.sha1.zst" => "The dump names the files too; nothing is removed from the pool while this list is here.",
+        _ => "Take this part from another backup; the next run makes it anew.",
+    }
+}
