@@ -34,8 +34,9 @@ test: deps
 
 # The package on Debian 11, 12 and 13, each booted in a container.
 containers: deb
-	tests/install-deps.sh mmdebstrap systemd-container
+	tests/install-deps.sh autopkgtest mmdebstrap piuparts systemd-container
 	$(CARGO) test --features failpoints --test containers
+	tests/containers/policy.sh $(PACKAGES)/*.deb
 
 bench: deps
 	tests/install-deps.sh restic borgbackup
