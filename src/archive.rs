@@ -1,13 +1,19 @@
 //! Copies of a tree as one compressed tar, which plain `tar` and `zstd` of a Debian base system bring back with
-//! owners, modes, times, links and names of any bytes. Decides nothing about which trees to archive or where.
+//! owners, modes, times, links and names of any bytes; and bringing them back without those. Decides nothing about
+//! which trees to archive, or where they go.
 
+mod compare;
+mod extract;
 mod member;
+mod read;
 mod sum;
 
+pub use compare::{Compared, Unread, compare};
+pub use extract::{Extract, Extracted, extract};
 pub use sum::verify_sum;
 
 use crate::entry::attributes::{self, Attributes};
-use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Writer, open_read, walk};
+use crate::entry::{At, Entry, Exclusions, Findings, Kind, Step, Writer, open_read, walk};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
 use crate::sys::signals;
@@ -59,7 +65,7 @@ pub struct Archived {
     /// SHA-256 of the archive, in hexadecimal digits.
     pub sha256: String,
     /// What the walk met. A file that changed while it was read is in the archive in some state; its index entry is
-    /// such that [`unchanged`] sees the change.
+    /// such that [`compare`] sees the change.
     pub findings: Findings,
 }
 
@@ -247,7 +253,7 @@ impl Archive<'_> {
         match trouble {
             Some(Some(error)) => {
                 findings.problem(&entry.path, format!("cannot be read to its end: {error}"));
-                // Not in the index: so the tree never counts as unchanged as against this archive.
+                // Not in the index, as all that cannot be read.
                 return Ok(None);
             }
             Some(None) => findings.changed_while_read.push(entry.path.clone()),
@@ -299,28 +305,4 @@ impl Read for Exactly<'_> {
         self.left -= want as u64;
         Ok(want)
     }
-}
-
-/// Whether a tree is as it was when the archive with this index was made: then both can be shared instead of made
-/// again. What the walk met besides entries if so; `None` at the first difference, and if anything cannot be read or is so
-/// new that it may have changed without showing it. An error if the index is damaged or the root cannot be read.
-pub fn unchanged(root: &Path, exclude: &Exclusions, index: &Path) -> Result<Option<Findings>> {
-    let mut cursor = Cursor::open(index)?;
-    let began = cursor.began();
-    let mut same = true;
-    let mut findings = Findings::default();
-    walk(root, exclude, &mut findings, &mut |step, findings| {
-        if let Step::Entry(entry, _) = step {
-            let mut passed = false;
-            let then = cursor.take(&entry.path, &mut |_| {
-                passed = true;
-                Ok(())
-            })?;
-            same &= !passed && then.is_some_and(|then| then.is_same(entry) && !then.is_racy(began));
-            same &= findings.problems.is_empty();
-        }
-        Ok(if same { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-    })?;
-    same &= cursor.is_at_end() && findings.problems.is_empty();
-    Ok(same.then_some(findings))
 }

@@ -9,7 +9,8 @@ mod parts;
 pub mod plan;
 mod record;
 
-pub use locks::hold_store;
+pub use close::run_cron;
+pub use locks::{hold_site, hold_store};
 
 use crate::error::{Fault, Kind, Result, kind};
 use crate::hooks::{Context, Hooks, Phase};
@@ -21,7 +22,7 @@ use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{priority, signals};
-use crate::window::{Closed, Hold, Window};
+use crate::window::{Closed, Hold, Tally, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
 use files::Files;
@@ -62,6 +63,8 @@ pub struct Job<'a> {
     pub scheduled: bool,
     /// The administrator's note.
     pub label: Option<String>,
+    /// Where the run keeps account of how long it has closed the site, for its end, whatever that is.
+    pub closed: Tally,
 }
 
 /// What a run leaves.
@@ -84,6 +87,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
         && (job.scheduled || kind(error) != Kind::Locked)
     {
         context.result = "failed".into();
+        context.closed = job.closed.totals().held;
         context.error = format!("{error:#}");
         context.backup = None;
         let hooks = Hooks::new(&job.settings.hooks);
@@ -155,6 +159,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
 
     let capture = Capture { job, site: &site, ready: &ready, draft: &draft, hooks: &hooks, log };
     capture.all(&mut files, &mut parts, &mut record, context)?;
+    parts.copy_late(log)?;
 
     log.step("seal")?;
     record.files(&files, &draft, previous.as_ref(), log)?;
@@ -168,6 +173,8 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     }
     context.backup = Some(published.path.clone());
     files.forget_mended(&store, &suspects, log);
+    // With its folder for what is on its way: the hooks may copy all that is there.
+    drop(files);
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
     Ok(Outcome { published, pruned })
 }
@@ -225,6 +232,7 @@ impl Capture<'_> {
         parts.copy_again(log)?;
         dumps.established(closing.session())?;
         record.snapshot_taken();
+        files.hold_new(closing.session(), &self.site.config.prefix)?;
         if let Some(window) = &window {
             window.still_closed()?;
         }
@@ -235,7 +243,7 @@ impl Capture<'_> {
         }
 
         log.step("reopen")?;
-        record.window(mode, self.leave(window)?);
+        record.window(mode, self.leave(window)?, self.job.closed.totals());
 
         log.step("copy-referenced")?;
         priority::set_for_this_thread(self.job.settings.resources.nice, self.job.settings.resources.io);
@@ -334,6 +342,7 @@ fn after_publishing(
     attempt(&mut || {
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
+        context.closed = job.closed.totals().held;
         hooks.run(Phase::PostJob, context, log)?;
         close::cron_after(job, log)
     });

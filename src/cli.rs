@@ -1,6 +1,7 @@
 //! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
 
 use crate::settings::{WindowMode, units};
+use crate::store::Part;
 use crate::sys::log::Verbosity;
 use crate::verify::Sample;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
@@ -115,6 +116,9 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
+    /// Bring a site back, whole or in part
+    #[command(after_long_help = RESTORE_AFTER)]
+    Restore(Restore),
     /// Keep a backup for good: prune leaves it alone
     Pin(One),
     /// Let a pinned backup go when its time comes
@@ -132,6 +136,9 @@ work on this site.")]
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]
     Guard(Guard),
+    /// Run Moodle's cron to its end
+    #[command(hide = true)]
+    Cron,
 }
 
 /// A command about one backup.
@@ -180,6 +187,56 @@ pub struct Run {
     /// Where the log goes
     #[arg(long, hide = true)]
     pub log: Option<PathBuf>,
+}
+
+const RESTORE_AFTER: &str = "\
+In an emergency:
+  moodle-backup list                       which backups are there?
+  moodle-backup restore --plan             what would be done?
+  moodle-backup restore                    do it; asks before it begins
+
+Without BACKUP the newest is taken; without --only code, database and
+moodledata come back. What is replaced is set aside, and \"restore --undo\"
+brings it back. If a restore fails, everything is put back by itself.
+
+More examples:
+  moodle-backup restore 2026-11-20 --only code
+  moodle-backup restore --only database --only moodledata --yes
+  moodle-backup restore --undo
+
+Exit codes: 0 done, 1 failed and put back, 3 done with warnings, 4 a run is at
+work on this site, 5 refused before anything was begun.";
+
+/// `restore`
+#[derive(Args, Clone, Debug)]
+pub struct Restore {
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23, for the last one before its end
+    #[arg(value_name = "BACKUP", verbatim_doc_comment, default_value = "latest", hide_default_value = true)]
+    pub backup: String,
+    /// Only this: code, database, moodledata, directory:NAME or
+    /// database:NAME; can be given again
+    #[arg(long, value_name = "PART", verbatim_doc_comment)]
+    pub only: Vec<Part>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Keep the config.php that is there now
+    #[arg(long)]
+    pub keep_config: bool,
+    /// An option file with an administrator's account of the database
+    /// server, to make a database that is gone [default: root's own access]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub database_admin: Option<PathBuf>,
+    /// Put back what the last restore has replaced
+    #[arg(long, conflicts_with_all = ["backup", "only", "discard"])]
+    pub undo: bool,
+    /// Delete what the last restore has set aside
+    #[arg(long, conflicts_with_all = ["backup", "only"])]
+    pub discard: bool,
 }
 
 /// `run --restart`
@@ -236,6 +293,11 @@ prune off what it reads, and never stands in the way of a run. What it finds is
 shown by list, show and status. A damaged file of the pool is set aside, and the
 next run fetches it from the site, if that has it still; --repair does so now.
 
+--restore-test loads the dump into a database server that it starts itself, as
+an ordinary user, from the programs of this machine; counts the rows of every
+table; unpacks the code; and starts Moodle's command line on both. The site and
+its database server are not touched.
+
 Examples:
   moodle-backup verify                     the newest backup
   moodle-backup verify --all --max-time 2h every night, for a pool that takes
@@ -267,6 +329,12 @@ pub struct Verify {
     /// Fetch damaged files of the pool from the site again
     #[arg(long)]
     pub repair: bool,
+    /// Bring the backup back to life beside the site, and take it away again
+    #[arg(long, conflicts_with_all = ["all", "sample", "max_time"])]
+    pub restore_test: bool,
+    /// Where the restore test has its files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", requires = "restore_test")]
+    pub scratch_folder: PathBuf,
 }
 
 /// A share of many files: `5%`, or a number.

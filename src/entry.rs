@@ -5,14 +5,19 @@
 pub(crate) mod attributes;
 mod exclude;
 mod index;
+pub(crate) mod lists;
 mod names;
+pub mod owners;
 mod reading;
+mod selection;
 mod walk;
 
 pub use exclude::Exclusions;
 pub use index::{Cursor, Reader, Writer};
 pub(crate) use names::{Hint, names};
+pub use owners::Owners;
 pub use reading::{Reading, Trouble};
+pub use selection::Selection;
 pub(crate) use walk::open_read;
 pub use walk::{At, Findings, Note, Step, open_folder, walk};
 
@@ -178,7 +183,7 @@ pub fn to_path(path: &[u8]) -> &Path {
 pub fn shown(path: &[u8]) -> String {
     match std::str::from_utf8(path) {
         Ok("") => ".".to_owned(),
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if text.chars().all(crate::sys::log::is_plain) => text.to_owned(),
         _ => format!("{:?}", to_path(path)),
     }
 }

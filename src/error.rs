@@ -136,8 +136,8 @@ fn system_error(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
 fn hint_for_system_error(error: Errno) -> Option<&'static str> {
     match error {
         Errno::ENOSPC => Some(
-            "the disk is full, or has no inodes left (df -h, df -i): enlarge it, keep fewer backups in [retention], \
-             or remove some with \"moodle-backup prune\"",
+            "the disk is full, or has no inodes left (df -h, df -i): make room on it or enlarge it; if it is the \
+             target, keep fewer backups in [retention], or remove some with \"moodle-backup prune\"",
         ),
         Errno::EDQUOT => Some("the quota of the disk is used up: raise it (repquota shows it)"),
         Errno::EROFS => Some("the file system is read-only, which the kernel does after a disk error: see dmesg"),

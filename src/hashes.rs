@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A SHA-1.
 pub type Hash = [u8; 20];
@@ -116,9 +117,29 @@ fn sort(hashes: &mut Vec<Hash>) {
     hashes.dedup();
 }
 
+/// A file without a name, which goes by itself whatever becomes of the program. Network file systems cannot make one: there
+/// it has a name for a moment.
 fn unnamed_file(folder: &Path) -> std::io::Result<File> {
+    use nix::libc::{EINVAL, EISDIR, ENOENT, EOPNOTSUPP, O_TMPFILE};
     use std::os::unix::fs::OpenOptionsExt;
-    File::options().read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE).open(folder)
+    let unnamed = File::options().read(true).write(true).mode(0o600).custom_flags(O_TMPFILE).open(folder);
+    match unnamed {
+        // The latter from kernels and file systems that take the flag for that of a folder.
+        Err(error) if matches!(error.raw_os_error(), Some(EOPNOTSUPP | EISDIR | ENOENT | EINVAL)) => {
+            unlinked_file(folder)
+        }
+        made => made,
+    }
+}
+
+fn unlinked_file(folder: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!(".hashes-{}-{count}", std::process::id()));
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 /// Hashes in order, each once; can be gone through as often as wanted.
@@ -352,6 +373,19 @@ mod tests {
         let sorted = collector.finish();
         for _ in 0..2 {
             assert!(sorted.iter().unwrap().map(Result::unwrap).eq((0..600_000).map(hash)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_had_a_name_for_a_moment_is_as_good_as_one_that_had_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for make in [unnamed_file, unlinked_file] {
+            let (mut one, mut other) = (make(folder.path()).unwrap(), make(folder.path()).unwrap());
+            one.write_all(hash(7).as_slice()).unwrap();
+            other.write_all(hash(8).as_slice()).unwrap();
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left for others to find");
+            let sorted = Sorted { held: vec![], spilled: vec![one, other] };
+            assert_eq!(all(sorted.iter().unwrap()), [hash(7), hash(8)]);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::error::{Fault, OrFault, Result};
 use crate::settings;
 use crate::sys::log::Log;
 use crate::sys::privileges::Identity;
-use crate::sys::process::Program;
+use crate::sys::process::{Output, Program, unit};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -99,7 +99,11 @@ impl<'a> Hooks<'a> {
             match (phase, outcome) {
                 (_, Ok(())) => {}
                 (Phase::PreJob, Err(error)) => return Err(error),
-                (_, Err(error)) => log.warn(crate::error::lines(&error).join("; ").replacen("error: ", "", 1)),
+                (_, Err(error)) => {
+                    let lines: Vec<String> = crate::error::lines(&error);
+                    let words: Vec<&str> = lines.iter().map(|line| line.trim()).collect();
+                    log.warn(words.join("; ").replacen("error: ", "", 1));
+                }
             }
         }
         Ok(())
@@ -107,7 +111,7 @@ impl<'a> Hooks<'a> {
 
     fn run_one(&self, path: &Path, phase: Phase, context: &Context, log: &Log) -> Result<()> {
         log.info(format!("hook {}", path.display()));
-        let output = self.program(path, phase, context, log).output().or_fault(|| failed(path))?;
+        let output = run_outside(self.program(path, phase, context, log), path).or_fault(|| failed(path))?;
         for line in output.text().lines().chain(output.stderr.lines()) {
             log.info(format!("  {line}"));
         }
@@ -178,6 +182,20 @@ impl<'a> Hooks<'a> {
         programs.sort();
         Ok(programs)
     }
+}
+
+/// Runs a hook to its end; where we run in a sandbox, outside of it: it may have anything to do.
+fn run_outside(program: Program, path: &Path) -> Result<Output> {
+    if !unit::in_sandbox() {
+        return program.output();
+    }
+    // Names of hooks are fit for names of units.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unit = format!("moodle-backup-hook-{name}-{}", std::process::id());
+    program.in_unit(&unit).output().inspect_err(|_| {
+        // What it says of this must not hide why it came to this.
+        let _ = unit::stop(&unit);
+    })
 }
 
 fn user(name: &str) -> Result<Identity> {

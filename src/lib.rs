@@ -9,10 +9,12 @@ pub mod report;
 
 pub mod backup;
 pub mod prune;
+pub mod restore;
 pub mod verify;
 
 pub mod hooks;
 pub mod preflight;
+pub mod undo;
 pub mod window;
 
 pub mod archive;

@@ -11,9 +11,14 @@ use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Who only looks at a backup lets go of it within this time, and does not count as using it.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// Pool names held in memory at once (40 MB of them); a larger pool is gone through in several parts, each
 /// against all lists.
@@ -65,7 +70,7 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
     let mut outcome = Outcome::default();
     finish_removals(store, request, &mut outcome)?;
     let listing = store.backups()?;
-    outcome.stopped = doubts(&listing);
+    outcome.stopped = doubts(store, &listing);
     if outcome.stopped.is_empty() {
         choose(&listing, rules, started, &mut outcome);
     }
@@ -100,14 +105,12 @@ fn finish_removals(store: &Store, request: Request, outcome: &mut Outcome) -> Re
 }
 
 /// What speaks against pruning at all.
-fn doubts(listing: &Listing) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for name in &listing.unknown {
-        doubts.push(format!("there is something unknown in the site's folder, {name:?}; move it elsewhere"));
-    }
+fn doubts(store: &Store, listing: &Listing) -> Vec<String> {
+    let mut doubts: Vec<String> = listing.unknown.iter().map(|name| unknown(store, name)).collect();
     for unreadable in &listing.unreadable {
         doubts.push(format!(
-            "backup {} cannot be judged ({}); move its folder elsewhere, or remove it",
+            "backup {} cannot be judged ({}); leave its folder where it is, since the pool has files that only this backup \
+             lists: RESTORE.txt in it tells how to bring it back; remove the folder only to give the backup up",
             unreadable.name, unreadable.reason
         ));
     }
@@ -120,6 +123,17 @@ fn doubts(listing: &Listing) -> Vec<String> {
         }));
     }
     doubts
+}
+
+/// What to do about a name that the program did not put there. A backup must not leave the pool that it needs.
+fn unknown(store: &Store, name: &OsStr) -> String {
+    match store.folder().join(name).join(layout::POOL_LIST).exists() {
+        true => format!(
+            "{name:?} is a backup under a name that no backup has; give it its own name back (the label in its \
+             manifest.json): the pool has files that only this backup lists; remove it only to give the backup up"
+        ),
+        false => format!("there is something unknown in the site's folder, {name:?}; move it elsewhere"),
+    }
 }
 
 /// What of a backup is less than half of what it was in the one before.
@@ -140,7 +154,9 @@ fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Ou
     let backups: Vec<Kept> = listing.backups.iter().map(judge).collect();
     let reasons = match retention::keep(&backups, rules, now) {
         Decision::Stopped(reason) => {
-            outcome.stopped.push(format!("{reason}; set the clock right, or move the folder of the odd one elsewhere"));
+            outcome.stopped.push(format!(
+                "{reason}; set the clock right, or remove the folder of the odd one if that backup is not needed"
+            ));
             return;
         }
         Decision::Reasons(reasons) => reasons,
@@ -158,7 +174,7 @@ fn judge(backup: &Backup) -> Kept {
         sequence: backup.manifest.sequence,
         time: backup.manifest.times.started,
         pinned: backup.notes.is_pinned(),
-        in_use: !matches!(Lock::try_hold(&backup.path, Mode::Exclusive), Ok(Some(_))),
+        in_use: !matches!(Lock::hold_within(&backup.path, Mode::Exclusive, A_MOMENT), Ok(Some(_))),
         good: !backup.notes.is_damaged(),
         complete: backup.manifest.complete,
     }
@@ -167,7 +183,7 @@ fn judge(backup: &Backup) -> Kept {
 fn remove_backups(store: &Store, listing: &Listing, outcome: &mut Outcome, log: &Log) -> Result<()> {
     let mut doomed = Vec::new();
     for backup in listing.backups.iter().filter(|backup| outcome.removed.contains(&backup.name)) {
-        match Lock::try_hold(&backup.path, Mode::Exclusive)? {
+        match Lock::hold_within(&backup.path, Mode::Exclusive, A_MOMENT)? {
             // Somebody may have pinned it after it was judged; from now on nobody can.
             Some(_) if store.notes(&backup.name).is_pinned() => {
                 outcome.kept.push((backup.name.clone(), vec![Reason::Pinned]));

@@ -6,16 +6,19 @@ mod detach;
 mod follow;
 mod job;
 mod listing;
+mod logs;
 mod pins;
 mod plan;
 mod prune;
 mod record;
+mod restore;
 mod standing;
 mod status;
 mod syslog;
 mod timer;
 mod verify;
 
+use crate::backup;
 use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::{self, Look};
@@ -23,7 +26,8 @@ use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{limits, privileges, signals, time};
-use crate::window::{self, Recovered};
+use crate::undo;
+use crate::window::{self, Closure, Recovered};
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -76,10 +80,12 @@ impl<'a> Session<'a> {
             Command::List => listing::list(self),
             Command::Show(one) => listing::show(self, &one.backup),
             Command::Status(status) => status::status(self, status.max_age),
+            Command::Restore(args) => restore::restore(self, args),
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
             Command::Verify(verify) => verify::verify(self, verify),
+            Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }
@@ -128,18 +134,25 @@ impl<'a> Session<'a> {
     }
 
     fn recover(&self) -> Result<u8> {
+        let undone = undo::recover(&self.paths, &self.log);
         let recovered = window::recover(&self.paths, &self.log)?;
+        for restore in undone? {
+            self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
+        }
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }
         for one in recovered {
-            self.log.info(match one {
-                Recovered::Reopened(site) => format!("reopened {} ({})", site.site, site.dataroot.display()),
+            match one {
+                // Somebody will wonder why it was closed.
+                Recovered::Reopened(site) => self.log.warn(reopened(&site)),
                 Recovered::Held(site) => {
-                    format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site)
+                    self.log.info(format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site))
                 }
-                Recovered::Running(site) => format!("a run is at work on {} (process {})", site.site, site.pid),
-            });
+                Recovered::Running(site) => {
+                    self.log.info(format!("a run is at work on {} (process {})", site.site, site.pid));
+                }
+            }
         }
         if let Err(error) = self.remove_half_made() {
             self.log
@@ -187,6 +200,16 @@ impl<'a> Session<'a> {
         }
         Ok(0)
     }
+}
+
+fn reopened(site: &Closure) -> String {
+    let since = standing::local(site.closed_at);
+    let log = site.log.as_ref().map_or(String::new(), |log| format!("; its log is {}", log.display()));
+    format!(
+        "reopened {} ({}): a run closed it on {since} and was ended before it could open it{log}",
+        site.site,
+        site.dataroot.display()
+    )
 }
 
 /// The exit code of a run that made its backup.

@@ -1,11 +1,15 @@
 //! Copies of a tree as plain files, unchanged ones shared with the backup before.
+//! And the way back: such a copy as a tree of a site again.
 //! What stands in a published backup is linked to and never written, chmodded or chowned: a change of owner or mode
 //! alone means a fresh copy. Decides nothing about which trees to copy, or what to do about what cannot be read.
 
 mod copy;
 mod place;
+mod restore;
 mod survey;
 
+pub(crate) use place::Place;
+pub use restore::{Restore, Restored, restore};
 pub use survey::{Survey, survey};
 
 use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Time, Writer, attributes, split, walk};
@@ -16,7 +20,7 @@ use copy::Copied;
 use nix::fcntl::AtFlags;
 use nix::sys::stat::fstatat;
 use nix::unistd::linkat;
-use place::{Chain, Place};
+use place::Chain;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

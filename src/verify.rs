@@ -8,9 +8,11 @@ mod own;
 mod pool;
 mod position;
 mod repair;
+mod restore_test;
 
 pub use pool::{PoolOutcome, Sample};
 pub use repair::{Mended, repair};
+pub use restore_test::{Tested, Trial, restore_test};
 
 use crate::entry::Reading;
 use crate::error::Result;

@@ -427,6 +427,29 @@ mod with_failpoints {
     }
 
     #[test]
+    fn a_site_whose_moodledata_is_not_mounted_is_not_forgotten() {
+        let mut world = world();
+        let run = hanging(&mut world);
+        kill_guard(&world);
+        run.signal(Signal::SIGKILL);
+        run.wait();
+        let (dataroot, elsewhere) = (&world.site.dataroot, world.site.dataroot.with_extension("elsewhere"));
+        std::fs::rename(dataroot, &elsewhere).unwrap();
+        for folder_below_the_mount in [false, true] {
+            if folder_below_the_mount {
+                std::fs::create_dir(dataroot).unwrap();
+            }
+            let output = world.run(&["recover"]).expect_code(1);
+            assert!(output.stderr.contains("is it not mounted?"), "{}", output.stderr);
+        }
+        std::fs::remove_dir(dataroot).unwrap();
+        std::fs::rename(&elsewhere, dataroot).unwrap();
+        assert!(!world.site.is_open());
+        world.run(&["recover"]).expect_code(0);
+        assert!(world.site.is_open());
+    }
+
+    #[test]
     fn a_site_that_was_left_closed_wants_attention_until_it_is_recovered() {
         let mut world = world();
         let run = hanging(&mut world);
@@ -446,5 +469,32 @@ mod with_failpoints {
         world.set_env("MOODLE_BACKUP_FAILPOINT", "");
         world.run(&["run"]).expect_code(0);
         assert_eq!(attention(&status(&world, 0)), "");
+    }
+
+    #[test]
+    fn a_failed_run_tells_how_long_the_site_was_closed_and_whether_it_still_is() {
+        let mut world = world();
+        for (step, closed) in [("copy-ahead", false), ("copy-delta", true), ("copy-referenced", true)] {
+            world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}=error"));
+            let failed = json(&world, &["run"], 1, "`run`");
+            assert_eq!(
+                failed["closed_seconds"].as_f64().is_some_and(|seconds| seconds > 0.0),
+                closed,
+                "{step}: {failed}"
+            );
+            assert_eq!(failed["held"], false, "{step}");
+            assert_eq!(status(&world, 3)["last_run"]["closed_seconds"], failed["closed_seconds"], "{step}");
+        }
+        let output = world.run(&["run", "--restart", "half"]).expect_code(1);
+        assert!(output.stdout.contains("KEPT CLOSED, until \"moodle-backup resume\""), "{}", output.stdout);
+        assert!(output.stderr.contains("the site stays closed"), "{}", output.stderr);
+        assert_eq!(json(&world, &["run", "--restart", "half"], 1, "`run`")["held"], true);
+        assert!(!world.site.is_open());
+        world.run(&["resume"]).expect_code(0);
+        // What is never closed is not held.
+        world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        let open = json(&world, &["run", "--restart", "half", "--window", "none"], 0, "`run`");
+        assert_eq!((&open["held"], &open["closed_seconds"]), (&Value::Bool(false), &Value::Null));
+        assert!(world.site.is_open());
     }
 }

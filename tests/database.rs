@@ -472,7 +472,7 @@ fn what_waits_for_a_dump_is_seen_and_goes_on_after_it() {
         let mut reader = Visitor::of(&database);
         reader.say("SELECT count(*) FROM mdl_m_between");
         wait_for("a reader waits behind it", LIMIT, || session.blocked_by_dump().unwrap().len() == 2);
-        dump.kill();
+        drop(dump);
         wait_for("both go on", LIMIT, || session.blocked_by_dump().unwrap().is_empty());
         wait_for("the table is empty", LIMIT, || database.value("SELECT count(*) FROM mdl_m_between") == "0");
     }

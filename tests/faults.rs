@@ -13,8 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, FileSystem, Fingerprint, MariaDb, Output, PocketSite, Running, Server, TestTarget, World, assert_same,
-    changes, descendant, fingerprint, succeed, wait_for,
+    Engine, FileSystem, Fingerprint, MariaDb, PocketSite, Running, Server, TestTarget, World, assert_same, changes,
+    descendant, fingerprint, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -49,18 +49,7 @@ impl Bench {
     }
 
     fn spawn_with(&mut self, step: &str, how: &str, options: &[&str]) -> Running {
-        self.world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}={how}"));
-        let run = self.world.spawn(&[&["run"], options].concat());
-        self.world.set_env("MOODLE_BACKUP_FAILPOINT", "");
-        run
-    }
-
-    /// Starts a run that stops at a step, and waits until it stands there.
-    fn spawn_stopped(&mut self, step: &str) -> Running {
-        let run = self.spawn(step, "stop");
-        let stat = format!("/proc/{}/stat", run.id());
-        wait_for("the run to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T ")));
-        run
+        self.world.spawn_failing(&[&["run"], options].concat(), step, how)
     }
 
     fn page(&self) -> PathBuf {
@@ -173,7 +162,7 @@ fn a_run_killed_at_any_step_is_tidied_up() {
 fn a_run_and_its_guard_killed_together_are_undone_by_recover_or_the_next_run() {
     let mut bench = Bench::new(TestTarget::folder());
     for by_recover in [true, false] {
-        let run = bench.spawn_stopped("copy-delta");
+        let run = bench.world.spawn_stopped("copy-delta");
         assert!(bench.world.site.get("/").is_maintenance());
         let mut all = bench.world.processes();
         // The guard first: it would do its work as soon as the run is gone.
@@ -228,18 +217,12 @@ fn a_run_that_hangs_at_any_step_does_not_keep_the_site_closed() {
     bench.assert_next_run_works("hung");
 }
 
-/// Lets a stopped run go on, and its end.
-fn go_on(run: Running) -> Output {
-    run.signal(Signal::SIGCONT);
-    run.wait()
-}
-
 #[test]
 fn a_run_that_was_stuck_in_the_window_gives_its_backup_up() {
     let mut bench = Bench::new(TestTarget::folder());
-    let run = bench.spawn_stopped("copy-delta");
+    let run = bench.world.spawn_stopped("copy-delta");
     wait_for("the guard to reopen", LIMIT, || bench.world.site.is_open());
-    let output = go_on(run).expect_code(1);
+    let output = run.go_on().expect_code(1);
     assert!(output.stderr.contains("the site was reopened before the copy was complete"), "{}", output.stderr);
     assert!(output.stderr.contains("max_seconds"), "{}", output.stderr);
     assert_eq!(bench.world.backups().len(), 1);
@@ -266,10 +249,10 @@ fn a_dump_client_that_is_killed_is_an_error_and_no_backup() {
     for (engine, client) in [(Engine::MariaDb, "mariadb-dump"), (Engine::Postgres, "pg_dump")] {
         let site = PocketSite::builder().engine(engine).files(10).log_rows(120_000).build();
         let mut bench = Bench::around(site, TestTarget::folder());
-        let run = bench.spawn_stopped("copy-delta");
+        let run = bench.world.spawn_stopped("copy-delta");
         let dump = descendant(run.id(), client).expect("the dump is not so quick");
         kill(Pid::from_raw(dump), Signal::SIGKILL).unwrap();
-        let output = go_on(run).expect_code(1);
+        let output = run.go_on().expect_code(1);
         assert!(output.stderr.contains("SIGKILL"), "{}", output.stderr);
         assert_eq!((bench.world.backups().len(), bench.partials()), (1, 0));
         bench.assert_unharmed("dump killed");
@@ -283,7 +266,7 @@ fn the_guard_needs_no_database() {
         let server = MariaDb::start();
         let site = PocketSite::builder().server(&Server::MariaDb(server.clone())).files(10).build();
         let mut bench = Bench::around(site, TestTarget::folder());
-        let run = bench.spawn_stopped("snapshot");
+        let run = bench.world.spawn_stopped("snapshot");
         assert!(bench.page().exists());
         match stopped {
             true => server.signal(Signal::SIGSTOP),
@@ -331,7 +314,7 @@ fn a_database_killed_in_the_middle_of_the_dump_is_an_error_and_no_backup() {
             fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
         });
         server.kill();
-        let output = go_on(run).expect_code(1);
+        let output = run.go_on().expect_code(1);
         assert!(output.stderr.contains("  because: ") || output.stderr.contains("it said"), "{}", output.stderr);
         assert!(!bench.page().exists());
         assert_eq!((bench.world.backups().len(), bench.partials()), (1, 0));
@@ -381,12 +364,12 @@ fn a_target_that_turns_read_only_or_loses_its_disk_is_an_error_and_the_site_is_o
     {
         let mut bench = Bench::new(TestTarget::formatted(kind, 320));
         let what = format!("{step} {loses_disk} {kind:?}");
-        let run = bench.spawn_stopped(step);
+        let run = bench.world.spawn_stopped(step);
         match loses_disk {
             true => bench.world.target.lose_disk(),
             false => bench.world.target.set_read_only(true),
         }
-        let output = go_on(run).expect_code(1);
+        let output = run.go_on().expect_code(1);
         let said = if loses_disk { "Input/output error" } else { "Read-only file system" };
         assert!(output.stderr.contains(said) && output.stderr.contains("  next: "), "{what}: {}", output.stderr);
         assert!(bench.world.site.is_open(), "{what}");
@@ -425,7 +408,7 @@ fn a_disk_that_is_full_only_when_data_are_synced_is_an_error_and_no_backup() {
 fn a_target_that_hangs_does_not_keep_the_site_closed() {
     let mut bench = Bench::new(TestTarget::ext4(128));
     let target = bench.world.target.path().to_owned();
-    let run = bench.spawn_stopped("snapshot");
+    let run = bench.world.spawn_stopped("snapshot");
     succeed(Command::new("fsfreeze").arg("--freeze").arg(&target));
     run.signal(Signal::SIGCONT);
     wait_for("the guard to reopen", LIMIT, || !bench.page().exists());

@@ -9,8 +9,8 @@ const LAYERS: [&[&str]; 7] = [
     &["error", "sys"],
     &["hashes", "entry", "settings"],
     &["retention", "database", "git", "moodle", "pool", "tree", "archive", "store"],
-    &["hooks", "window", "preflight"],
-    &["prune", "backup", "verify"],
+    &["hooks", "undo", "window", "preflight"],
+    &["prune", "backup", "restore", "verify"],
     &["cli", "report"],
     &["run"],
 ];

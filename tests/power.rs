@@ -2,12 +2,13 @@
 //! from there. While runs publish and prune on a file system of its own, its disk is copied at many instants; each copy is
 //! mounted, as after a cut, and each backup on it is checked. What the store alone makes of it is in `powercut`.
 
+#[path = "common/cut.rs"]
+mod cut;
 mod support;
 #[path = "common/whole.rs"]
 mod whole;
 
-use std::fs::File;
-use std::io::Write;
+use cut::{Stop, assert_latest_is_there, commit_all_the_time};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -111,25 +112,6 @@ fn go_on_from(world: &World, copy: &TestTarget) {
     assert_eq!(left_over(&copy.path().join("pocket"), ".partial-"), Vec::<PathBuf>::new());
 }
 
-/// Makes the file system write its journal all the time, as others who use the disk would: otherwise names and
-/// removals reach the disk only where the program itself waits for that, and every cut is a harmless one.
-fn commit_all_the_time(disk: &Path, over: &AtomicBool) {
-    let other = File::create(disk.join("of-others")).expect("a file can be made");
-    while !over.load(Ordering::Relaxed) {
-        (&other).write_all(b".").expect("a file can be written");
-        other.sync_all().expect("a file can be synced");
-    }
-}
-
-/// Tells the threads to stop.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What the copies had.
 #[derive(Debug, Default)]
 struct Seen {
@@ -152,10 +134,7 @@ impl Seen {
         self.backups += backups.len();
         self.partial += left_over(&folder, ".partial-").len();
         self.removing += left_over(&folder, ".removing-").len();
-        // `latest` is switched after the name is there, so it never points at nothing.
-        if folder.join("latest").symlink_metadata().is_ok() {
-            assert!(folder.join("latest/manifest.json").exists(), "latest points at nothing");
-        }
+        assert_latest_is_there(&folder);
     }
 }
 

@@ -1,6 +1,8 @@
 //! P2: a power cut at any instant leaves every published backup whole. While backups are sealed and pruned on a file
 //! system of its own, its disk is copied at many instants; each copy is mounted and each backup on it is checked.
 
+#[path = "common/cut.rs"]
+mod cut;
 #[path = "common/draft.rs"]
 mod draft;
 mod support;
@@ -8,14 +10,12 @@ mod support;
 mod whole;
 
 use chrono::Utc;
+use cut::{Stop, assert_latest_is_there, commit_all_the_time};
 use draft::{Sketch, identity};
 use moodle_backup::prune::{Request, prune};
 use moodle_backup::retention::Rules;
 use moodle_backup::store::Store;
 use moodle_backup::sys::log::{Log, Verbosity};
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::TestTarget;
@@ -62,25 +62,6 @@ fn p2_every_published_backup_survives_a_power_cut_at_any_instant() {
     assert!(seen.partial + seen.removing > 0, "no cut hit a backup being made or removed: {seen:?}");
 }
 
-/// Makes the file system write its journal all the time, as others who use the disk would: otherwise names and
-/// removals reach the disk only where the program itself waits for that, and every cut is a harmless one.
-fn commit_all_the_time(target: &Path, over: &AtomicBool) {
-    let other = File::create(target.join("of-others")).unwrap();
-    while !over.load(Ordering::Relaxed) {
-        (&other).write_all(b".").unwrap();
-        other.sync_all().unwrap();
-    }
-}
-
-/// Tells the threads to stop.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// What the copies had.
 #[derive(Debug, Default)]
 struct Seen {
@@ -104,10 +85,7 @@ impl Seen {
         self.backups += listing.backups.len();
         self.partial += listing.partial.len();
         self.removing += listing.removing.len();
-        // `latest` is switched after the name is there, so it never points at nothing.
-        if store.folder().join("latest").symlink_metadata().is_ok() {
-            assert!(store.folder().join("latest/manifest.json").exists(), "latest points at nothing");
-        }
+        assert_latest_is_there(store.folder());
     }
 }
 

@@ -11,8 +11,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use support::{
-    ByHand, Database, Engine, Layout, PocketSite, Scratch, Server, TreeCompare, World, assert_same, compare_snapshots,
-    owner_ids, rows_compare, rows_snapshot, tree_compare,
+    ByHand, Database, Engine, Layout, PocketSite, Scratch, Server, TreeCompare, World, assert_same, changes,
+    compare_snapshots, fingerprint, owner_ids, rows_compare, rows_snapshot, tree_compare,
 };
 
 /// What a shell, SQL and PHP each have their own opinion of.
@@ -37,12 +37,15 @@ fn p4_a_site_on_mariadb_comes_back_beside_the_original() {
 
     let fresh = Server::start(Engine::MariaDb);
     let mut by_hand = ByHand::elsewhere(&world.site, &fresh);
-    let directory_again = by_hand.dataroot().with_file_name("directory");
-    by_hand.set("DIRECTORY1", directory_again.to_str().unwrap());
+    // Where the text has it by itself, for a copy that must not touch what the original has.
+    let beside = format!("{}.directories{}", by_hand.dataroot().display(), directory.display());
+    let directory_again = PathBuf::from(beside);
+    let original = fingerprint(&directory);
     by_hand.set("DBNAME1", "extra too");
     let extra_again = fresh.database("extra too", "root", "");
     let _back = bring_back_beside(&world, by_hand, &world.site_folder());
     assert_same("extra directory", tree_compare(&directory, &directory_again));
+    assert_same("the original's directory", changes(&original, &fingerprint(&directory)));
     assert_same("extra database", rows_compare(&extra, &extra_again));
 }
 
@@ -286,6 +289,8 @@ fn restore_text_reads_well() {
         engine: "mariadb".into(),
         server_version: "10.11.6-MariaDB".into(),
         name: "moodle".into(),
+        host: "db.school.example".into(),
+        port: Some(3307),
         user: "moodleuser".into(),
         charset: "utf8mb4".into(),
         collation: "utf8mb4_unicode_ci".into(),

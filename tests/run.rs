@@ -15,8 +15,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use support::{
-    Connect, Engine, Layout, PocketSite, Running, Scratch, Server, TreeCompare, World, assert_same, changes,
-    command_as, descendant, fingerprint, owner_ids, succeed, wait_for,
+    Connect, Engine, HOOK_USER, Layout, PocketSite, ProcessWatch, Running, Scratch, Server, TreeCompare, World,
+    add_hook, assert_same, changes, command_as, descendant, fingerprint, owner_ids, succeed, wait_for,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -85,6 +85,12 @@ fn a_run_publishes_a_backup_that_standard_tools_verify() {
             let manifest = manifest(&backup);
             assert_eq!(manifest["complete"], true);
             assert_eq!(manifest["window"]["windows"], 1);
+            let (port, socket) = match &world.site.database.server {
+                Server::MariaDb(server) => (Value::Null, server.socket()),
+                Server::Postgres(server) => (server.port().into(), server.socket_folder()),
+            };
+            assert_eq!(manifest["database"]["port"], port);
+            assert_eq!(manifest["database"]["socket"], socket.to_str().unwrap());
             assert_eq!(manifest["pool"]["files"].to_string(), pool_files(&world));
             assert!(world.site.is_open() && !world.site.ran_as_root());
             assert_eq!(fs::read_dir(world.root.join("var/lib/moodle-backup/closed")).unwrap().count(), 0);
@@ -173,6 +179,33 @@ fn later_runs_share_what_is_unchanged_and_show_what_is_not() {
 }
 
 #[test]
+fn old_logs_go_and_those_of_failed_runs_stay_for_a_year() {
+    let world = World::builder(PocketSite::builder().files(3).build()).without_web().build();
+    let folder = world.root.join("var/log/moodle-backup");
+    let days_ago = |days: i64| (chrono::Utc::now() - chrono::TimeDelta::days(days)).format("%Y-%m-%dT%H%M%S%.3fZ");
+    let write = |name: String, end: &str| {
+        let path = folder.join(name);
+        fs::write(&path, format!("2026-01-01T01:00:00.000Z step lock\n2026-01-01T01:00:01.000Z {end}\n")).unwrap();
+        path
+    };
+    let log = |days: i64, end: &str| write(format!("pocket-{}.log", days_ago(days)), end);
+    let done: Vec<PathBuf> = (1..=110).map(|days| log(days, "step report")).collect();
+    let failed = [log(200, "error: the target is full"), log(365, "step copy-ahead")];
+    let failed_long_ago = log(400, "error: the target is full");
+    let others = [
+        write(format!("pocket-2-{}.log", days_ago(300)), "step report"),
+        write(format!("other-{}.log", days_ago(300)), "step report"),
+        write("pocket-notes.log".into(), "step report"),
+    ];
+    world.run(&["run"]).expect_code(0);
+    // The new one is the hundredth.
+    let (kept, gone) = done.split_at(99);
+    assert!(kept.iter().chain(&failed).chain(&others).all(|path| path.exists()));
+    let left: Vec<_> = gone.iter().chain([&failed_long_ago]).filter(|path| path.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn what_is_left_out_goes_by_the_effective_settings_alone() {
     for relocated in [false, true] {
         let site = PocketSite::builder().files(20).relocated(relocated).build();
@@ -238,7 +271,8 @@ fn evil_repository(world: &World, owner: &str) -> PathBuf {
         succeed(command_as(owner, "git").args(identity).args(args).current_dir(root));
     };
     git(&["init", "--quiet"]);
-    fs::write(root.join(".gitattributes"), "*.php diff=evil filter=evil\n").unwrap();
+    fs::write(root.join("page.html"), "<p>as released").unwrap();
+    fs::write(root.join(".gitattributes"), "*.php diff=evil filter=evil\n*.html diff=evil filter=e=vil\n").unwrap();
     succeed(Command::new("chown").arg(owner).arg(root.join(".gitattributes")));
     git(&["add", "."]);
     git(&["commit", "--quiet", "-m", "as released"]);
@@ -256,6 +290,7 @@ fn evil_repository(world: &World, owner: &str) -> PathBuf {
         "diff.evil.textconv",
         "filter.evil.clean",
         "filter.evil.smudge",
+        "filter.e=vil.process",
         "pager.status",
         "pager.diff",
         "gpg.program",
@@ -263,6 +298,7 @@ fn evil_repository(world: &World, owner: &str) -> PathBuf {
     ] {
         git(&["config", setting, script]);
     }
+    git(&["config", "filter.evil.required", "true"]);
     git(&["config", "alias.status", &format!("!{script}")]);
     for hook in ["post-index-change", "pre-auto-gc", "fsmonitor-watchman", "reference-transaction"] {
         let hook = root.join(".git/hooks").join(hook);
@@ -272,27 +308,65 @@ fn evil_repository(world: &World, owner: &str) -> PathBuf {
     }
     fs::write(root.join("version.php"), fs::read_to_string(root.join("version.php")).unwrap() + "// changed\n")
         .unwrap();
+    fs::write(root.join("page.html"), "<p>changed").unwrap();
     fs::write(root.join("unknown.php"), "<?php").unwrap();
     witness
 }
 
 #[test]
-fn git_tells_of_changes_and_starts_nothing_as_root() {
-    let site = PocketSite::builder().files(5).code_owner("games").build();
-    let world = World::builder(site).without_web().build();
-    let witness = evil_repository(&world, "games");
-    world.run(&["run"]).expect_code(0);
-    let backup = newest(&world);
-    let status = fs::read_to_string(backup.join("code-changes/status.txt")).unwrap();
-    assert!(status.contains(" M version.php\n") && status.contains("?? unknown.php\n"), "{status}");
-    let patch = fs::read_to_string(backup.join("code-changes/diff.patch")).unwrap();
-    assert!(patch.contains("+// changed"), "{patch}");
-    let code = &manifest(&backup)["code"];
-    assert_eq!(code["head"].as_str().unwrap().len(), 40);
-    assert_eq!(code["changed"], true);
-    let ran = fs::read_to_string(&witness).unwrap_or_default();
-    assert!(!ran.lines().any(|line| line.starts_with("0 ")), "{ran}");
-    assert_code_is_there(&world, &backup);
+fn git_tells_of_changes_and_starts_nothing_and_is_never_root() {
+    for owner in ["games", "root"] {
+        let site = PocketSite::builder().files(5).code_owner(owner).build();
+        let world = World::builder(site).without_web().build();
+        let witness = evil_repository(&world, owner);
+        let git = world.site.root.join(".git");
+        // What is root's is asked about by the web user.
+        fs::set_permissions(&git, PermissionsExt::from_mode(if owner == "root" { 0o755 } else { 0o700 })).unwrap();
+        let run = world.spawn(&["run"]);
+        let watch = ProcessWatch::start(run.id(), &[]);
+        run.wait().expect_code(0);
+        let started = watch.stop().started;
+        assert!(!started.iter().any(|(name, uid)| name.starts_with("git") && *uid == 0), "{started:?}");
+        let backup = newest(&world);
+        let status = fs::read_to_string(backup.join("code-changes/status.txt")).unwrap();
+        assert!(status.contains(" M version.php\n") && status.contains("?? unknown.php\n"), "{status}");
+        assert!(status.contains(" M page.html\n"), "{status}");
+        let patch = fs::read_to_string(backup.join("code-changes/diff.patch")).unwrap();
+        assert!(patch.contains("+// changed") && patch.contains("+<p>changed"), "{patch}");
+        let code = &manifest(&backup)["code"];
+        assert_eq!(code["head"].as_str().unwrap().len(), 40);
+        assert_eq!(code["changed"], true);
+        assert_eq!(fs::read_to_string(&witness).unwrap_or_default(), "");
+        assert_code_is_there(&world, &backup);
+
+        // A clone that lacks an object would have it fetched, by whatever program its settings name.
+        let script = witness.with_file_name("evil.sh");
+        let ask = |args: &[&str]| {
+            let found = succeed(command_as(owner, "git").args(args).current_dir(&world.site.root));
+            String::from_utf8(found).unwrap().trim().to_owned()
+        };
+        let blob = ask(&["rev-parse", "HEAD:version.php"]);
+        fs::remove_file(git.join("objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+        for (name, value) in [
+            ("remote.origin.url", format!("ext::{} fetch", script.display()).as_str()),
+            ("remote.origin.promisor", "true"),
+            ("remote.origin.partialclonefilter", "blob:none"),
+            ("protocol.ext.allow", "always"),
+            ("core.repositoryformatversion", "1"),
+            ("extensions.partialClone", "origin"),
+        ] {
+            ask(&["config", name, value]);
+        }
+        let output = world.run(&["run"]).expect_code(3);
+        assert!(output.stderr.contains("git"), "{}", output.stderr);
+        assert_eq!(fs::read_to_string(&witness).unwrap_or_default(), "");
+        if owner == "root" {
+            fs::set_permissions(&git, PermissionsExt::from_mode(0o700)).unwrap();
+            world.run(&["run"]).expect_code(0);
+            assert!(!newest(&world).join("code-changes").exists());
+            assert!(world.run(&["check"]).stdout.replace("\n", " ").contains("only root may read .git"));
+        }
+    }
 }
 
 #[test]
@@ -338,7 +412,7 @@ fn extra_databases_are_dumped_with_their_own_accounts() {
             }
             Engine::Postgres => format!("[dump]\nuser={extra}_user\npassword={password}\n"),
         };
-        fs::write(&options, text).unwrap();
+        fs::write(&options, text + &server.option_lines()).unwrap();
         fs::set_permissions(&options, PermissionsExt::from_mode(0o600)).unwrap();
         world.write_settings(&format!(
             "[[database.extra]]\nname = \"{extra}\"\nuser = \"{extra}_user\"\noptions_file = {options:?}\n"
@@ -395,6 +469,21 @@ fn lost_and_damaged_files_are_named_and_never_pooled() {
     assert_eq!(manifest(&newest(&world))["complete"], false, "accepted is not the same as there");
 }
 
+#[test]
+fn what_does_not_belong_into_filedir_is_one_warning_and_a_list_in_the_log() {
+    let site = PocketSite::builder().files(3).build();
+    for number in 0..20 {
+        write_as_web_user(&site.filedir().join(format!("ab/cd/upload-{number:02}.bak")), b"by hand");
+    }
+    let world = World::builder(site).without_web().build();
+    let output = world.run(&["run"]).expect_code(3);
+    let warnings: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("warning")).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains("20 in all") && warnings[0].contains("upload-00.bak"), "{warnings:#?}");
+    let log = fs::read_to_string(newest(&world).join("run.log")).unwrap();
+    assert!((0..20).all(|number| log.contains(&format!("upload-{number:02}.bak"))), "{log}");
+}
+
 /// Stops the dump of a run as soon as it has begun.
 fn freeze_dump(run: &mut Running, client: &str, nth: usize) -> Pid {
     wait_for("a further snapshot", LIMIT, || run.words().matches("step maintenance").count() >= nth);
@@ -447,4 +536,35 @@ fn a_site_that_waits_for_the_dump_of_postgresql_is_noticed() {
     assert!(output.stderr.to_uppercase().contains("TRUNCATE"), "{}", output.stderr);
     assert_eq!(manifest(&newest(&world))["window"]["windows"], 2);
     assert_sums_hold(&world, &newest(&world));
+}
+
+#[test]
+fn a_window_in_vain_counts_in_full_mode_too() {
+    let site = PocketSite::builder().files(10).log_rows(120_000).build();
+    let world = World::builder(site).build();
+    let mut run = world.spawn(&["run", "--window", "full"]);
+    let dump = freeze_dump(&mut run, "mariadb-dump", 1);
+    world.site.query("ALTER TABLE {user} ADD COLUMN extra_one INT");
+    kill(dump, Signal::SIGCONT).unwrap();
+    run.wait().expect_code(3);
+    assert_eq!(manifest(&newest(&world))["window"]["windows"], 2);
+}
+
+#[test]
+fn names_and_words_from_outside_stay_on_their_line_and_do_nothing_to_the_terminal() {
+    let site = PocketSite::builder().files(3).build();
+    let name = OsStr::from_bytes(b"evil\nstep seal\nwarning: \x1b[2J\x1b]0;title\x07\xc2\x9b31m");
+    succeed(command_as("www-data", "mkfifo").arg(site.dataroot.join(name)));
+    let world = World::builder(site).without_web().settings(&format!("[hooks]\nuser = \"{HOOK_USER}\"")).build();
+    add_hook(&world, "pre-job.d", "10-colours", r"printf 'one \033[31mred\033[0m\rtwo\n'");
+    let output = world.run(&["run", "--verbose"]).expect_code(0);
+    let logs = fs::read_dir(world.root.join("var/log/moodle-backup")).unwrap().flatten();
+    let mut texts: Vec<String> = logs.map(|log| fs::read_to_string(log.path()).unwrap()).collect();
+    texts.extend([output.stderr, fs::read_to_string(newest(&world).join("run.log")).unwrap()]);
+    for text in &texts {
+        assert!(text.contains("left out") && text.contains("red"), "{text}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        assert!(!text.lines().any(|line| line.starts_with("step seal ") || line.starts_with("warning: ")), "{text}");
+    }
+    assert_eq!(texts[0].lines().filter(|line| line.ends_with("step seal")).count(), 1, "{}", texts[0]);
 }

@@ -44,13 +44,17 @@ fn world(engine: Engine, connect: Connect) -> World {
         Engine::MariaDb => format!("[client]\nuser={user}\npassword={EXTRA_PASSWORD}\n"),
         Engine::Postgres => format!("[dump]\nuser={user}\npassword={EXTRA_PASSWORD}\n"),
     };
-    fs::write(&options, text).unwrap();
-    fs::set_permissions(&options, PermissionsExt::from_mode(0o600)).unwrap();
+    write_private(&options, &(text + &server.option_lines()));
     world.write_settings(&format!(
         "group = \"{READERS}\"\n[[database.extra]]\nname = \"{}\"\nuser = \"{user}\"\noptions_file = {options:?}\n",
         extra.name
     ));
     world
+}
+
+fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 fn entries(root: &Path) -> Vec<PathBuf> {
@@ -133,4 +137,32 @@ fn backups_are_open_to_root_and_one_group_and_writable_by_root_alone() {
     }
     let log = fs::read_dir(world.root.join("var/log/moodle-backup")).unwrap().next().unwrap().unwrap();
     assert_eq!(log.metadata().unwrap().mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn the_password_of_an_options_file_goes_to_no_server_that_config_php_names() {
+    for (engine, connect) in
+        [(Engine::MariaDb, Connect::Socket), (Engine::MariaDb, Connect::Tcp), (Engine::Postgres, Connect::Tcp)]
+    {
+        let server = Server::shared(engine);
+        let site = PocketSite::builder().server(&server).connect(connect).files(3).build();
+        let (user, password) = (site.database.user.clone(), site.database.password.clone());
+        let world = World::builder(site).without_web().build();
+        let options = world.scratch().join("dump.cnf");
+        let account = format!("[client]\nuser={user}\npassword={password}\n");
+        for settings in ["[database]\n", "[[database.extra]]\nname = \"pocket\"\n"] {
+            world.write_settings(&format!("{settings}options_file = {options:?}\n"));
+            write_private(&options, &account);
+            let output = world.run(&["run"]).expect_code(5);
+            assert!(output.stderr.contains("does not say where the server"), "{}", output.stderr);
+            assert!(world.backups().is_empty());
+        }
+        // What is to be done is said to the letter.
+        world.write_settings(&format!("[database]\noptions_file = {options:?}\n"));
+        let said = world.run(&["run"]).expect_code(5).stderr;
+        let next = said.split(&format!("first section of {}: ", options.display())).nth(1).expect(&said);
+        let lines = next.lines().next().unwrap().replace(", ", "\n");
+        write_private(&options, &format!("{account}{lines}\n"));
+        world.run(&["run"]).expect_code(0);
+    }
 }

@@ -11,6 +11,7 @@ use moodle_backup::error::{Kind, kind, lines};
 use moodle_backup::prune::{Outcome, Request, prune};
 use moodle_backup::retention::{Reason, Rules};
 use moodle_backup::store::{Backup, Store, layout, probe};
+use moodle_backup::sys::files::FileSystem;
 use moodle_backup::sys::lock::{Lock, Mode};
 use moodle_backup::sys::log::{Log, Verbosity};
 use std::fs;
@@ -310,9 +311,29 @@ fn assert_stopped(spoil: impl FnOnce(&Store, &[Backup]), words: &str) {
 fn doubts_stop_pruning() {
     assert_stopped(|store, _| fs::write(store.folder().join("notes.txt"), "").unwrap(), "unknown in the site's folder");
     assert_stopped(|_, backups| fs::write(backups[1].path.join("manifest.json"), "").unwrap(), "cannot be judged");
+    // Who does as he is told loses nothing: without the folder, the pool would lose what only that backup lists.
+    assert_stopped(
+        |_, backups| fs::remove_file(backups[0].path.join("manifest.json")).unwrap(),
+        "leave its folder where it is",
+    );
     assert_stopped(|store, _| drop(publish(store, 0, &[])), "oddly smaller");
     assert_stopped(|store, _| drop(publish(store, 9, &["a", "b", "c", "only-9"])), "was made before it");
     assert_stopped(|store, _| drop(publish(store, -9, &["a", "b", "c", "only-9"])), "the clock says");
+}
+
+#[test]
+fn a_backup_under_another_name_is_not_to_leave_its_pool() {
+    let target = TestTarget::folder();
+    let store = new_store(&target);
+    let (first, _) = (publish(&store, 2, &["a", "only-1"]), publish(&store, 1, &["a", "only-2"]));
+    let renamed = first.path.with_extension("old");
+    fs::rename(&first.path, &renamed).unwrap();
+    let stopped = pruned(&store, ONE, BY_HAND).stopped.join("; ");
+    assert!(stopped.contains("give it its own name back"), "{stopped}");
+    assert_eq!(pooled(&store), 3);
+    fs::rename(&renamed, &first.path).unwrap();
+    assert_whole(&first.path);
+    assert_eq!(pruned(&store, ONE, BY_HAND).removed, [first.name]);
 }
 
 /// Prunes after something was done to the store, and checks that a backup went but no pool file.
@@ -403,6 +424,22 @@ fn what_is_sealed_is_not_changed_by_what_comes_after() {
     let second = names(&store)[0].clone();
     assert_whole(&store.folder().join(second));
     assert!(before.iter().any(|(path, ..)| path.ends_with(layout::MANIFEST)));
+}
+
+#[test]
+fn data_that_could_not_be_written_are_told_of_though_somebody_else_was_told_before() {
+    let target = TestTarget::ext4_on_smaller_disk(256, 24);
+    let watched = FileSystem::watch(target.path()).unwrap();
+    watched.sync().unwrap();
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    fs::write(target.path().join("large"), noise.take(40 << 20).collect::<Vec<u8>>()).unwrap();
+    let somebody_else = Command::new("sync").arg("--file-system").arg(target.path()).output().unwrap();
+    assert!(!somebody_else.status.success(), "the disk is not full");
+    assert!(watched.sync().is_err(), "it would be taken for durable");
 }
 
 /// The clock of a test is that of the machine.

@@ -4,13 +4,13 @@
 mod support;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Engine, Gate, HOOK_USER, Layout, PocketSite, Server, World, succeed, wait_for};
+use support::{Engine, Gate, HOOK_USER, Layout, PocketSite, Server, World, owner_ids, succeed, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -231,4 +231,64 @@ fn a_page_that_the_administrator_puts_up_meanwhile_is_left() {
     assert_eq!(fs::read_to_string(world.site.maintenance_page()).unwrap(), "closed by the administrator");
     assert_eq!(notes(&world), 0);
     assert!(world.backups().is_empty());
+}
+
+/// A world whose cron says as whom it runs, and goes on until it is let go.
+fn world_with_cron_after() -> (World, PathBuf) {
+    let site = PocketSite::builder().files(3).build();
+    let place = site.scratch().folder_of("cron", "www-data");
+    let script = format!(
+        "<?php chdir('{}'); file_put_contents('began', '');\n\
+         while (!file_exists('go')) {{ usleep(10000); clearstatcache(); }}\n\
+         file_put_contents('done', posix_getuid() . ' ' . implode(' ', array_slice($argv, 1)));\n",
+        place.display()
+    );
+    fs::write(site.cli_folder().join("cron.php"), script).unwrap();
+    (World::builder(site).settings("[window]\ncron_after = true").build(), place)
+}
+
+fn let_cron_end(place: &Path) {
+    wait_for("cron to begin", LIMIT, || place.join("began").exists());
+    fs::write(place.join("go"), "").unwrap();
+    wait_for("cron to end", LIMIT, || fs::read_to_string(place.join("done")).is_ok_and(|text| !text.is_empty()));
+    let (web_user, _) = owner_ids("www-data");
+    assert_eq!(fs::read_to_string(place.join("done")).unwrap(), format!("{web_user} --keep-alive=0"));
+}
+
+#[test]
+fn cron_after_a_run_goes_on_by_itself() {
+    let (world, place) = world_with_cron_after();
+    let output = world.run(&["run"]).expect_code(0);
+    assert!(!place.join("done").exists() && !output.output_held);
+    let_cron_end(&place);
+    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+}
+
+/// With a systemd in place of the real one: what matters is that the work is handed over, and the run does not wait.
+#[test]
+fn cron_after_a_run_is_handed_to_systemd_where_that_runs() {
+    let (world, place) = world_with_cron_after();
+    let fake = world.scratch().join("systemd-run");
+    let told = world.scratch().join("told");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\nwhile [ \"$1\" != -- ]; do\n  case $1 in --setenv=*) export \"${{1#--setenv=}}\";; esac\n  \
+         shift\ndone\nshift\nsetsid \"$@\" </dev/null >/dev/null 2>&1 &\n",
+        told.display()
+    );
+    fs::write(&fake, script).unwrap();
+    let run = world.command(&["run"]);
+    let mounts = format!(
+        "mkdir -p /run/systemd && mount -t tmpfs tmpfs /run/systemd && mkdir /run/systemd/system && \
+         mount -t tmpfs tmpfs /usr/local/sbin && install -m 755 {} /usr/local/sbin/ && exec \"$@\"",
+        fake.display()
+    );
+    let mut apart = Command::new("unshare");
+    apart.args(["--mount", "sh", "-c", &mounts, "sh"]).arg(run.get_program()).args(run.get_args()).env_clear();
+    let output = apart.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?)))).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!place.join("done").exists());
+    let_cron_end(&place);
+    let told = fs::read_to_string(&told).unwrap();
+    assert!(told.contains("--unit=moodle-backup-cron-pocket-") && told.contains("--no-block"), "{told}");
+    assert!(told.trim_end().ends_with("settings.toml cron"), "{told}");
 }

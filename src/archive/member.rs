@@ -2,7 +2,7 @@
 //! not fit. GNU tar, bsdtar and Python read them. Reads no file and knows no compression.
 
 use crate::entry::attributes::Attributes;
-use crate::entry::{Entry, Kind, Time};
+use crate::entry::{Entry, Kind, Time, lists};
 use nix::unistd::{Gid, Group, Uid, User};
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -94,7 +94,7 @@ impl<W: Write> Members<W> {
             records.extend(extended_record(b"mtime", decimal(entry.mtime).as_bytes()));
         }
         for (name, value) in attributes {
-            match (name.to_bytes(), list_as_text(value)) {
+            match (name.to_bytes(), lists::to_text(value)) {
                 (b"system.posix_acl_access", Some(list)) => {
                     records.extend(extended_record(b"SCHILY.acl.access", &list))
                 }
@@ -157,29 +157,6 @@ fn decimal(time: Time) -> String {
         }
         Time { seconds, nanos } => format!("{seconds}.{nanos:09}"),
     }
-}
-
-/// An access control list in the text form of tar, from the kernel's (`linux/posix_acl_xattr.h`: the version, 2, then
-/// eight bytes an entry: tag, permissions, number of the user or group).
-fn list_as_text(list: &[u8]) -> Option<Vec<u8>> {
-    let entries = list.strip_prefix(&2u32.to_le_bytes())?.chunks(8);
-    let texts: Option<Vec<String>> = entries
-        .map(|entry| {
-            let &[tag, _, permissions, _, a, b, c, d] = entry else { return None };
-            let who = match tag {
-                0x01 => "user:".to_owned(),
-                0x02 => format!("user:{}", u32::from_le_bytes([a, b, c, d])),
-                0x04 => "group:".to_owned(),
-                0x08 => format!("group:{}", u32::from_le_bytes([a, b, c, d])),
-                0x10 => "mask:".to_owned(),
-                0x20 => "other:".to_owned(),
-                _ => return None,
-            };
-            let may = |bit: u8, letter: char| if permissions & bit == 0 { '-' } else { letter };
-            Some(format!("{who}:{}{}{}", may(4, 'r'), may(2, 'w'), may(1, 'x')))
-        })
-        .collect();
-    Some(texts?.join(",").into_bytes())
 }
 
 /// A record of a POSIX extended header: it begins with its own length, the digits of that among it.

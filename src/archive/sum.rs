@@ -40,6 +40,33 @@ impl Write for Summing {
     }
 }
 
+/// Hashes what is read from a file.
+pub(super) struct Summed {
+    file: File,
+    hash: Sha256,
+}
+
+impl Summed {
+    /// Begins at the beginning of a file.
+    pub fn new(file: File) -> Self {
+        Summed { file, hash: Sha256::new() }
+    }
+
+    /// The sum of all of the file in hexadecimal digits; what was not read yet is read now.
+    pub fn end(mut self) -> io::Result<String> {
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(to_hex(&self.hash.finalize()))
+    }
+}
+
+impl Read for Summed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
 /// Whether a file has this SHA-256 (hexadecimal digits).
 pub fn verify_sum(path: &Path, sha256: &str) -> Result<bool> {
     let sum = || -> Result<String> {

@@ -6,11 +6,13 @@ use crate::database::Session;
 use crate::error::{Fault, OrFault, Result};
 use crate::moodle::{Facts, maintenance_page};
 use crate::preflight::{Site, read_site};
-use crate::settings::WindowMode;
+use crate::settings::{Settings, WindowMode};
 use crate::sys::log::Log;
 use crate::sys::process::Program;
+use crate::sys::process::unit;
 use crate::sys::{priority, signals, time};
 use crate::window::{self, Hold, Request, Window};
+use std::ffi::OsStr;
 use std::time::Duration;
 
 /// A run of Moodle's cron can take hours; one that does is left to go on by itself.
@@ -77,6 +79,8 @@ impl<'a> Closing<'a> {
             page_mode: self.site.config.file_mode,
             services: std::mem::take(&mut self.services),
             max,
+            tally: &self.job.closed,
+            restoring: false,
         };
         let window = Window::close(&request, log)?;
         signals::wait(settings.settle)?;
@@ -102,13 +106,35 @@ fn purge_caches(site: &Site, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Starts Moodle's cron in the background, where the settings want that after a run.
+/// Starts Moodle's cron, where the settings want that after a run, in a process apart from this one: it may go on for
+/// hours, and what is started in a unit of systemd's ends with that unit. The process is this program again, by its
+/// command `cron`, since the environment of PHP, which may hold secrets, must not be told to systemd.
 pub fn cron_after(job: &Job, log: &Log) -> Result<()> {
-    if job.settings.window.cron_after && job.hold.is_none() {
-        log.info("starting Moodle's cron in the background");
-        cron(&read_site(job.settings)?)?.spawn_outliving()?;
+    if !job.settings.window.cron_after || job.hold.is_some() {
+        return Ok(());
     }
-    Ok(())
+    log.info("starting Moodle's cron in the background");
+    let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
+    let args = [OsStr::new("--settings"), job.settings.file.as_os_str(), OsStr::new("cron")];
+    let (site, root) = (&job.settings.site.name, job.paths.root());
+    match unit::systemd_runs() {
+        true => unit::start(
+            &format!("moodle-backup-cron-{site}-{}", std::process::id()),
+            &format!("Cron of Moodle site {site} after a backup"),
+        )
+        .arg(format!("--setenv=MOODLE_BACKUP_ROOT={}", root.display()))
+        .arg("--")
+        .arg(program)
+        .args(args)
+        .success()
+        .map(drop),
+        false => Program::new(program).args(args).env("MOODLE_BACKUP_ROOT", root).spawn_detached(),
+    }
+}
+
+/// Runs Moodle's cron to its end, however long that takes.
+pub fn run_cron(settings: &Settings) -> Result<()> {
+    cron(&read_site(settings)?)?.success().map(drop)
 }
 
 fn cron(site: &Site) -> Result<Program> {

@@ -103,7 +103,8 @@ impl<'a> Dumps<'a> {
         let level = settings.compression;
         for database in std::iter::once(&databases.site).chain(&databases.extra) {
             let own = std::ptr::eq(database, &databases.site);
-            let tables = Tables::Snapshot { but: database.non_transactional.clone() };
+            let but = database.non_transactional.iter().chain(&database.aside).cloned().collect();
+            let tables = Tables::Snapshot { but };
             let files_apart = database.non_transactional.contains(&format!("{prefix}files"));
             let files = (own && !files_apart).then(|| self.files_table(database, prefix));
             let dump = self.begin(database, Order { tables, level, files }, &file_of(database), log)?;

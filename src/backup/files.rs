@@ -1,11 +1,12 @@
 //! Moodle's content-addressed files in a run: the copy before the window, what the database refers to after it, and
 //! the list that goes into the backup.
 
-use crate::database::Connection;
+use crate::database::{Connection, Session};
 use crate::entry::Reading;
 use crate::error::Result;
 use crate::hashes::{self, Collector, Hash, Sorted};
-use crate::pool::{Copied, Effort, Pool, Source};
+use crate::moodle;
+use crate::pool::{Copied, Effort, Held, Pool, Source};
 use crate::preflight::Site;
 use crate::settings::Settings;
 use crate::store::damage::Suspects;
@@ -13,6 +14,11 @@ use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::time::Duration;
+
+/// So many new files are held open from the snapshot on, if they can be opened in this time.
+const HELD: usize = 500;
+const HOLDING: Duration = Duration::from_millis(100);
 
 /// How a run reads what may be damaged.
 pub fn reading(settings: &Settings) -> Reading {
@@ -30,6 +36,9 @@ pub struct Files {
     pool: Pool,
     source: Source,
     met: Sorted,
+    /// The highest id in Moodle's table of files before its filedir was walked.
+    newest_row: u64,
+    held: Vec<Held>,
     /// What all copies together did.
     pub copied: Copied,
     /// Hashes that the dump refers to and that are nowhere at the source.
@@ -40,9 +49,23 @@ impl Files {
     /// Copies what the pool lacks of all that Moodle has now.
     pub fn copy_ahead(settings: &Settings, site: &Site, pool: Pool, expected: u64, log: &Log) -> Result<Self> {
         let source = Source { filedir: site.config.filedir.clone(), trashdir: site.config.trashdir.clone() };
+        // Before the walk: content is stored before its row has an id, so the walk meets what rows up to this one refer to.
+        let newest_row = newest_row(&mut site.connection.session()?, &site.config.prefix)?;
         let (copied, met) = pool.copy_all(&source, effort(settings), expected, log)?;
         log.info(format!("{} new files copied, {} bytes", copied.files, copied.bytes));
-        Ok(Files { pool, source, met: met.finish(), copied, nowhere: Vec::new() })
+        Ok(Files { pool, source, met: met.finish(), newest_row, held: Vec::new(), copied, nowhere: Vec::new() })
+    }
+
+    /// Takes hold of what was uploaded since the copy before the window; the snapshot was just taken. Should it be deleted
+    /// as soon as the site is open, and Moodle's trash be emptied, it can be copied all the same. Takes as good as no time,
+    /// whatever was uploaded: what it leaves is fetched later, by name.
+    pub fn hold_new(&mut self, session: &mut Session, prefix: &str) -> Result<()> {
+        let table = moodle::table(session.connection(), prefix, "files")?;
+        let newest = self.newest_row;
+        let sql = format!("SELECT contenthash FROM {table} WHERE id > {newest} ORDER BY id DESC LIMIT {HELD}");
+        let rows = session.query(&sql)?;
+        self.held = self.pool.hold(rows.iter().filter_map(|row| hash_in(row)), &self.source, HOLDING);
+        Ok(())
     }
 
     /// Copies what had been found damaged, and is lost to the pool but not to the site: earlier backups need it even if
@@ -63,14 +86,14 @@ impl Files {
     }
 
     /// Copies what the database refers to now and the pool lacks. Done as soon as the site is open again: a file that
-    /// is deleted now goes to trashdir, from where Moodle removes it some day.
+    /// is deleted now goes to trashdir, which Moodle empties once a day.
     pub fn copy_referenced(&mut self, connection: &Connection, prefix: &str) -> Result<()> {
+        self.copied.add(self.pool.fetch_held(std::mem::take(&mut self.held))?);
         let mut session = connection.session()?;
-        let mut referenced = Collector::new(self.pool.folder());
-        let table = crate::moodle::table(connection, prefix, "files")?;
+        let mut referenced = Collector::new(self.scratch());
+        let table = moodle::table(connection, prefix, "files")?;
         session.stream(&format!("SELECT DISTINCT contenthash FROM {table}"), |row| {
-            let hash = row.first().and_then(Option::as_deref).and_then(|hex| hashes::from_hex(hex.as_bytes()));
-            hash.map_or(Ok(()), |hash| referenced.push(hash))
+            hash_in(&row).map_or(Ok(()), |hash| referenced.push(hash))
         })?;
         // What is nowhere now may belong to a row that is younger than the snapshot: the dump decides.
         self.fetch(&referenced.finish()).map(drop)
@@ -91,12 +114,12 @@ impl Files {
 
     /// A place for lists that do not fit into memory.
     pub fn scratch(&self) -> &Path {
-        self.pool.folder()
+        self.pool.incoming()
     }
 
     /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to.
-    /// The same as last time is shared. Returns how many they are, and their bytes. Each is looked at once more: a list
-    /// must not name what the pool does not have.
+    /// The same as last time is shared. Returns how many they are, and their bytes. That the pool has each was seen when it
+    /// was met or fetched; a new list looks once more, since it asks for the sizes.
     pub fn write_list(&self, dumped: &Sorted, draft: &Draft, previous: Option<&Backup>) -> Result<(u64, u64)> {
         let path = draft.file(layout::POOL_LIST);
         let lost: HashSet<Hash> = self.nowhere.iter().chain(&self.copied.damaged).copied().collect();
@@ -121,4 +144,15 @@ impl Files {
         let count = hashes::write_list(&path, present)?;
         Ok((count, bytes))
     }
+}
+
+fn newest_row(session: &mut Session, prefix: &str) -> Result<u64> {
+    let table = moodle::table(session.connection(), prefix, "files")?;
+    let newest = session.value(&format!("SELECT MAX(id) FROM {table}"))?;
+    Ok(newest.and_then(|id| id.parse().ok()).unwrap_or(0))
+}
+
+/// The content hash in a row's first field.
+fn hash_in(row: &[Option<String>]) -> Option<Hash> {
+    row.first()?.as_deref().and_then(|hex| hashes::from_hex(hex.as_bytes()))
 }

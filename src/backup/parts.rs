@@ -1,22 +1,26 @@
 //! The parts of a site that are trees of files: code, extra directories, and moodledata without its pool. Each is copied
 //! while the site is open, and once more while it is closed, when only what changed in between is left to do.
 
-use crate::archive;
-use crate::entry::{Exclusions, Findings};
+use crate::archive::{self, Compared, Unread};
+use crate::entry::{Exclusions, Findings, Note, shown, to_path};
 use crate::error::Result;
 use crate::preflight::Site;
 use crate::settings::Settings;
-use crate::store::manifest::{Component, ComponentKind};
+use crate::store::manifest::{self, Component, ComponentKind};
 use crate::store::{Backup, Draft, layout};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::tree;
+use crate::undo;
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How often an archive is made again, with the site open, of a tree that changes while it is read.
+/// How often code that changes while it is read is archived with the site open.
 const ATTEMPTS: usize = 3;
+
+/// So many files that cannot be read are remembered for the next run; with more the tree is archived each time.
+const REMEMBERED: usize = 1000;
 
 /// All parts of a run.
 #[derive(Debug)]
@@ -35,6 +39,11 @@ pub(super) struct Archive {
     pub component: Component,
     pub exclude: Exclusions,
     findings: Findings,
+    /// What was seen to change from one look to the next with the site open, such as a log: no reason to archive the
+    /// tree once more while the site is closed.
+    restless: Vec<Vec<u8>>,
+    /// It was found changed in the window, and is to be archived again when the site is open.
+    stale: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +67,7 @@ pub(super) fn archives(settings: &Settings, site: &Site) -> Vec<Archive> {
 /// What is left out of moodledata.
 pub(super) fn left_out(settings: &Settings, site: &Site) -> Result<Exclusions> {
     let mut exclude = Exclusions::none();
+    exclude.add_path(undo::FOLDER.as_bytes());
     for path in site.config.left_out() {
         exclude.add_path(path.as_os_str().as_bytes());
     }
@@ -85,24 +95,57 @@ impl<'a> Parts<'a> {
     /// Copies everything, sharing with the backup before what is unchanged.
     pub fn copy(&mut self, log: &Log) -> Result<()> {
         self.copy_moodledata(false, log)?;
-        for number in 0..self.archives.len() {
+        // Code comes last: the less time passes until the site is closed, the less is left to be done then.
+        for number in (0..self.archives.len()).rev() {
             self.share_or_archive(number, log)?;
         }
         Ok(())
     }
 
-    /// Copies what has changed since. The trees are looked at side by side: the site is closed meanwhile.
+    /// Copies what has changed since. The trees are looked at side by side: the site is closed meanwhile. A changed extra
+    /// directory is left for [`Parts::copy_late`]: it may be one that never stands still, and need no closed site.
     pub fn copy_again(&mut self, log: &Log) -> Result<()> {
-        let archives: Vec<_> = self.archives.iter().map(|archive| archive.state(self.draft)).collect();
-        let current: Vec<Result<bool>> = std::thread::scope(|scope| {
-            let looks: Vec<_> = archives.into_iter().map(|state| scope.spawn(move || state.is_current())).collect();
+        let states: Vec<_> = self.archives.iter().map(|archive| archive.state(self.draft)).collect();
+        let (looks, moodledata) = std::thread::scope(|scope| {
+            let looks: Vec<_> = states.into_iter().map(|state| scope.spawn(move || state.compare())).collect();
             let moodledata = self.copy_moodledata(true, log);
             let panicked = || Err(anyhow::anyhow!("a thread panicked"));
             let looks = looks.into_iter().map(|look| look.join().unwrap_or_else(|_| panicked()));
-            looks.chain([moodledata.map(|()| true)]).collect()
+            (looks.collect::<Vec<Result<Compared>>>(), moodledata)
         });
-        for (number, current) in current.into_iter().enumerate() {
-            if !current? {
+        moodledata?;
+        for (number, look) in looks.into_iter().enumerate() {
+            self.after_look(number, &look?, log)?;
+        }
+        Ok(())
+    }
+
+    fn after_look(&mut self, number: usize, look: &Compared, log: &Log) -> Result<()> {
+        let archive = &mut self.archives[number];
+        let name = &archive.component.name;
+        archive.stale = false;
+        if look.is_same_but_for(&archive.restless) {
+            for path in look.differences() {
+                log.info(format!("{name}: {} changes all the while; it is kept as it was just before", shown(path)));
+            }
+            return Ok(());
+        }
+        let changed = look.differences().find(|path| !archive.restless.contains(path));
+        let changed = changed.map_or_else(String::new, |path| shown(path));
+        if archive.component.kind == ComponentKind::Code {
+            log.info(format!("{name} has changed ({changed}) and is archived again"));
+            return self.archive(number, log);
+        }
+        log.detail(format!("{name} has changed ({changed}) and is archived again later"));
+        archive.stale = true;
+        Ok(())
+    }
+
+    /// Archives the extra directories again that had changed in the window; the site is open. Once, whatever they do
+    /// meanwhile.
+    pub fn copy_late(&mut self, log: &Log) -> Result<()> {
+        for number in 0..self.archives.len() {
+            if std::mem::take(&mut self.archives[number].stale) {
                 log.info(format!("{} has changed and is archived again", self.archives[number].component.name));
                 self.archive(number, log)?;
             }
@@ -111,9 +154,9 @@ impl<'a> Parts<'a> {
     }
 
     fn copy_moodledata(&mut self, again: bool, log: &Log) -> Result<()> {
-        let index = self.draft.join(moodledata_index());
+        let index = self.draft.join(layout::moodledata_index());
         let (folder, index_before) = self.previous.map_or_else(Default::default, |previous| {
-            (previous.path.join(layout::MOODLEDATA), previous.path.join(moodledata_index()))
+            (previous.path.join(layout::MOODLEDATA), previous.path.join(layout::moodledata_index()))
         });
         let damaged = self.previous.map(damaged_moodledata).unwrap_or_default();
         let previous = tree::Previous { folder: &folder, index: &index_before, damaged: &damaged };
@@ -145,11 +188,22 @@ impl<'a> Parts<'a> {
             ));
             return Ok(());
         }
-        for _ in 0..ATTEMPTS {
-            self.archive(number, log)?;
-            if self.archives[number].state(self.draft).is_current()? {
+        self.archive(number, log)?;
+        if self.archives[number].component.kind == ComponentKind::Code { self.settle(number, log) } else { Ok(()) }
+    }
+
+    /// Archives a tree again that has changed while it was read, until it stands still but for what never does.
+    fn settle(&mut self, number: usize, log: &Log) -> Result<()> {
+        let mut changed_before = Vec::new();
+        for left in (0..ATTEMPTS).rev() {
+            let look = self.archives[number].state(self.draft).compare()?;
+            let restless = &mut self.archives[number].restless;
+            restless.extend(look.changed.iter().filter(|path| changed_before.contains(*path)).cloned());
+            if left == 0 || look.is_same_but_for(restless) {
                 break;
             }
+            changed_before = look.changed;
+            self.archive(number, log)?;
         }
         Ok(())
     }
@@ -159,22 +213,24 @@ impl<'a> Parts<'a> {
         let archive = &mut self.archives[number];
         let Some(previous) = self.previous else { return Ok(false) };
         let Some(before) = archive.before(previous) else { return Ok(false) };
-        let (file, index) = (previous.path.join(&before.file), previous.path.join(index_of(&before.file)));
+        let (file, index) = (previous.path.join(&before.file), previous.path.join(layout::index_of(&before.file)));
         if !index.is_file() || !file.is_file() {
             return Ok(false);
         }
         // A damaged index or archive is no reason to fail: a new one is made.
-        let Ok(Some(findings)) = archive::unchanged(&before.source, &archive.exclude, &index) else { return Ok(false) };
+        let unread: Vec<Note> = before.unread.iter().map(to_note).collect();
+        let look = archive::compare(&before.source, &archive.exclude, &index, Unread::TriedAgain(&unread));
+        let Some(look) = look.ok().filter(Compared::is_same) else { return Ok(false) };
         if !archive::verify_sum(&file, &before.sha256)? {
             return Ok(false);
         }
         let linked = std::fs::hard_link(&file, self.draft.join(&before.file))
-            .and_then(|()| std::fs::hard_link(&index, self.draft.join(index_of(&before.file))));
+            .and_then(|()| std::fs::hard_link(&index, self.draft.join(layout::index_of(&before.file))));
         if linked.is_err() {
             // The file system's limit of links to one file.
             return Ok(false);
         }
-        archive.findings = findings;
+        archive.findings = look.findings;
         archive.component.clone_from(before);
         Ok(true)
     }
@@ -186,7 +242,7 @@ impl<'a> Parts<'a> {
                 root: &archive.component.source,
                 exclude: &archive.exclude,
                 file: &self.draft.join(&archive.component.file),
-                index: &self.draft.join(index_of(&archive.component.file)),
+                index: &self.draft.join(layout::index_of(&archive.component.file)),
                 level: self.level,
                 threads: self.threads,
             },
@@ -195,6 +251,8 @@ impl<'a> Parts<'a> {
         archive.component.entries = done.entries;
         archive.component.bytes = done.bytes;
         archive.component.sha256 = done.sha256;
+        let problems = done.findings.problems.iter().take(REMEMBERED + 1).map(to_unread).collect::<Vec<_>>();
+        archive.component.unread = if problems.len() > REMEMBERED { Vec::new() } else { problems };
         archive.findings = done.findings;
         Ok(())
     }
@@ -221,36 +279,39 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// What tells whether an archive is that of the tree as it is now.
+/// What tells how a tree differs from the archive that this run has made of it.
 #[derive(Debug)]
 struct State {
     source: PathBuf,
     exclude: Exclusions,
     index: PathBuf,
+    unread: Vec<Note>,
 }
 
 impl State {
-    fn is_current(&self) -> Result<bool> {
-        Ok(archive::unchanged(&self.source, &self.exclude, &self.index)?.is_some())
+    fn compare(&self) -> Result<Compared> {
+        archive::compare(&self.source, &self.exclude, &self.index, Unread::AsItWas(&self.unread))
     }
 }
 
 impl Archive {
     fn state(&self, draft: &Path) -> State {
-        let index = draft.join(index_of(&self.component.file));
-        State { source: self.component.source.clone(), exclude: self.exclude.clone(), index }
+        let index = draft.join(layout::index_of(&self.component.file));
+        let (source, exclude) = (self.component.source.clone(), self.exclude.clone());
+        State { source, exclude, index, unread: self.findings.problems.clone() }
     }
 
     fn new(kind: ComponentKind, name: &str, source: &Path, file: PathBuf, site: &Site) -> Self {
         let component = Component { kind, name: name.into(), source: source.into(), file, ..Component::default() };
         let mut exclude = Exclusions::none();
+        exclude.add_path(undo::FOLDER.as_bytes());
         // Some sites have the dataroot in the code tree; an extra directory may hold either.
         for inner in [&site.config.dataroot, &site.config.filedir, &site.layout.root] {
             if let Some(below) = inner.strip_prefix(source).ok().filter(|below| !below.as_os_str().is_empty()) {
                 exclude.add_path(below.as_os_str().as_bytes());
             }
         }
-        Archive { component, exclude, findings: Findings::default() }
+        Archive { component, exclude, findings: Findings::default(), restless: Vec::new(), stale: false }
     }
 
     /// The same part in the backup before, if it was of the same tree.
@@ -260,10 +321,8 @@ impl Archive {
     }
 }
 
-/// Where the index of an archive lies: `index/1-etc-apache2.zst` for `directories/1-etc-apache2.tar.zst`.
-pub(super) fn index_of(file: &Path) -> PathBuf {
-    let name = file.file_name().map(|name| name.to_string_lossy().replace(".tar.zst", ".zst")).unwrap_or_default();
-    Path::new(layout::INDEX).join(name)
+fn to_unread(note: &Note) -> manifest::Unread {
+    manifest::Unread { path: to_path(&note.path).to_path_buf(), what: note.what.clone() }
 }
 
 /// Paths in moodledata that were found damaged in a backup: another must not share them.
@@ -272,7 +331,6 @@ fn damaged_moodledata(backup: &Backup) -> HashSet<String> {
     backup.notes.damage.iter().filter_map(|damage| below(&damage.file)).collect()
 }
 
-/// Where the index of moodledata lies.
-pub(super) fn moodledata_index() -> PathBuf {
-    Path::new(layout::INDEX).join("moodledata.zst")
+fn to_note(unread: &manifest::Unread) -> Note {
+    Note { path: unread.path.as_os_str().as_bytes().to_vec(), what: unread.what.clone() }
 }

@@ -1,6 +1,6 @@
 //! What a run would copy, found out by looking at names, sizes and times alone. Takes no lock and writes nothing.
 
-use super::parts::{archives, index_of, left_out, moodledata_index};
+use super::parts::{archives, left_out};
 use crate::error::Result;
 use crate::pool::{self, Lacking};
 use crate::preflight::{Dumpable, Ready, Site};
@@ -9,6 +9,7 @@ use crate::store::manifest::{Component, ComponentKind};
 use crate::store::{Backup, layout};
 use crate::sys::log::Log;
 use crate::tree::{self, Survey};
+use std::collections::HashSet;
 
 /// Of code about a third is left when it is compressed, of a dump less. Said of the first backup only: later ones
 /// tell by the one before.
@@ -63,16 +64,18 @@ fn parts(settings: &Settings, site: &Site, previous: Option<&Backup>) -> Result<
     let mut parts = Vec::new();
     for archive in archives(settings, site) {
         let before = previous.and_then(|previous| Some((previous, archive.before(previous)?)));
-        let index = before.map(|(previous, part)| previous.path.join(index_of(&part.file)));
+        let index = before.map(|(previous, part)| previous.path.join(layout::index_of(&part.file)));
         let index = index.filter(|index| index.is_file());
-        let survey = tree::survey(&archive.component.source, &archive.exclude, index.as_deref())?;
+        let unread = before.iter().flat_map(|(_, part)| &part.unread).map(|unread| unread.path.clone()).collect();
+        let survey = tree::survey(&archive.component.source, &archive.exclude, index.as_deref(), &unread)?;
         let stored = before.map_or(survey.bytes / COMPRESSED, |(_, part)| part.stored_bytes);
         let unchanged = index.is_some() && survey.is_unchanged();
         let bytes = if unchanged { 0 } else { stored };
         parts.push(Part { name: archive.component.name, survey, known: index.is_some(), bytes });
     }
-    let index = previous.map(|previous| previous.path.join(moodledata_index())).filter(|index| index.is_file());
-    let survey = tree::survey(&site.config.dataroot, &left_out(settings, site)?, index.as_deref())?;
+    let index = previous.map(|previous| previous.path.join(layout::moodledata_index())).filter(|index| index.is_file());
+    let nothing = HashSet::new();
+    let survey = tree::survey(&site.config.dataroot, &left_out(settings, site)?, index.as_deref(), &nothing)?;
     let bytes = survey.changed_bytes;
     parts.push(Part { name: layout::MOODLEDATA.into(), survey, known: index.is_some(), bytes });
     Ok(parts)

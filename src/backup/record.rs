@@ -5,6 +5,7 @@ use super::dumps::{DumpedAll, DumpedDatabase};
 use super::files::Files;
 use super::parts::Parts;
 use crate::entry::Findings;
+use crate::entry::owners::{group_name, user_name};
 use crate::error::Result;
 use crate::git::Checkout;
 use crate::hashes::{Hash, Sorted, to_hex};
@@ -16,8 +17,8 @@ use crate::store::manifest::{
 use crate::store::{Backup, Draft, Store, layout};
 use crate::sys::log::Log;
 use crate::sys::{files, time};
-use crate::window::Closed;
-use nix::unistd::{Gid, Group, Uid, User};
+use crate::window::{Closed, Totals};
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -61,8 +62,8 @@ impl<'a> Record<'a> {
         self.manifest.times.snapshot = Some(time::now());
     }
 
-    /// A window is over.
-    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>) {
+    /// A window is over; with those before it that were in vain, all come to `totals`.
+    pub fn window(&mut self, mode: WindowMode, closed: Option<Closed>, totals: Totals) {
         let window = &mut self.manifest.window;
         window.mode = match mode {
             WindowMode::Short => "short",
@@ -70,12 +71,15 @@ impl<'a> Record<'a> {
             WindowMode::None => "none",
         }
         .into();
-        if let Some(closed) = closed {
-            let now = time::now();
-            window.windows += 1;
-            window.closed_seconds += closed.seconds;
-            window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
-            window.reopened_at = self.manifest.held.is_none().then_some(now);
+        (window.windows, window.closed_seconds) = (totals.windows, totals.seconds);
+        match closed {
+            // What was not closed is not held.
+            None => self.manifest.held = None,
+            Some(closed) => {
+                let now = time::now();
+                window.closed_at = Some(now - chrono::TimeDelta::milliseconds((closed.seconds * 1000.0) as i64));
+                window.reopened_at = self.manifest.held.is_none().then_some(now);
+            }
         }
     }
 
@@ -149,8 +153,8 @@ impl<'a> Record<'a> {
 
     fn note_losses(&mut self, files: &Files, previous: Option<&Backup>, log: &Log) {
         let pool = &mut self.manifest.pool;
-        let lost: Vec<Hash> =
-            files.nowhere.iter().filter(|hash| !files.copied.damaged.contains(hash)).copied().collect();
+        let damaged = |hash: &&Hash| files.copied.damaged.binary_search(hash).is_ok();
+        let lost: Vec<Hash> = files.nowhere.iter().filter(|hash| !damaged(hash)).copied().collect();
         pool.damaged_at_source = files.copied.damaged.iter().map(|hash| to_hex(hash)).collect();
         if pool.external {
             pool.external_files = lost.len() as u64;
@@ -166,15 +170,15 @@ impl<'a> Record<'a> {
             (damaged, "files of the site have another content than their names say"),
         ];
         for ((now, before), what) in losses {
-            let new: Vec<String> =
-                now.iter().filter(|hash| !before.unwrap_or_default().contains(hash)).cloned().collect();
             if now.is_empty() {
                 continue;
             }
+            let before: HashSet<&String> = before.unwrap_or_default().iter().collect();
+            let new = now.iter().filter(|hash| !before.contains(hash)).count();
             self.manifest.incomplete_because.push(format!("{what}: {}", now.len()));
-            match self.accept_missing && new.is_empty() {
+            match self.accept_missing && new == 0 {
                 true => log.info(format!("{what}: {}, as before", now.len())),
-                false => log.warn(format!("{what}: {} in all, {} of them new: {}", now.len(), new.len(), some_of(now))),
+                false => log.warn(format!("{what}: {} in all, {new} of them new: {}", now.len(), some_of(now))),
             }
         }
         if !files.copied.unreadable.is_empty() {
@@ -182,8 +186,15 @@ impl<'a> Record<'a> {
             log.warn(format!("files of the site cannot be read: {}", some_of(unreadable)));
             self.manifest.incomplete_because.push(format!("{} files could not be read", unreadable.len()));
         }
-        for foreign in &files.copied.foreign {
-            log.warn(format!("{} does not belong into Moodle's filedir and is not in the backup", foreign.display()));
+        let mut foreign: Vec<String> = files.copied.foreign.iter().map(|path| path.display().to_string()).collect();
+        foreign.sort_unstable();
+        if !foreign.is_empty() {
+            foreign.iter().for_each(|path| log.detail(format!("not in the backup: {path}")));
+            log.warn(format!(
+                "not in the backup, since it does not belong into Moodle's filedir ({} in all): {}",
+                foreign.len(),
+                some_of(&foreign)
+            ));
         }
     }
 
@@ -271,14 +282,6 @@ fn emptied(path: &Path) -> Option<EmptiedFolder> {
     })
 }
 
-fn user_name(uid: u32) -> String {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or(uid.to_string(), |user| user.name)
-}
-
-fn group_name(gid: u32) -> String {
-    Group::from_gid(Gid::from_raw(gid)).ok().flatten().map_or(gid.to_string(), |group| group.name)
-}
-
 fn found(site: &Site, ready: &Ready) -> &'static str {
     match () {
         () if site.config.maintenance_page().exists() => "cli",
@@ -291,7 +294,7 @@ fn found(site: &Site, ready: &Ready) -> &'static str {
 /// Writes what git says of the code into the backup. Trouble with git is no trouble of the backup.
 fn note_code_changes(site: &Site, draft: &Draft, components: &mut Vec<Component>, log: &Log) -> Result<Option<Code>> {
     // A missing git was warned of in preflight.
-    let Ok(Some(checkout)) = Checkout::at(&site.layout.root) else { return Ok(None) };
+    let Ok(Some(checkout)) = Checkout::at(&site.layout.root, site.web_user()) else { return Ok(None) };
     let changes = match checkout.changes() {
         Ok(changes) => changes,
         Err(error) => {
@@ -330,6 +333,8 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         client_versions: [(client.unwrap_or_default(), database.client.version.clone())].into(),
         name: connection.name.clone(),
         host: connection.host.clone().unwrap_or_default(),
+        port: connection.port,
+        socket: connection.socket.clone().unwrap_or_default(),
         user: connection.user.clone(),
         user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),

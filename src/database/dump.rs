@@ -165,13 +165,6 @@ impl Dump {
         self.gauge.silence()
     }
 
-    /// Ends it, with the client.
-    pub fn kill(mut self) {
-        if let Some(running) = &mut self.running {
-            running.kill();
-        }
-    }
-
     /// Waits for its end and judges it: whole only if the client says so twice, by its exit status and by its end mark.
     pub fn finish(mut self) -> Result<Dumped, DumpFailure> {
         while self.ended.is_none() {

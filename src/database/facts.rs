@@ -1,7 +1,7 @@
 //! What a server and a database are like, for the manifest and for choosing a client. No secrets.
 
 use super::rows::Row;
-use super::{Connection, Engine, Session, mariadb, postgres};
+use super::{ASIDE, Connection, Engine, Session, mariadb, postgres};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,17 @@ impl Session {
              WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE' AND COALESCE(TRANSACTIONS, 'NO') <> 'YES' \
              ORDER BY TABLE_NAME",
         )?;
-        Ok(rows.into_iter().flatten().flatten().collect())
+        Ok(rows.into_iter().flatten().flatten().filter(|name| !name.starts_with(ASIDE)).collect())
+    }
+
+    /// Tables that a restore has set aside (MariaDB; PostgreSQL's dumps leave out their schemas by name). They belong to
+    /// no backup.
+    pub fn tables_aside(&mut self) -> Result<Vec<String>> {
+        if self.engine() == Engine::Postgres {
+            return Ok(Vec::new());
+        }
+        let rows = self.query("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()")?;
+        Ok(rows.into_iter().flatten().flatten().filter(|name| name.starts_with(ASIDE)).collect())
     }
 
     /// Whether there is a table of this name, in `schema` or else where names without one are looked for.

@@ -35,8 +35,19 @@ pub fn session_arguments(connection: &Connection) -> Vec<String> {
     let fixed = "--xml --batch --quick --unbuffered --binary-mode --no-auto-rehash --default-character-set=utf8mb4";
     let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
     arguments.push(format!("--connect-timeout={CONNECT_SECONDS}"));
+    // A server can ask its clients for files of theirs.
+    arguments.push("--local-infile=0".into());
     // A server may be set to take quotes and backslashes otherwise; the dump clients do the same for themselves.
     arguments.push("--init-command=SET SESSION sql_mode = ''".into());
+    arguments.push(format!("--database={}", connection.name));
+    arguments
+}
+
+/// The arguments of a client that runs the statements on its standard input.
+pub fn load_arguments(connection: &Connection) -> Vec<String> {
+    let fixed = "--batch --binary-mode --no-auto-rehash --default-character-set=utf8mb4 --max-allowed-packet=1G";
+    let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
+    arguments.push(format!("--connect-timeout={CONNECT_SECONDS}"));
     arguments.push(format!("--database={}", connection.name));
     arguments
 }

@@ -1,12 +1,17 @@
 //! Databases: who answers where, how to ask it things, and how it is dumped. This file holds the one description of
 //! a database that everything below shares; it decides nothing about when to dump or whether to try again.
 
+mod aside;
 mod client;
+mod create;
 mod dump;
+mod execute;
 mod facts;
+mod load;
 mod mariadb;
 mod options_file;
 mod postgres;
+mod private;
 mod pump;
 mod refusal;
 mod rows;
@@ -14,20 +19,24 @@ pub mod scanner;
 mod session;
 mod watch;
 
+pub use aside::{ASIDE, Aside};
 pub use client::{Client, Extras};
+pub use create::Wanted;
 pub use dump::{Dump, DumpFailure, Dumped, Order, Tables};
 pub use facts::ServerFacts;
+pub use private::PrivateServer;
 pub use scanner::{FilesTable, Scanned};
 pub use session::Session;
 pub use watch::{Blocked, Work};
 
 use crate::error::{Fault, Result};
 use crate::sys::privileges::Identity;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
 /// The families of databases that can be backed up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Engine {
     /// MariaDB, MySQL and what speaks like them.
     MariaDb,
@@ -57,7 +66,7 @@ impl Engine {
 }
 
 /// How the connection is protected on its way: Moodle's `$CFG->dboptions['ssl']` (config-dist.php since 4.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tls {
     /// Nothing is said: encrypted where both sides can, not verified.
     #[default]
@@ -88,8 +97,8 @@ impl Tls {
     }
 }
 
-/// A database and the account to reach it with.
-#[derive(Clone)]
+/// A database and the account to reach it with. Written down only where root alone can read it: it has the password.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Connection {
     /// What kind of server it is.
     pub engine: Engine,
@@ -110,7 +119,8 @@ pub struct Connection {
     /// Encryption.
     pub tls: Tls,
     /// A file with another account for the dump, in place of `user` and `password`: an option file of the MariaDB
-    /// clients, or a `pg_service.conf` of PostgreSQL whose first section counts. What it says goes before the rest.
+    /// clients, or a `pg_service.conf` of PostgreSQL whose first section counts. What it says goes before the rest, which
+    /// must not come from config.php then: see [`Connection::by_options_file`].
     pub options_file: Option<PathBuf>,
     /// The user of this machine as whom the clients run, so that a server that looks at it (`unix_socket`, `peer`) lets
     /// them in as it lets Moodle in. With `options_file` they run as the caller, that is root.
@@ -153,6 +163,14 @@ impl Connection {
     /// The database and its place, in words.
     pub fn title(&self) -> String {
         format!("database {:?} on {}", self.name, self.place())
+    }
+
+    /// What is to be corrected where the server is not where this says, in words.
+    fn source_of_place(&self) -> String {
+        match &self.options_file {
+            Some(path) => format!("host, port and socket in {}", path.display()),
+            None => "dbhost and the port or socket in config.php".into(),
+        }
     }
 
     /// A MariaDB client (and PHP) takes the socket only where the host is this one by that very name.

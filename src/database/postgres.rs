@@ -2,7 +2,7 @@
 //! asked for. Queries about the server are in `facts.rs` and `watch.rs`.
 
 use super::client::Client;
-use super::{Connection, Tls, options_file};
+use super::{ASIDE, Connection, Tls, options_file};
 use crate::error::{Fault, Result};
 use crate::sys::process::Program;
 use std::path::{Path, PathBuf};
@@ -76,6 +76,7 @@ pub fn dump_arguments(client: &Client, trial: bool) -> Vec<String> {
     let fixed = "--format=plain --no-password --no-owner --no-privileges --no-tablespaces --no-security-labels \
                  --no-publications --no-subscriptions";
     let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
+    arguments.push(format!("--exclude-schema={ASIDE}*"));
     if !client.extras.comments {
         arguments.push("--no-comments".into());
     }

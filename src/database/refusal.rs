@@ -54,6 +54,7 @@ pub fn error_number(said: &str) -> Option<u32> {
 // The numbers: https://mariadb.com/kb/en/mariadb-error-code-reference/
 fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
     let (place, account, name) = (connection.place(), connection.account(), &connection.name);
+    let source = connection.source_of_place();
     Some(match number {
         1045 | 1698 => format!(
             "the server does not accept {account}: check the name and the password, or how that account may log in"
@@ -63,9 +64,9 @@ fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
         ),
         1049 => format!("there is no database {name:?} on that server: check dbname in config.php"),
         2002 | 2003 => {
-            format!("is the database server running at {place}? check dbhost and the port or socket in config.php")
+            format!("is the database server running at {place}? check {source}")
         }
-        2005 => format!("the name of the server {place} cannot be resolved: check dbhost in config.php"),
+        2005 => format!("the name of the server {place} cannot be resolved: check {source}"),
         2026 => "check the TLS settings of the server (certificate, host name) and the option ssl in config.php".into(),
         3159 => "the server asks for encryption: set the option ssl in config.php, or ssl in options_file".into(),
         1040 | 1203 | 1226 => "the server has no connection left: raise its max_connections, or wait".into(),
@@ -83,6 +84,7 @@ fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
 
 fn postgres_hint(connection: &Connection, said: &str) -> Option<String> {
     let (place, account, name) = (connection.place(), connection.account(), &connection.name);
+    let source = connection.source_of_place();
     let has = |mark: &str| said.contains(mark);
     // The order counts: a failed connection wraps the server's own reason.
     Some(if has("password authentication failed") || has("no password supplied") || has("Peer authentication failed") {
@@ -94,14 +96,14 @@ fn postgres_hint(connection: &Connection, said: &str) -> Option<String> {
     } else if has("does not exist") && has("role \"") {
         format!("the server does not know {account}: check dbuser in config.php")
     } else if has("could not translate host name") {
-        format!("the name of the server {place} cannot be resolved: check dbhost in config.php")
+        format!("the name of the server {place} cannot be resolved: check {source}")
     } else if has("server does not support SSL") {
         "the server does not offer encryption: set it up there, or correct the option ssl in config.php".into()
     } else if has("certificate") || has("SSL error") {
         "the server's certificate could not be verified: check it, and root.crt of the user as whom we connect".into()
     } else if has("Connection refused") || has("No such file or directory") || has("timeout expired") || has("No route")
     {
-        format!("is the database server running at {place}? check dbhost and the port or socket in config.php")
+        format!("is the database server running at {place}? check {source}")
     } else if has("server version mismatch") {
         "install the client programs of the server's version".into()
     } else if has("permission denied for") || has("must be owner") || has("row-level security") {

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How long a query may take unless told otherwise.
 const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long a client may take to end when it has nothing more to do.
+const GOODBYE: Duration = Duration::from_millis(200);
+
 /// A line that cannot stand in COPY data, where a backslash is followed by one of `bfnrtvN\` or a dot.
 const END_OF_COPY: &[u8] = b"\\!end";
 
@@ -41,26 +44,19 @@ struct Talking {
     answers: Answers,
 }
 
+impl Drop for Session {
+    /// Lets the client say goodbye: servers log a connection that just breaks off as aborted.
+    fn drop(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.running.end_within(GOODBYE);
+        }
+    }
+}
+
 impl Connection {
     /// Connects. The server's refusal is an error in words for an administrator.
     pub fn session(&self) -> Result<Session> {
-        let (program, flavour) = match self.engine {
-            Engine::MariaDb => {
-                let path = process::find(&["mariadb", "mysql"]).ok_or_else(|| {
-                    Fault::unfit("neither mariadb nor mysql, the query client, is installed")
-                        .hint("apt install mariadb-client (with a MySQL server: mysql-client)")
-                })?;
-                let flavour = flavour_of(&path)?;
-                (path, flavour)
-            }
-            Engine::Postgres => {
-                let newest = postgres::versioned("psql").pop().map(|(_, path)| path);
-                let path = newest.or_else(|| process::find(&["psql"])).ok_or_else(|| {
-                    Fault::unfit("psql, the query client, is not installed").hint("apt install postgresql-client")
-                })?;
-                (path, Flavour::Postgres)
-            }
-        };
+        let (program, flavour) = self.query_client()?;
         let mut session = Session {
             connection: self.clone(),
             program,
@@ -73,6 +69,27 @@ impl Connection {
         session.query("SELECT 1")?;
         session.check_encrypted()?;
         Ok(session)
+    }
+
+    /// The client that takes statements, and whose it is.
+    pub(super) fn query_client(&self) -> Result<(PathBuf, Flavour)> {
+        match self.engine {
+            Engine::MariaDb => {
+                let path = process::find(&["mariadb", "mysql"]).ok_or_else(|| {
+                    Fault::unfit("neither mariadb nor mysql, the query client, is installed")
+                        .hint("apt install mariadb-client (with a MySQL server: mysql-client)")
+                })?;
+                let flavour = flavour_of(&path)?;
+                Ok((path, flavour))
+            }
+            Engine::Postgres => {
+                let newest = postgres::versioned("psql").pop().map(|(_, path)| path);
+                let path = newest.or_else(|| process::find(&["psql"])).ok_or_else(|| {
+                    Fault::unfit("psql, the query client, is not installed").hint("apt install postgresql-client")
+                })?;
+                Ok((path, Flavour::Postgres))
+            }
+        }
     }
 }
 

@@ -83,6 +83,11 @@ impl Session {
         counts.is_some_and(|[tables, not_locked]| tables != "0" && not_locked == "0")
     }
 
+    /// Whether there may be transactions, open but idle, that [`Session::active_work`] is not told of.
+    pub fn misses_idle_transactions(&self) -> bool {
+        self.transactions_hidden
+    }
+
     /// Nothing where the account may not look; then it is not asked again, since the refusal ends the client.
     fn open_transactions(&mut self, connection: &Connection) -> Vec<Work> {
         if self.transactions_hidden {

@@ -1,6 +1,7 @@
 //! Extended attributes of an open file or folder: access control lists, file capabilities and what users have put
 //! there. Labels of security modules are left alone: they belong to a machine, not to a tree.
 
+use super::lists;
 use nix::errno::Errno;
 use nix::libc;
 use std::ffi::{CStr, CString, c_void};
@@ -10,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub(crate) type Attributes = Vec<(CString, Vec<u8>)>;
 
 /// Access control lists as the kernel hands them out.
-const LISTS: [&CStr; 2] = [c"system.posix_acl_access", c"system.posix_acl_default"];
+const LISTS: [&CStr; 2] = [lists::ACCESS, lists::DEFAULT];
 
 /// The attributes of an open file or folder that a copy should have too; none where its file system knows none.
 pub(crate) fn read(fd: BorrowedFd<'_>) -> nix::Result<Attributes> {
@@ -58,7 +59,8 @@ pub(crate) fn write(fd: BorrowedFd<'_>, attributes: &Attributes) -> nix::Result<
     Ok(true)
 }
 
-fn is_kept(name: &CStr) -> bool {
+/// Whether a copy should have an attribute of this name.
+pub(crate) fn is_kept(name: &CStr) -> bool {
     name.to_bytes().starts_with(b"user.") || name == c"security.capability" || LISTS.contains(&name)
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Fault, Result};
 use crate::moodle::Facts;
 use crate::settings::{self, ExtraDatabase, Settings};
 use crate::sys::time;
+use std::path::Path;
 
 /// A database to be dumped.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Dumpable {
     pub server: ServerFacts,
     /// Tables that a snapshot does not cover.
     pub non_transactional: Vec<String>,
+    /// Tables that a restore has set aside: they are not dumped.
+    pub aside: Vec<String>,
 }
 
 /// All databases of a run.
@@ -40,9 +43,8 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         compare_versions(site, facts, findings);
         note_maintenance(site, facts, findings);
     }
-    let mut connection = site.connection.clone();
-    connection.options_file = settings.database.options_file.clone();
-    let own = dumpable("site", connection, findings);
+    let own = own_connection(site, settings.database.options_file.as_deref());
+    let own = own.and_then(|connection| dumpable("site", connection, findings));
     let own = findings.keep("database", own);
     if let Some(own) = &own {
         findings.fine("database", described(own));
@@ -59,7 +61,8 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         .extra
         .iter()
         .map(|extra| {
-            let extra = dumpable(&extra.name, extra_connection(site, extra), findings);
+            let connection = extra_connection(site, extra);
+            let extra = connection.and_then(|connection| dumpable(&extra.name, connection, findings));
             findings.keep("extra database", extra)
         })
         .collect();
@@ -82,18 +85,31 @@ fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Resu
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
+    let aside = session.tables_aside()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
         findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
     }
-    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, connection })
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, connection })
 }
 
-/// What the settings leave out is as for Moodle's own database.
-fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
+/// Moodle's own server; by its own account, or by that of an options file.
+fn own_connection(site: &Site, options_file: Option<&Path>) -> Result<Connection> {
     let own = site.connection.clone();
+    options_file.map_or_else(|| Ok(own.clone()), |path| own.clone().by_options_file(path))
+}
+
+/// How to reach one of the extra databases. What the settings leave out is as for Moodle's own.
+pub fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Result<Connection> {
     let elsewhere = extra.engine.is_some() || extra.host.is_some() || extra.socket.is_some();
-    Connection {
+    let own = match (elsewhere, &extra.options_file) {
+        (true, Some(path)) => {
+            let tls = site.connection.tls.if_stricter();
+            Connection { options_file: Some(path.clone()), tls, ..site.connection.clone() }
+        }
+        (_, options_file) => own_connection(site, options_file.as_deref())?,
+    };
+    Ok(Connection {
         engine: match extra.engine {
             Some(settings::Engine::Mariadb) => Engine::MariaDb,
             Some(settings::Engine::Postgres) => Engine::Postgres,
@@ -108,9 +124,9 @@ fn extra_connection(site: &Site, extra: &ExtraDatabase) -> Connection {
         name: extra.name.clone(),
         schema: extra.schema.clone(),
         tls: own.tls,
-        options_file: extra.options_file.clone(),
+        options_file: own.options_file,
         run_as: own.run_as,
-    }
+    })
 }
 
 fn require_no_upgrade(facts: &Facts) -> Result<String> {

@@ -6,7 +6,7 @@ mod findings;
 mod site;
 mod target;
 
-pub use database::{Databases, Dumpable};
+pub use database::{Databases, Dumpable, extra_connection};
 pub use findings::{Finding, Findings, Outcome};
 pub use site::{Site, read_site};
 pub use target::{Forecast, require_mounted, require_room};

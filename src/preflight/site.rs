@@ -153,7 +153,9 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
             );
         }
     }
-    match Checkout::at(&site.layout.root) {
+    match Checkout::at(&site.layout.root, site.web_user()) {
+        Ok(None) if Checkout::is_for_root_alone(&site.layout.root, site.web_user()) => findings
+            .fine("git", "only root may read .git, and git never runs as root: changes of the code will not be noted"),
         Ok(None) => {}
         Ok(Some(_)) => findings.fine("git", "the code is a git checkout; its changes will be noted"),
         Err(error) => findings.warning("git", error.to_string(), error::hint_of(&error)),

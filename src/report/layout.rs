@@ -1,22 +1,11 @@
 //! Tables, pairs and wrapped text within 80 columns. Knows nothing of what stands in them.
 
 use super::{Look, Paint};
+pub(super) use crate::sys::log::plain;
 use std::fmt::Write;
 
 /// The width that all text keeps to, unless a single word is wider.
 pub(super) const WIDTH: usize = 80;
-
-/// Text from outside, on one line: control characters, which could play tricks on a terminal, are escaped.
-pub(super) fn plain(text: &str) -> String {
-    text.chars().fold(String::new(), |mut plain, c| {
-        if c.is_control() {
-            plain.extend(c.escape_default())
-        } else {
-            plain.push(c)
-        }
-        plain
-    })
-}
 
 /// Wraps `text` behind `first`; further lines begin with as many spaces. Ends with a newline.
 pub(super) fn wrapped(first: &str, text: &str) -> String {
@@ -117,10 +106,5 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("  - word") && lines[0].len() <= WIDTH);
         assert!(lines[1].starts_with("    word"));
-    }
-
-    #[test]
-    fn escapes_of_terminals_do_not_get_through() {
-        assert_eq!(plain("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
     }
 }

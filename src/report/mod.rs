@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod pin;
 pub mod plan;
 pub mod progress;
+pub mod restore;
 pub mod show;
 pub mod status;
 pub mod verify;

@@ -73,6 +73,8 @@ pub struct LastRun {
     pub ended: DateTime<Utc>,
     /// How.
     pub result: super::outcome::Ending,
+    /// Seconds for which it had closed the site; none if it had not.
+    pub closed_seconds: Option<f64>,
     /// Its log.
     pub log: Option<String>,
 }

@@ -31,6 +31,8 @@ pub struct Verify {
     pub set_aside: u64,
     /// Files of the pool that were damaged, and are whole again.
     pub mended: Vec<String>,
+    /// The restore test, if one was made.
+    pub restore_test: Option<RestoreTest>,
     /// What stood in the way, each with what to do.
     pub troubles: Vec<String>,
 }
@@ -46,6 +48,40 @@ pub struct Verdict {
     pub bytes: u64,
     /// What is damaged.
     pub damage: Vec<Damage>,
+}
+
+/// A backup that was brought back to life.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreTest {
+    /// Whether all of it could be brought back, and was as it had been.
+    pub good: bool,
+    /// Tables that were loaded with all their rows.
+    pub tables: u64,
+    /// Those rows.
+    pub rows: u64,
+    /// Files and folders of the code.
+    pub entries: u64,
+    /// The release that Moodle told of itself.
+    pub release: Option<String>,
+    /// What went wrong.
+    pub problems: Vec<String>,
+}
+
+impl RestoreTest {
+    fn text(&self) -> String {
+        let release = self.release.as_ref().map_or("did not start".to_owned(), |release| format!("tells {release}"));
+        let what = format!(
+            "{} with {} loaded, {} of code unpacked, Moodle {release}",
+            human::count(self.tables, "table"),
+            human::count(self.rows, "row"),
+            human::count(self.entries, "file"),
+        );
+        match (self.good, self.problems.is_empty()) {
+            (true, _) => what,
+            (false, true) => format!("not completed; {what}"),
+            (false, false) => format!("FAILED; {what}"),
+        }
+    }
 }
 
 /// One thing that is damaged.
@@ -93,6 +129,10 @@ pub fn text(verify: &Verify, look: &Look) -> String {
     if verify.set_aside > 0 {
         text += &pair("Set aside", &format!("{}, in the folder damaged", human::count(verify.set_aside, "file")));
     }
+    if let Some(test) = &verify.restore_test {
+        text += &pair("Restore test", &test.text());
+        text += &section("What could not be brought back", &test.problems, look);
+    }
     for backup in &verify.backups {
         let damage: Vec<String> = backup.damage.iter().map(Damage::text).collect();
         text += &section(&plain(&format!("Damage in {}", backup.name)), &shortened(damage), look);
@@ -118,8 +158,10 @@ fn verdict(backup: &Verdict, finished: bool) -> String {
 
 fn conclusion(verify: &Verify, look: &Look) -> String {
     let site = &verify.site;
+    let failed = verify.restore_test.as_ref().is_some_and(|test| !test.problems.is_empty());
     let damaged = verify.backups.iter().filter(|backup| !backup.damage.is_empty()).count() + verify.unreadable.len();
     let (paint, words) = match (damaged as u64, verify.finished) {
+        _ if failed => (Paint::Bad, "This backup cannot be brought back as it is.".to_owned()),
         (0, true) if verify.sampled => (Paint::Good, format!("Nothing of what was read of {site} is damaged.")),
         (0, true) => (Paint::Good, format!("Nothing of {site} is damaged.")),
         (0, false) => {

@@ -7,7 +7,7 @@ use crate::report::outcome;
 use crate::report::progress::Follower;
 use crate::settings::Settings;
 use crate::sys::lock::{Lock, Mode};
-use crate::sys::log::Activity;
+use crate::sys::log::{Activity, DETAIL};
 use crate::sys::paths::Paths;
 use crate::sys::process::Outliving;
 use crate::sys::signals;
@@ -104,7 +104,7 @@ fn print_new_lines(reader: &mut BufReader<File>, follower: &mut Follower) -> Res
         let text = text.trim_end();
         // The progress display tells the steps.
         let said = text.get(STAMP..).unwrap_or(text);
-        if !said.starts_with("step ") && !said.starts_with("detail: ") {
+        if !said.starts_with("step ") && !said.starts_with(DETAIL) {
             follower.above(said);
         }
         line.clear();
@@ -121,10 +121,13 @@ pub fn activities(paths: &Paths) -> Vec<Activity> {
     activities.filter(is_alive).collect()
 }
 
-/// The note of what ran last on the site with this dataroot, if that ended without taking it away: it was killed.
+/// The note of what ran last on the site with this dataroot, if that ended without taking it away: it was killed. The
+/// step is empty where the machine was started anew since, and so is not known.
 pub fn died(paths: &Paths, dataroot: &Path) -> Option<Activity> {
-    let activity: Activity = serde_json::from_slice(&std::fs::read(paths.activity(dataroot)).ok()?).ok()?;
-    Some(activity).filter(|activity| activity.log.is_some() && !is_alive(activity))
+    let read = |path| -> Option<Activity> { serde_json::from_slice(&std::fs::read(path).ok()?).ok() };
+    let dead = |activity: &Activity| activity.log.is_some() && !is_alive(activity);
+    let begun = read(paths.begun(dataroot)).filter(dead)?;
+    Some(read(paths.activity(dataroot)).filter(|last| last.log == begun.log).unwrap_or(begun))
 }
 
 /// A run holds the lock on its log for as long as it lives.

@@ -1,7 +1,7 @@
 //! The command `run`: in this process, or in one of its own that is then watched.
 
 use super::record::{self, LastRun};
-use super::{Session, detach, exit_code, follow, plan};
+use super::{Session, detach, exit_code, follow, logs, plan};
 use crate::backup::{self, Job};
 use crate::cli;
 use crate::error::{self, Kind, Result};
@@ -9,11 +9,10 @@ use crate::report::Failure;
 use crate::report::outcome::{self, Ending, Outcome};
 use crate::settings::Settings;
 use crate::sys::lock::{Lock, Mode};
-use crate::sys::log::StepTime;
+use crate::sys::log::{Log, StepTime};
 use crate::sys::time;
-use crate::window::Hold;
+use crate::window::{Hold, Tally, Totals};
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
@@ -26,13 +25,14 @@ pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     if run.foreground || run.scheduled || !by_hand {
         return in_this_process(session, &settings, run);
     }
-    let log = log_file(session, &settings);
+    let log = logs::new_path(&session.paths, &settings.site.name, time::now());
     let started = detach::start(session, &settings, run, &log)?;
     follow::to_the_end(session, &settings, &log, started)
 }
 
 fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
-    let path = run.log.clone().unwrap_or_else(|| log_file(session, settings));
+    let new_path = || logs::new_path(&session.paths, &settings.site.name, time::now());
+    let path = run.log.clone().unwrap_or_else(new_path);
     // Whoever watches sees by this lock that the run goes on.
     // (They hold it too, for the moment in which they look.)
     let alive = session
@@ -56,10 +56,12 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         },
         scheduled: run.scheduled,
         label: run.label.clone(),
+        closed: Tally::default(),
     };
     let result = backup::run(&job, &session.log);
     if let Err(error) = &result {
         session.log.error(error);
+        note_window(&session.log, job.closed.totals());
     }
     let view = view(session, settings, &job, result.as_ref());
     syslog.end(&view);
@@ -67,15 +69,22 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     if let Err(error) = record::keep(&session.paths, settings, &last) {
         session.log.warn(format!("the end of this run could not be noted: {error:#}"));
     }
+    if let Err(error) = logs::remove_old(&session.paths, &settings.site.name, time::now(), &session.log) {
+        session.log.detail(format!("{error:#}"));
+    }
     session.log.finish();
     session.print(&last.outcome, outcome::text)?;
     Ok(last.outcome.exit_code)
 }
 
-/// A new log for each run, named by site and time.
-fn log_file(session: &Session, settings: &Settings) -> PathBuf {
-    let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
-    session.paths.logs().join(format!("{}-{stamp}.log", settings.site.name))
+/// What users noticed of a run that failed.
+fn note_window(log: &Log, closed: Totals) {
+    if closed.windows > 0 {
+        log.info(format!("the site was closed for {:.2} s", closed.seconds));
+    }
+    if closed.held {
+        log.info("the site stays closed, as asked for: \"moodle-backup resume\" opens it");
+    }
 }
 
 fn view(
@@ -85,6 +94,7 @@ fn view(
     result: std::result::Result<&backup::Outcome, &anyhow::Error>,
 ) -> Outcome {
     let steps = session.log.step_times();
+    let closed = job.closed.totals();
     let mut view = Outcome {
         site: settings.site.name.clone(),
         result: Ending::Done,
@@ -92,8 +102,8 @@ fn view(
         backup: None,
         folder: None,
         took_seconds: steps.iter().map(|step: &StepTime| step.seconds).sum(),
-        closed_seconds: None,
-        held: false,
+        closed_seconds: (closed.windows > 0).then_some(closed.seconds),
+        held: closed.held,
         added_bytes: 0,
         new_files: 0,
         pruned: Vec::new(),
@@ -108,8 +118,6 @@ fn view(
             let own = manifest.components.iter().filter(|part| part.same_as.is_none());
             view.backup = Some(done.published.name.clone());
             view.folder = Some(done.published.path.display().to_string());
-            view.closed_seconds = (manifest.window.windows > 0).then_some(manifest.window.closed_seconds);
-            view.held = job.hold.is_some();
             view.new_files = manifest.pool.new_files;
             view.added_bytes = own.map(|part| part.stored_bytes).sum::<u64>() + manifest.pool.new_bytes;
             view.pruned.clone_from(&done.pruned);

@@ -128,7 +128,7 @@ fn changes(part: &Part) -> String {
         (survey.changed, "file", "new or changed"),
         (survey.changed_folders, "folder", "changed"),
         (survey.gone, "name", "gone"),
-        (survey.findings.problems.len() as u64, "name", "unreadable"),
+        (survey.unreadable, "name", "unreadable"),
     ];
     let said = counts.iter().filter(|(count, ..)| *count > 0);
     said.map(|(number, what, how)| format!("{} {how}", human::count(*number, what))).collect::<Vec<_>>().join(", ")

@@ -37,7 +37,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
         last: seen.as_ref().and_then(Listing::newest).map(last),
         max_age_seconds: max_age.map(|age| age.as_secs()),
         recent_enough,
-        last_run: last_run.map(|run| LastRun { ended: run.ended, result: run.outcome.result, log: run.outcome.log }),
+        last_run: last_run.map(ended),
         running: follow::activities(&session.paths).into_iter().find(|running| running.site == settings.site.name),
         next_run: timer::next_run(&session.paths, &settings),
         attention,
@@ -116,11 +116,11 @@ fn note_state(state: SiteState, because: Option<&str>, attention: &mut Vec<Strin
 fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastRun>, attention: &mut Vec<String>) {
     if let Some(died) = dataroot.and_then(|dataroot| follow::died(paths, dataroot)) {
         let log = died.log.map_or(String::new(), |log| format!("; its log is {}", log.display()));
-        attention.push(format!(
-            "the run of {} was killed at the step {}{log}; run \"moodle-backup recover\" to be sure that the site is open",
-            local(died.started),
-            died.step
-        ));
+        let what = match died.step.as_str() {
+            "" => "was cut off when the machine stopped".to_owned(),
+            step => format!("was killed at the step {step}"),
+        };
+        attention.push(format!("the run of {} {what}, and made no backup{log}", local(died.started)));
         return;
     }
     let Some(run) = last else { return };
@@ -136,13 +136,15 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
 fn note_backups(listing: &Listing, attention: &mut Vec<String>) {
     for damaged in &listing.unreadable {
         attention.push(format!(
-            "backup {} is damaged: {}; nothing is pruned while it lies there",
+            "backup {} is damaged: {}; leave it where it is as long as it may be needed (RESTORE.txt in it tells how to \
+             bring it back): nothing is pruned meanwhile",
             damaged.name, damaged.reason
         ));
     }
     if !listing.unknown.is_empty() {
         attention.push(format!(
-            "nothing is pruned while something unknown lies among the backups: {:?}; move it elsewhere",
+            "nothing is pruned while something unknown lies among the backups: {:?}; \"moodle-backup prune \
+             --dry-run\" tells what to do with it",
             listing.unknown
         ));
     }
@@ -185,6 +187,11 @@ fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<Stri
         ));
     }
     recent
+}
+
+fn ended(run: record::LastRun) -> LastRun {
+    let outcome = run.outcome;
+    LastRun { ended: run.ended, result: outcome.result, closed_seconds: outcome.closed_seconds, log: outcome.log }
 }
 
 fn last(backup: &Backup) -> Last {

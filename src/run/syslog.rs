@@ -2,6 +2,7 @@
 //! nothing is said.
 
 use crate::report::outcome::{Ending, Outcome};
+use crate::sys::log::plain;
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
 
 /// The machine's syslog, if it has one.
@@ -26,6 +27,13 @@ impl Syslog {
         }
     }
 
+    /// A line at error priority.
+    pub fn error(&self, message: String) {
+        if let Some(logger) = &self.0 {
+            let _ = logger.borrow_mut().err(message);
+        }
+    }
+
     /// How a run ended: at error priority if there is no backup.
     pub fn end(&self, outcome: &Outcome) {
         let Some(logger) = &self.0 else { return };
@@ -39,6 +47,7 @@ impl Syslog {
         if let Some(failure) = &outcome.failure {
             message += &format!(": {}", failure.error);
         }
+        let message = plain(&message);
         let mut logger = logger.borrow_mut();
         let _ = match outcome.result {
             Ending::Done | Ending::Skipped => logger.info(message),

@@ -3,19 +3,12 @@
 use crate::settings::Settings;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
+use crate::sys::process::unit::systemd_runs;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::Path;
 use std::time::Duration;
 
-/// systemd has its folder there if, and only if, it is what runs the machine (sd_booted(3)).
-const SYSTEMD: &str = "/run/systemd/system";
-
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Whether systemd runs the machine.
-pub fn systemd_runs() -> bool {
-    Path::new(SYSTEMD).is_dir()
-}
 
 /// When the timer for these settings goes off; `None` where there is no such timer, or systemd does not tell.
 pub fn next_run(paths: &Paths, settings: &Settings) -> Option<DateTime<Utc>> {

@@ -217,7 +217,9 @@ const DATABASE: &[Key] = &[
         Kind::Path,
         r#""/etc/moodle-backup/database.cnf""#,
         "Another account for the dump than Moodle's own: a MariaDB option file with [client] user and password, or a \
-         PostgreSQL service file (pg_service.conf) with a section of user and password. If not set: Moodle's own account.",
+         PostgreSQL service file (pg_service.conf) with a section of user and password. Where the server is not the one \
+         at the usual local socket, host and port (or MariaDB's socket) must stand there too: config.php, which the web \
+         user may be able to change, is not told such a password. If not set: Moodle's own account.",
     ),
     default(
         "compression",
@@ -248,7 +250,7 @@ const DATABASE_EXTRA: &[Key] = &[
         "options_file",
         Kind::Path,
         r#""/etc/moodle-backup/gradebook.cnf""#,
-        "Account and password for it, in a file as above.",
+        "Account and password for it, in a file as above; with host or socket set here, it need not say where the server is.",
     ),
     unset("schema", Kind::Text, r#""public""#, "On PostgreSQL, the one schema to dump. If not set: all."),
 ];
@@ -309,7 +311,10 @@ const WINDOW: &[Key] = &[
         "drain_seconds",
         Kind::Duration(0),
         "10",
-        "How long to wait, at most, until nothing of Moodle's is at work in the database any more.",
+        "How long to wait, at most, until nothing of Moodle's is at work in the database any more. MariaDB and MySQL tell \
+         of transactions that are open but idle only to an account with the privilege PROCESS (GRANT PROCESS ON *.* TO \
+         Moodle's own account): without it those are not waited for, and what such a request has put into \
+         moodledata may be in the backup though its rows are not.",
     ),
     default(
         "retries",

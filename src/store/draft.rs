@@ -2,7 +2,7 @@
 
 use super::{Label, Owner, Store, layout};
 use crate::error::{Fault, OrFault, Result};
-use crate::sys::files;
+use crate::sys::files::{self, FileSystem};
 use std::path::{Path, PathBuf};
 
 /// A backup that is being made. Dropping it removes it.
@@ -12,6 +12,8 @@ pub struct Draft {
     pub(super) owner: Owner,
     pub(super) label: Label,
     path: PathBuf,
+    /// Watched from before the first file is written.
+    pub(super) file_system: FileSystem,
     pub(super) published: bool,
 }
 
@@ -28,9 +30,11 @@ impl Store {
 
     /// Begins a backup.
     pub fn draft(&self, label: Label) -> Result<Draft> {
+        let file_system = FileSystem::watch(&self.folder)?;
         let path = self.folder.join(format!("{}{label}", layout::PARTIAL));
         std::fs::create_dir(&path).or_fault(|| Fault::failed(format!("cannot make the folder {}", path.display())))?;
-        let draft = Draft { site_folder: self.folder.clone(), owner: self.owner, label, path, published: false };
+        let (site_folder, owner) = (self.folder.clone(), self.owner);
+        let draft = Draft { site_folder, owner, label, path, file_system, published: false };
         self.owner.apply_to_folder(draft.path())?;
         for folder in ["database", layout::DIRECTORIES, layout::MOODLEDATA, layout::INDEX] {
             draft.folder(folder)?;
@@ -65,12 +69,6 @@ impl Draft {
         let folder = self.path.join(name);
         files::make_folders(&folder, layout::FOLDER_MODE)?;
         Ok(folder)
-    }
-
-    /// Removes it, and says so if that fails (dropping it does not).
-    pub fn discard(mut self) -> Result<()> {
-        self.published = true;
-        layout::remove_tree(&self.path)
     }
 }
 

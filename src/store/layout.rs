@@ -2,7 +2,7 @@
 
 use super::label;
 use crate::error::{Fault, OrFault, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -85,6 +85,18 @@ pub fn classify(name: &[u8]) -> Name {
         name if name.strip_prefix(REMOVING).is_some_and(label::is_label) => Name::Removing,
         _ => Name::Unknown,
     }
+}
+
+/// Where the list of entries of a part lies: `index/1-etc-apache2.zst` for `directories/1-etc-apache2.tar.zst`, and
+/// `index/moodledata.zst` for `moodledata`.
+pub fn index_of(file: &Path) -> PathBuf {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Path::new(INDEX).join(format!("{}.zst", name.strip_suffix(".tar.zst").unwrap_or(&name)))
+}
+
+/// Where the list of entries of moodledata lies.
+pub fn moodledata_index() -> PathBuf {
+    index_of(Path::new(MOODLEDATA))
 }
 
 /// Removes a folder with all that is in it; none there is fine.

@@ -109,6 +109,11 @@ pub struct Database {
     pub name: String,
     /// Where the server was; empty for the local one.
     pub host: String,
+    /// Its TCP port, where one is configured; with PostgreSQL also the number in the socket's name.
+    pub port: Option<u16>,
+    /// Its socket, where one is configured; with PostgreSQL the folder that holds it. Empty where there is none.
+    #[serde(with = "path_text")]
+    pub socket: PathBuf,
     /// The account that the site uses.
     pub user: String,
     /// MariaDB and MySQL: the host part of that account, as in `'moodle'@'localhost'`.
@@ -195,6 +200,19 @@ pub struct Component {
     pub sha256: String,
     /// The backup of which this file is a hard link. Filled by the seal.
     pub same_as: Option<String>,
+    /// What of the source could not be read and is not in it. Empty too where that is too much to be listed.
+    pub unread: Vec<Unread>,
+}
+
+/// A file or folder that could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unread {
+    /// Its path below the component's source.
+    #[serde(with = "path_text")]
+    pub path: PathBuf,
+    /// Why, in words.
+    pub what: String,
 }
 
 /// The content-addressed files of a backup.
@@ -337,11 +355,6 @@ impl Manifest {
     /// The moment that the backup shows: its snapshot, or else the start of the run.
     pub fn moment(&self) -> DateTime<Utc> {
         self.times.snapshot.unwrap_or(self.times.started)
-    }
-
-    /// The first component of a kind.
-    pub fn component(&self, kind: ComponentKind) -> Option<&Component> {
-        self.components.iter().find(|component| component.kind == kind)
     }
 
     /// Reads a backup's manifest.

@@ -3,7 +3,7 @@
 
 use super::layout;
 use crate::error::{Fault, Result};
-use crate::sys::files;
+use crate::sys::files::FileSystem;
 use crate::sys::lock::{Lock, Mode};
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -124,7 +124,7 @@ fn syncing(folder: &Path) -> IoResult<()> {
     File::open(&path)?.sync_all()?;
     File::open(folder)?.sync_all()?;
     std::fs::rename(&path, folder.join("renamed"))?;
-    files::sync_file_system(folder).map_err(|error| std::io::Error::other(format!("{error:#}")))
+    FileSystem::watch(folder).and_then(|it| it.sync()).map_err(|error| std::io::Error::other(format!("{error:#}")))
 }
 
 /// Locks must exclude; that they can be taken says little.

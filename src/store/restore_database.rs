@@ -88,6 +88,9 @@ pub(super) fn site_database(page: &mut Page, database: &Database) {
          was found; otherwise set DBPASS by hand:",
     );
     page.run([PASSWORD, "[ -n \"$DBPASS\" ] || echo 'no password found in config.php'"]);
+    if let Some(place) = place(database) {
+        page.say(&format!("The site had it on {place}."));
+    }
     match family(database) {
         Family::MySql => {
             page.say("A server elsewhere, or one that wants a password: add it to MYSQL above (-h HOST -u root -p).");
@@ -143,6 +146,16 @@ pub(super) fn extra_databases(page: &mut Page, databases: &[Database]) {
 
 fn files(database: &Database) -> impl Iterator<Item = String> {
     std::iter::once(quote(&database.file)).chain(database.more_files.iter().map(quote))
+}
+
+/// Where the server was, in words, unless it was the usual one of the machine.
+fn place(database: &Database) -> Option<String> {
+    let host = (!database.host.is_empty()).then(|| one_line(&database.host));
+    let port = database.port.map(|port| format!("port {port}"));
+    let socket = database.socket.to_string_lossy();
+    let socket = (!socket.is_empty()).then(|| format!("socket {}", one_line(&socket)));
+    let parts: Vec<String> = [host, port, socket].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn or<'a>(text: &'a str, usual: &'a str) -> &'a str {

@@ -122,6 +122,12 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
          comes back to where it was. To bring it to another place change them, and set ELSEWHERE=yes\n\
          (an empty DBPORT, DBSOCKET or DBPASS then means: as config.php has it).",
     );
+    if directories_of(manifest).next().is_some() {
+        page.say(
+            "With ELSEWHERE=yes further directories come to a folder beside DATAROOT, and not to their\n\
+             old place: there the settings of the new server may stand.",
+        );
+    }
     if !manifest.database.engine.starts_with("postgres") {
         page.say(
             "DBUSERHOST is the web server as the database server sees it: localhost where both are one\n\
@@ -145,7 +151,16 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
         format!("WEBGROUP={}", quote(&manifest.site.web_group)),
     ];
     lines.extend(database::names(manifest));
-    lines.extend(directories_of(manifest).map(|(number, it)| format!("DIRECTORY{number}={}", quote(&it.source))));
+    if directories_of(manifest).next().is_some() {
+        // A copy must never be unpacked over the settings of the server that it is brought to; and not where a web server
+        // could show it.
+        lines.push("DIRECTORIES=$([ \"$ELSEWHERE\" = no ] || echo \"$DATAROOT.directories\")".into());
+    }
+    let directory = |(number, it): (usize, &Component)| {
+        let below = it.source.strip_prefix("/").unwrap_or(&it.source);
+        format!("DIRECTORY{number}=\"$DIRECTORIES\"/{}", quote(below))
+    };
+    lines.extend(directories_of(manifest).map(directory));
     page.run(lines);
 }
 
@@ -287,7 +302,8 @@ fn directories(page: &mut Page, manifest: &Manifest) {
     page.heading("8. Further directories");
     page.say(
         "On a new server look before you unpack: what they hold (settings of the web server, for\n\
-         example) may not fit there. A look into the first:",
+         example) may not fit there. DIRECTORY1 and so on say where each one goes. A look into the\n\
+         first:",
     );
     for (_, directory) in directories_of(manifest).take(1) {
         page.look([format!("zstdcat \"$BACKUP\"/{} | tar -tvf - | less", quote(&directory.file))]);

@@ -59,10 +59,18 @@ impl Draft {
         self.write(layout::MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
         self.write_sums(previous, known)?;
         own_folder(self.path(), self.owner, true)?;
-        sync_tree(self.path())?;
+        self.sync()?;
         signals::check()?;
         let trouble = self.publish()?;
         Ok(Published { name: self.label.to_string(), path: self.final_path(), manifest, trouble })
+    }
+
+    /// Waits until the disk has all of it, and whatever else was written to its file system.
+    fn sync(&self) -> Result<()> {
+        if !files::file_system_sync_reports_errors() {
+            sync_each(self.path())?;
+        }
+        self.file_system.sync()
     }
 
     /// Gives it its name. From then on it is a backup, whatever else goes wrong: that is returned as words.
@@ -261,14 +269,6 @@ fn own_folder(folder: &Path, owner: Owner, top: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Waits until the disk has all of a folder, and whatever else was written to its file system.
-fn sync_tree(folder: &Path) -> Result<()> {
-    if !files::file_system_sync_reports_errors() {
-        sync_each(folder)?;
-    }
-    files::sync_file_system(folder)
 }
 
 fn sync_each(folder: &Path) -> Result<()> {

@@ -77,13 +77,33 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
         .or_fault(|| Fault::failed(format!("cannot sync the folder {}", folder.display())))
 }
 
-/// Waits until the disk has everything of the file system that holds `path`.
-pub fn sync_file_system(path: &Path) -> Result<()> {
-    let sync = || -> Result<()> { Ok(nix::unistd::syncfs(File::open(path)?.as_fd())?) };
-    sync().or_fault(|| Fault::failed(format!("cannot sync the file system of {}", path.display())))
+/// A file system that is watched for data which cannot be written.
+///
+/// Open it before the first write of what is to be made durable: syncfs(2) reports the errors since its descriptor was
+/// opened. The kernel writes back on its own account at any time, and an error of that which somebody else was told
+/// of already (whoever else syncs) is not told to a descriptor that is opened after it.
+#[derive(Debug)]
+pub struct FileSystem {
+    folder: File,
+    path: PathBuf,
 }
 
-/// Whether [`sync_file_system`] reports data that could not be written. Kernels before 5.8 lose such
+impl FileSystem {
+    /// The file system that holds this folder, watched from now on.
+    pub fn watch(folder: &Path) -> Result<Self> {
+        let opened = File::open(folder).or_fault(|| Fault::failed(format!("cannot open {}", folder.display())))?;
+        Ok(FileSystem { folder: opened, path: folder.to_path_buf() })
+    }
+
+    /// Waits until the disk has everything of it. An error also where something could not be written at any time since
+    /// it is watched, unless an earlier call has said so.
+    pub fn sync(&self) -> Result<()> {
+        nix::unistd::syncfs(self.folder.as_fd())
+            .or_fault(|| Fault::failed(format!("cannot sync the file system of {}", self.path.display())))
+    }
+}
+
+/// Whether [`FileSystem::sync`] reports data that could not be written. Kernels before 5.8 lose such
 /// errors (Linux commit 735e4ae5ba28), so there each file has to be synced by itself.
 pub fn file_system_sync_reports_errors() -> bool {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());

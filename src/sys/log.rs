@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How long `progress` waits before it publishes again.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What a detail begins with in the log file.
+pub const DETAIL: &str = "detail: ";
+
 /// How much is printed to standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
@@ -78,6 +81,7 @@ struct Inner {
     file: Option<File>,
     activity: Activity,
     activity_file: Option<PathBuf>,
+    begun_file: Option<PathBuf>,
     notify: Option<(UnixDatagram, PathBuf)>,
     published: Instant,
     warnings: Vec<String>,
@@ -93,6 +97,7 @@ impl Log {
             file: None,
             activity: Activity { pid: std::process::id(), started: time::now().timestamp(), ..Activity::default() },
             activity_file: None,
+            begun_file: None,
             notify: notify_socket(),
             published: Instant::now(),
             warnings: Vec::new(),
@@ -121,6 +126,16 @@ impl Log {
         inner.activity.site = site.to_owned();
         inner.activity_file = Some(activity_file);
         inner.publish();
+        Ok(())
+    }
+
+    /// From now on this file tells that a run was begun and has not ended yet, also after a power cut.
+    pub fn remember_in(&self, begun_file: PathBuf) -> Result<()> {
+        files::make_folders(files::parent(&begun_file), 0o700)?;
+        let mut inner = self.lock();
+        let begun = Activity { step: String::new(), ..inner.activity.clone() };
+        files::write_durably(&begun_file, &serde_json::to_vec(&begun)?, 0o600)?;
+        inner.begun_file = Some(begun_file);
         Ok(())
     }
 
@@ -204,16 +219,19 @@ impl Log {
         times.collect()
     }
 
-    /// Takes the note of what runs now away.
+    /// Takes the notes of what runs now away.
     pub fn finish(&self) {
-        if let Some(path) = self.lock().activity_file.take() {
+        let mut inner = self.lock();
+        for path in [inner.activity_file.take(), inner.begun_file.take()].into_iter().flatten() {
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
 impl Inner {
+    /// Writes one line, whatever the message holds: names of files and words of servers may come from anybody.
     fn write(&mut self, level: Level, message: &str) {
+        let message = plain(message);
         let stamp = time::now().format("%Y-%m-%dT%H:%M:%S%.3fZ");
         let mark = match level {
             Level::Error => "",
@@ -221,8 +239,11 @@ impl Inner {
             Level::Info | Level::Detail => "",
         };
         if let Some(file) = &mut self.file {
-            // A log that cannot be written must not end a backup.
-            let _ = writeln!(file, "{stamp} {mark}{message}");
+            let mark = if level == Level::Detail { DETAIL } else { mark };
+            for line in message.lines() {
+                // A log that cannot be written must not end a backup.
+                let _ = writeln!(file, "{stamp} {mark}{line}");
+            }
         }
         let wanted = match level {
             Level::Error | Level::Warning => Verbosity::Quiet,
@@ -236,7 +257,9 @@ impl Inner {
                 (true, Level::Warning) => "<4>",
                 (true, Level::Info | Level::Detail) => "<6>",
             };
-            let _ = writeln!(std::io::stderr(), "{priority}{mark}{message}");
+            for line in message.lines() {
+                let _ = writeln!(std::io::stderr(), "{priority}{mark}{line}");
+            }
         }
     }
 
@@ -260,7 +283,36 @@ impl Inner {
     }
 }
 
+/// Text from outside, on one line: what could end the line, or play tricks on a terminal, is escaped.
+pub fn plain(text: &str) -> String {
+    text.chars().fold(String::new(), |mut plain, c| {
+        match is_plain(c) {
+            true => plain.push(c),
+            false => plain.extend(c.escape_default()),
+        }
+        plain
+    })
+}
+
+/// Whether a letter stands for itself alone: no control character, end of a line, or change of the writing direction.
+pub fn is_plain(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
 fn notify_socket() -> Option<(UnixDatagram, PathBuf)> {
     let address = std::env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty())?;
     Some((UnixDatagram::unbound().ok()?, address.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_could_spoil_a_line_is_escaped() {
+        assert_eq!(plain("a\x1b[31mb\nc\u{9b}"), "a\\u{1b}[31mb\\nc\\u{9b}");
+        assert_eq!(plain("gnp\u{202e}.exe \u{2028}"), "gnp\\u{202e}.exe \\u{2028}");
+        assert_eq!(plain("d\u{e9}j\u{e0} vu, \u{4f60}\u{597d}"), "d\u{e9}j\u{e0} vu, \u{4f60}\u{597d}");
+    }
 }

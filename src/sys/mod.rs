@@ -4,6 +4,8 @@
 #[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod files;
+pub mod folder_lock;
+pub mod holders;
 pub mod limits;
 pub mod lock;
 pub mod log;

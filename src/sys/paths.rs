@@ -49,6 +49,32 @@ impl Paths {
         self.run().join(format!("{}.json", super::files::unique_name(dataroot)))
     }
 
+    /// Where restores note what they have moved.
+    pub fn restores(&self) -> PathBuf {
+        self.state().join("restore")
+    }
+
+    /// The note of a restore of the site with this dataroot that is at work, or has died.
+    pub fn restoring(&self, dataroot: &Path) -> PathBuf {
+        self.restores().join(format!("{}.json", super::files::unique_name(dataroot)))
+    }
+
+    /// The note of the last restore of that site that has succeeded.
+    pub fn restored(&self, dataroot: &Path) -> PathBuf {
+        self.restores().join(format!("{}.done.json", super::files::unique_name(dataroot)))
+    }
+
+    /// The file by which runs on the site with this dataroot exclude each other. It is never removed: who waits for it
+    /// would hold another one than who comes later.
+    pub fn lock(&self, dataroot: &Path) -> PathBuf {
+        self.state().join("locks").join(format!("{}.lock", super::files::unique_name(dataroot)))
+    }
+
+    /// Where a run of the site with this dataroot notes that it has begun, for as long as it has not ended.
+    pub fn begun(&self, dataroot: &Path) -> PathBuf {
+        self.state().join("begun").join(format!("{}.json", super::files::unique_name(dataroot)))
+    }
+
     /// The root itself; `/` on a real system.
     pub fn root(&self) -> &Path {
         &self.root

@@ -1,30 +1,31 @@
 //! The only place that starts programs: with a clean environment, as a named user, with secrets that no
-//! other user can see, and always with an end. Knows no program by name.
+//! other user can see, and always with an end. Knows no program by name, but for systemd's (`unit`).
+
+pub mod unit;
+
+mod child;
+mod running;
+
+pub use running::{Outliving, Output, Running};
 
 use super::privileges::Identity;
-use super::signals;
 use super::tap::{Keep, Tap};
 use crate::error::{Fault, OrFault, Result};
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use child::ChildSetup;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use running::open_pidfd;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Where programs are looked for: the caller's own PATH is not trusted.
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// How long a program may take to end after it was told to.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// How much of a program's error output is kept: the last bytes.
 const STDERR_KEPT: usize = 16 * 1024;
@@ -57,35 +58,6 @@ enum Input {
     Nothing,
     Bytes(Vec<u8>),
     Pipe,
-}
-
-/// What a program left when it ended.
-#[derive(Debug)]
-pub struct Output {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// All it wrote to standard output (nothing if that was taken as a stream).
-    pub stdout: Vec<u8>,
-    /// The end of what it wrote to standard error.
-    pub stderr: String,
-}
-
-impl Output {
-    /// Standard output as text.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    /// How it ended, in words: `exit code 2`, `killed by SIGTERM`.
-    pub fn ending(&self) -> String {
-        match (self.status.code(), self.status.signal()) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => {
-                format!("killed by {}", Signal::try_from(signal).map_or("a signal", Signal::as_str))
-            }
-            (None, None) => "an unknown end".into(),
-        }
-    }
 }
 
 impl Program {
@@ -238,6 +210,18 @@ impl Program {
         Ok(Outliving { child })
     }
 
+    /// Starts it so that it outlives us and has nothing of ours: neither terminal nor log.
+    pub fn spawn_detached(self) -> Result<()> {
+        let mut command = Command::new(&self.path);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned()).current_dir(&self.folder);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let setup = self.child_setup(true);
+        // SAFETY: `apply` makes async-signal-safe calls only.
+        unsafe { command.pre_exec(move || setup.apply()) };
+        command.spawn().or_fault(|| Fault::failed(format!("cannot start {}", self.path.display())))?;
+        Ok(())
+    }
+
     /// Runs it to its end, however that is.
     pub fn output(self) -> Result<Output> {
         let mut running = self.spawn()?;
@@ -255,210 +239,6 @@ impl Program {
     }
 }
 
-impl Output {
-    /// An error with the program's own last words unless it ended with exit code 0.
-    pub fn require_success(&self, name: &str) -> Result<()> {
-        if self.status.success() {
-            return Ok(());
-        }
-        let words = if self.stderr.trim().is_empty() { self.text() } else { self.stderr.clone() };
-        let words = words.trim();
-        let tail: String = words.chars().skip(words.chars().count().saturating_sub(2000)).collect();
-        let said = if tail.is_empty() { "it said nothing".into() } else { format!("it said: {tail}") };
-        Err(Fault::failed(format!("{name} ended with {}; {said}", self.ending())).into())
-    }
-}
-
-/// A program that goes on when we end.
-#[derive(Debug)]
-pub struct Outliving {
-    child: Child,
-}
-
-impl Outliving {
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Writes to its standard input.
-    pub fn tell(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))
-    }
-
-    /// Waits for its end, which the caller knows to be near.
-    pub fn wait(mut self) -> std::io::Result<ExitStatus> {
-        self.child.wait()
-    }
-}
-
-/// A program that runs. Dropping it kills it.
-#[derive(Debug)]
-pub struct Running {
-    name: String,
-    /// Its standard output, until somebody takes it.
-    pub stdout: Option<ChildStdout>,
-    stdin: Option<ChildStdin>,
-    /// Standard error, and standard output where it is not a stream of the caller's.
-    taps: Vec<Tap>,
-    pidfd: OwnedFd,
-    child: Child,
-    deadline: Option<(Instant, Duration)>,
-    heeds_signals: bool,
-    _inherited: Vec<OwnedFd>,
-}
-
-impl Running {
-    /// Its standard input, where [`Program::piped_input`] asked for one.
-    pub fn stdin(&mut self) -> Option<&mut ChildStdin> {
-        self.stdin.as_mut()
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Waits for its end. A signal to us or its timeout kills it, with all it started, and is an error. What it leaves
-    /// running in the background may go on, unless that holds its output open: then it is killed too.
-    pub fn finish(mut self) -> Result<Output> {
-        self.stdin = None;
-        self.wait_for_end()?;
-        // Before the process is reaped: as long as it is not, its group cannot be another's.
-        if !self.taps.iter().all(|tap| tap.wait(GRACE)) {
-            let _ = killpg(self.group(), Signal::SIGKILL);
-        }
-        let mut kept = self.taps.iter().map(|tap| {
-            tap.wait(GRACE);
-            tap.take()
-        });
-        let stderr = String::from_utf8_lossy(&kept.next().unwrap_or_default()).into_owned();
-        let stdout = kept.next().unwrap_or_default();
-        let status = self.child.wait()?;
-        Ok(Output { status, stdout, stderr })
-    }
-
-    /// Ends it, with all it started.
-    pub fn kill(&mut self) {
-        let _ = killpg(self.group(), Signal::SIGTERM);
-        let _ = wait_readable(&self.pidfd, false, Some(GRACE));
-        // In any case: it may have ended and left others behind.
-        let _ = killpg(self.group(), Signal::SIGKILL);
-        let _ = self.child.wait();
-    }
-
-    fn group(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
-    }
-
-    fn wait_for_end(&mut self) -> Result<()> {
-        let left = self.deadline.map(|(at, _)| at.saturating_duration_since(Instant::now()));
-        if wait_readable(&self.pidfd, self.heeds_signals, left)? {
-            return Ok(());
-        }
-        self.kill();
-        if self.heeds_signals {
-            signals::check()?;
-        }
-        let limit = self.deadline.map_or(0.0, |(_, limit)| limit.as_secs_f64());
-        Err(Fault::failed(format!("{} did not end within {limit} seconds and was stopped", self.name)).into())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.kill();
-        }
-    }
-}
-
-/// What happens in the child between fork and exec.
-struct ChildSetup {
-    inherited: Vec<RawFd>,
-    user: Option<Identity>,
-    capabilities: Vec<u32>,
-    /// The process whose end ends it too.
-    dies_with: Option<Pid>,
-}
-
-impl ChildSetup {
-    fn apply(&self) -> std::io::Result<()> {
-        // A session of its own: Ctrl-C at the terminal is ours to handle, and the group can be killed as one.
-        nix::unistd::setsid()?;
-        for fd in &self.inherited {
-            // SAFETY: plain fcntl on a descriptor that is open in this process.
-            if unsafe { libc::fcntl(*fd, libc::F_SETFD, 0) } < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-        }
-        if let Some(user) = &self.user {
-            if !self.capabilities.is_empty() {
-                keep_capabilities_over_change_of_user()?;
-            }
-            // SAFETY: between fork and exec there is one thread.
-            unsafe { user.assume_on_this_thread() }?;
-            raise_ambient(&self.capabilities)?;
-        }
-        let Some(parent) = self.dies_with else { return Ok(()) };
-        // After the change of user, which would clear it.
-        nix::sys::prctl::set_pdeathsig(Signal::SIGTERM)?;
-        match nix::unistd::getppid() == parent {
-            true => Ok(()),
-            false => Err(std::io::Error::other("the parent has died")),
-        }
-    }
-}
-
-fn keep_capabilities_over_change_of_user() -> std::io::Result<()> {
-    // SAFETY: prctl with constant arguments.
-    match unsafe { libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0) } {
-        0 => Ok(()),
-        _ => Err(std::io::Error::last_os_error()),
-    }
-}
-
-#[repr(C)]
-struct CapabilityHeader {
-    version: u32,
-    pid: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct CapabilityData {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
-}
-
-/// Gives the process these capabilities and no other, and lets them pass exec.
-fn raise_ambient(capabilities: &[u32]) -> std::io::Result<()> {
-    if capabilities.is_empty() {
-        return Ok(());
-    }
-    let mut sets = [CapabilityData { effective: 0, permitted: 0, inheritable: 0 }; 2];
-    for capability in capabilities {
-        let (word, bit) = ((capability / 32) as usize, 1u32 << (capability % 32));
-        sets[word].effective |= bit;
-        sets[word].permitted |= bit;
-        sets[word].inheritable |= bit;
-    }
-    let header = CapabilityHeader { version: 0x2008_0522, pid: 0 };
-    // SAFETY: the structures are those of capset(2), version 3.
-    if unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    for capability in capabilities {
-        // SAFETY: prctl with integer arguments.
-        let raised = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE, *capability, 0, 0) };
-        if raised != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
 fn feed(mut stdin: ChildStdin, input: Input) -> Result<Option<ChildStdin>> {
     match input {
         Input::Pipe => Ok(Some(stdin)),
@@ -467,41 +247,6 @@ fn feed(mut stdin: ChildStdin, input: Input) -> Result<Option<ChildStdin>> {
             // On a thread: a program that writes before it has read all would wait for us, and we for it.
             std::thread::spawn(move || stdin.write_all(&bytes));
             Ok(None)
-        }
-    }
-}
-
-/// A descriptor that becomes readable when the process ends.
-fn open_pidfd(pid: u32) -> Result<OwnedFd> {
-    // SAFETY: pidfd_open(2) returns a new descriptor or -1.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error().into());
-    }
-    // SAFETY: the descriptor is new and ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
-}
-
-/// Waits until `fd` is readable; false on a timeout, or on a signal to us where that is to be noticed.
-fn wait_readable(fd: &OwnedFd, notice_signals: bool, limit: Option<Duration>) -> Result<bool> {
-    let deadline = limit.map(|limit| Instant::now() + limit);
-    loop {
-        if notice_signals && signals::received() {
-            return Ok(false);
-        }
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-        });
-        let mut fds = vec![PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-        fds.extend(signals::wake_fd().filter(|_| notice_signals).map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut fds, timeout) {
-            Ok(_) if fds[0].any() == Some(true) => return Ok(true),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        if deadline.is_some_and(|at| Instant::now() >= at) {
-            return Ok(false);
         }
     }
 }

@@ -55,6 +55,13 @@ pub fn received() -> bool {
     RECEIVED.load(Ordering::SeqCst) != 0
 }
 
+/// Forgets a signal that has come and was heeded, so that what it stopped can be put in order. The next one ends that too.
+pub fn forget() {
+    RECEIVED.store(0, Ordering::SeqCst);
+    let mut told = [0; 16];
+    while wake_fd().is_some_and(|fd| nix::unistd::read(fd, &mut told).is_ok_and(|count| count > 0)) {}
+}
+
 /// Waits, unless a signal asks the program to end: that is then the error.
 pub fn wait(time: std::time::Duration) -> Result<()> {
     let deadline = std::time::Instant::now() + time;

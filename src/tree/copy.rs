@@ -38,7 +38,8 @@ pub(super) enum Failed {
     Asked(anyhow::Error),
 }
 
-enum Broken {
+/// Why a content could not be copied.
+pub(super) enum Broken {
     Reading(Errno),
     Writing(Errno),
     Asked(anyhow::Error),
@@ -64,8 +65,7 @@ pub(super) fn copy_file(
         Ok(_) => return Ok(Copied::Gone),
         Err(error) => return Ok(Copied::Unreadable(error)),
     }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let copy = openat(folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(Failed::Writing)?;
+    let copy = create_new(folder, name).map_err(Failed::Writing)?;
     let made = attempt(&source, &copy, path, buffer);
     if !matches!(made, Ok(Copied::Whole { .. })) {
         let _ = unlinkat(folder, name, UnlinkatFlags::NoRemoveDir);
@@ -76,6 +76,12 @@ pub(super) fn copy_file(
         Err(Broken::Writing(error)) => Err(Failed::Writing(error)),
         Err(Broken::Asked(error)) => Err(Failed::Asked(error)),
     }
+}
+
+/// Makes a new file that only its maker can open yet.
+pub(super) fn create_new(folder: BorrowedFd<'_>, name: &[u8]) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(folder, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
 }
 
 fn attempt(source: &OwnedFd, copy: &OwnedFd, path: &[u8], buffer: &mut [u8]) -> Result<Copied, Broken> {
@@ -100,7 +106,13 @@ fn attempt(source: &OwnedFd, copy: &OwnedFd, path: &[u8], buffer: &mut [u8]) -> 
 
 /// Copies up to `size` bytes and returns how many there were. No more than that: a file that somebody keeps adding to
 /// would never end.
-fn copy_content(source: &OwnedFd, copy: &OwnedFd, size: u64, sparse: bool, buffer: &mut [u8]) -> Result<u64, Broken> {
+pub(super) fn copy_content(
+    source: &OwnedFd,
+    copy: &OwnedFd,
+    size: u64,
+    sparse: bool,
+    buffer: &mut [u8],
+) -> Result<u64, Broken> {
     let mut at = 0;
     while at < size {
         let (start, end) = if sparse { next_data(source, at, size) } else { (at, size) };

@@ -8,7 +8,7 @@ use crate::error::{Fault, OrFault, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, mkdirat, utimensat};
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, symlinkat, unlinkat};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -67,9 +67,11 @@ impl Chain {
 
 /// The destination of a copy.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     path: PathBuf,
     folders: Chain,
+    /// A second way through the tree, to the first names of files with several.
+    firsts: Chain,
     buffer: Vec<u8>,
     removed: u64,
     last_removed: Option<Vec<u8>>,
@@ -80,10 +82,54 @@ impl Place {
     pub fn open_or_make(path: &Path) -> Result<Self> {
         match nix::unistd::mkdir(path, Mode::S_IRWXU) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(error) => return Err(error).or_fault(|| fault(path, error)),
+            Err(error) => return Err(error).or_fault(|| fault(path)),
         }
-        let folders = Chain::open(path)?;
-        Ok(Place { path: path.to_path_buf(), folders, buffer: Vec::new(), removed: 0, last_removed: None })
+        Self::open(path)
+    }
+
+    /// Opens a destination that is not there, or is an empty folder, and closes it to all but root.
+    pub fn open_empty(path: &Path) -> Result<Self> {
+        let place = Self::open_or_make(path)?;
+        let fault = || Fault::failed(format!("cannot look into {}", path.display()));
+        // Opened anew, since a folder can be listed once only by one descriptor.
+        let (listed, _) = open_folder(path).or_fault(fault)?;
+        if !names(listed.as_fd(), &mut Vec::new()).or_fault(fault)?.is_empty() {
+            return Err(not_empty(path).into());
+        }
+        nix::sys::stat::fchmod(&place.folders.root, Mode::S_IRWXU).map_err(|error| with_cause(path, error))?;
+        Ok(place)
+    }
+
+    fn open(path: &Path) -> Result<Self> {
+        let (folders, firsts) = (Chain::open(path)?, Chain::open(path)?);
+        Ok(Place { path: path.to_path_buf(), folders, firsts, buffer: Vec::new(), removed: 0, last_removed: None })
+    }
+
+    /// Makes an empty file that nobody but root can open until it is finished.
+    pub fn make_file(&mut self, path: &[u8]) -> Result<OwnedFd> {
+        let mut made = None;
+        self.within(path, |folder, name| {
+            made = Some(copy::create_new(folder, name)?);
+            Ok(())
+        })?;
+        made.ok_or_else(|| fault(&self.path.join(to_path(path))).into())
+    }
+
+    /// Gives a file its owner, mode, attributes and times; false if the attributes cannot be kept here.
+    pub fn finish_file(&self, file: &OwnedFd, entry: &Entry, attributes: &Attributes) -> Result<bool> {
+        copy::set_metadata(file.as_fd(), entry, attributes)
+            .map_err(|error| with_cause(&self.path.join(to_path(&entry.path)), error))
+    }
+
+    /// Makes a further name of a file that was made under another one.
+    pub fn link(&mut self, first: &[u8], path: &[u8]) -> Result<()> {
+        let shown = self.path.join(to_path(path));
+        let ((from_folder, from), (folder, name)) = (split(first), split(path));
+        let linked = self
+            .firsts
+            .to(from_folder)
+            .and_then(|from_folder| linkat(from_folder, from, self.folders.to(folder)?, name, AtFlags::empty()));
+        linked.map_err(|error| with_cause(&shown, error))
     }
 
     /// How many things have been removed, a folder with all in it counted once.
@@ -122,7 +168,7 @@ impl Place {
     }
 
     /// Copies a file to the same path here.
-    pub fn copy_file(&mut self, from: At<'_>, path: &[u8]) -> Result<Copied> {
+    pub(super) fn copy_file(&mut self, from: At<'_>, path: &[u8]) -> Result<Copied> {
         let shown = self.path.join(to_path(path));
         let (folder, name) = split(path);
         let folder = self.folders.to(folder).map_err(|error| with_cause(&shown, error))?;
@@ -134,13 +180,14 @@ impl Place {
     }
 
     /// Removes what an earlier pass has put here. What lies in a folder that has been removed may be handed in too.
-    pub fn remove(&mut self, entry: &Entry) -> Result<()> {
+    pub(super) fn remove(&mut self, entry: &Entry) -> Result<()> {
         if self.last_removed.as_ref().is_some_and(|removed| lies_below(&entry.path, removed)) {
             return Ok(());
         }
         self.removed += 1;
         if entry.kind == Kind::Folder {
             self.folders.forget(&entry.path);
+            self.firsts.forget(&entry.path);
             self.last_removed = Some(entry.path.clone());
         }
         let is_folder = entry.kind == Kind::Folder;
@@ -166,14 +213,14 @@ fn remove_any(folder: BorrowedFd<'_>, name: &[u8], is_folder: bool) -> nix::Resu
 }
 
 fn with_cause(path: &Path, error: Errno) -> anyhow::Error {
-    anyhow::Error::from(error).context(fault(path, error))
+    anyhow::Error::from(error).context(fault(path))
 }
 
-fn fault(path: &Path, error: Errno) -> Fault {
-    let fault = Fault::failed(format!("cannot write {}", path.display()));
-    match error {
-        Errno::ENOSPC | Errno::EDQUOT => fault.hint("make room on the target, or keep fewer backups ([retention])"),
-        Errno::EROFS | Errno::EIO => fault.hint("look at the target's disk: dmesg tells what happened to it"),
-        _ => fault,
-    }
+fn fault(path: &Path) -> Fault {
+    // What helps against a full or read-only disk is said where errors of the system are explained.
+    Fault::failed(format!("cannot write {}", path.display()))
+}
+
+fn not_empty(path: &Path) -> Fault {
+    Fault::unfit(format!("{} is not empty", path.display())).hint("name a folder that is empty or not there yet")
 }

@@ -1,9 +1,10 @@
 //! How a tree differs from what an index tells of it: what a copy would have to do. Reads no file, changes nothing.
 
-use crate::entry::{Cursor, Exclusions, Findings, Kind, Step, walk};
+use crate::entry::{Cursor, Exclusions, Findings, Kind, Step, to_path, walk};
 use crate::error::Result;
+use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A tree, against an index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Survey {
     pub changed_folders: u64,
     /// What the index has and the tree has not.
     pub gone: u64,
+    /// What cannot be read, and could be when the index was made.
+    pub unreadable: u64,
     /// What the walk met.
     pub findings: Findings,
 }
@@ -27,12 +30,13 @@ pub struct Survey {
 impl Survey {
     /// Whether the tree is as the index says, as far as it can be read.
     pub fn is_unchanged(&self) -> bool {
-        self.changed + self.changed_folders + self.gone == 0 && self.findings.problems.is_empty()
+        self.changed + self.changed_folders + self.gone + self.unreadable == 0
     }
 }
 
-/// Compares a tree with an index of it; without one everything is new.
-pub fn survey(source: &Path, exclude: &Exclusions, index: Option<&Path>) -> Result<Survey> {
+/// Compares a tree with an index of it; without one everything is new. `unread` has the paths of what could not be read
+/// when the index was made, and is taken to be so still.
+pub fn survey(source: &Path, exclude: &Exclusions, index: Option<&Path>, unread: &HashSet<PathBuf>) -> Result<Survey> {
     let mut survey = Survey::default();
     let mut cursor = index.map(Cursor::open).transpose()?;
     let mut findings = Findings::default();
@@ -44,7 +48,10 @@ pub fn survey(source: &Path, exclude: &Exclusions, index: Option<&Path>) -> Resu
                 survey.gone += 1;
                 Ok(())
             })?;
-            Ok::<_, anyhow::Error>(then.is_some_and(|then| then.is_same(entry) && !then.is_racy(began)))
+            Ok::<_, anyhow::Error>(match then {
+                Some(then) => then.is_same(entry) && !then.is_racy(began),
+                None => unread.contains(to_path(&entry.path)),
+            })
         })?;
         survey.entries += 1;
         let bytes = if entry.kind == Kind::File { entry.size } else { 0 };
@@ -65,6 +72,7 @@ pub fn survey(source: &Path, exclude: &Exclusions, index: Option<&Path>) -> Resu
             Ok(())
         })?;
     }
+    survey.unreadable = findings.problems.iter().filter(|it| !unread.contains(to_path(&it.path))).count() as u64;
     survey.findings = findings;
     Ok(survey)
 }

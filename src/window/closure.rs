@@ -7,7 +7,7 @@ use crate::hashes::to_hex;
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::privileges::Identity;
+use crate::sys::privileges::{Identity, as_user};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,9 @@ pub struct Closure {
     pub page_put_up: bool,
     /// Services that ran and were stopped.
     pub services: Vec<String>,
+    /// Whether parts of the site are being replaced: a crash must undo that before the site is opened.
+    #[serde(default)]
+    pub restoring: bool,
     /// Set while the site is left closed on purpose.
     pub held: Option<Hold>,
     /// The run that closed it.
@@ -69,6 +72,7 @@ impl Closure {
             // Until it is known: taking down a page that is not ours is impossible anyway.
             page_put_up: true,
             services: request.services.clone(),
+            restoring: request.restoring,
             held: None,
             pid,
             closed_at,
@@ -105,7 +109,7 @@ impl Closure {
     }
 
     /// Where the note lies while the site is held: apart, so that later runs do not take it for their own.
-    fn held_file(state: &Path) -> PathBuf {
+    pub(super) fn held_file(state: &Path) -> PathBuf {
         state.with_extension("held.json")
     }
 
@@ -125,6 +129,21 @@ impl Closure {
         files::sync_folder(files::parent(state))
     }
 
+    /// An error while the page may be out of sight, as at boot before moodledata is mounted: the note must stay then.
+    fn require_dataroot(&self, state: &Path) -> Result<()> {
+        let has_entries = || Ok(std::fs::read_dir(&self.dataroot)?.next().is_some());
+        match as_user(&self.user, has_entries) {
+            Ok(true) => Ok(()),
+            _ if !self.page_put_up => Ok(()),
+            _ => Err(Fault::failed(format!("{} is empty or missing: is it not mounted?", self.dataroot.display()))
+                .hint(format!(
+                    "mount it, then run \"moodle-backup recover\"; if the site is gone for good, delete {}",
+                    state.display()
+                ))
+                .into()),
+        }
+    }
+
     /// Brings the site back to the state it was found in. Safe to repeat, and safe beside another process that does
     /// the same. The page goes first: it needs nothing but the local disk.
     pub(super) fn undo(&self, state: &Path, log: &Log) -> Result<()> {
@@ -132,6 +151,7 @@ impl Closure {
         let services = services::start(&self.services, log);
         page?;
         services?;
+        self.require_dataroot(state)?;
         match std::fs::remove_file(state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => files::sync_folder(files::parent(state)),

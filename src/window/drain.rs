@@ -16,6 +16,11 @@ pub fn drain(session: &mut Session, limit: Duration, log: &Log) -> Result<()> {
     loop {
         let work = session.active_work()?;
         if work.is_empty() {
+            if session.misses_idle_transactions() {
+                log.detail(
+                    "MariaDB tells of open but idle transactions only with the privilege PROCESS: those were not waited for",
+                );
+            }
             return Ok(());
         }
         if Instant::now() >= deadline {

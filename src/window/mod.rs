@@ -12,6 +12,7 @@ mod guard;
 mod page;
 mod recover;
 mod services;
+mod tally;
 
 pub use closure::{Closure, Hold};
 pub use drain::drain;
@@ -19,6 +20,7 @@ pub use guard::watch;
 pub use page::fallback_page;
 pub use recover::{Recovered, closures, held, recover, recover_site, resume};
 pub use services::active;
+pub use tally::{Tally, Totals};
 
 use crate::error::{Fault, Result};
 use crate::sys::log::Log;
@@ -48,6 +50,10 @@ pub struct Request<'a> {
     pub services: Vec<String>,
     /// After so long the guard reopens the site whatever the run is doing.
     pub max: Duration,
+    /// The run's account of its windows.
+    pub tally: &'a Tally,
+    /// Whether the site is being changed: then it is not to be opened before that is completed or undone.
+    pub restoring: bool,
 }
 
 /// The site, closed. Dropping it reopens the site.
@@ -56,7 +62,10 @@ pub struct Window {
     closure: Closure,
     state: PathBuf,
     guard: Option<Guard>,
-    closed: Instant,
+    /// Since when; `None` as long as it is not.
+    closed: Option<Instant>,
+    max: Duration,
+    tally: Tally,
     log: Log,
 }
 
@@ -77,14 +86,15 @@ impl Window {
             // Nothing was changed yet, so there is nothing to undo.
             let _ = std::fs::remove_file(&state);
         })?;
-        let mut window = Window { closure, state, guard: Some(guard), closed: Instant::now(), log: log.clone() };
+        let (guard, tally, log) = (Some(guard), request.tally.clone(), log.clone());
+        let mut window = Window { closure, state, guard, closed: None, max: request.max, tally, log };
         window.closure.page_put_up = page::put_up(&window.closure, request.page, request.page_mode)?;
-        window.closed = Instant::now();
+        window.closed = Some(Instant::now());
         if !window.closure.page_put_up {
-            log.info("the site was in maintenance already and will be left so");
+            window.log.info("the site was in maintenance already and will be left so");
             window.closure.write(&window.state)?;
         }
-        services::stop(&window.closure.services, log)?;
+        services::stop(&window.closure.services, &window.log)?;
         Ok(window)
     }
 
@@ -112,7 +122,7 @@ impl Window {
     /// Brings the site back to the state it was found in.
     pub fn reopen(mut self) -> Result<Closed> {
         let intact = self.still_closed();
-        let closed = self.open_now()?;
+        let closed = self.open_now(intact.is_ok())?;
         intact.map(|()| closed)
     }
 
@@ -126,14 +136,25 @@ impl Window {
         // Last, so that a site that could not be held as asked for is reopened and leaves no note of a hold.
         self.closure.hold(hold, &self.state)?;
         self.dismiss_guard();
-        Ok(Closed { seconds: self.closed.elapsed().as_secs_f64() })
+        Ok(self.count(true, true))
     }
 
-    fn open_now(&mut self) -> Result<Closed> {
-        self.closure.undo(&self.state, &self.log)?;
-        let seconds = self.closed.elapsed().as_secs_f64();
+    /// `intact` says that nobody has opened it before.
+    fn open_now(&mut self, intact: bool) -> Result<Closed> {
+        let undone = self.closure.undo(&self.state, &self.log);
+        let closed = self.count(intact, false);
+        undone?;
         self.dismiss_guard();
-        Ok(Closed { seconds })
+        Ok(closed)
+    }
+
+    /// Notes how long it was closed. One that somebody else opened was so for `max` at the longest, when the guard did.
+    fn count(&mut self, intact: bool, held: bool) -> Closed {
+        let Some(closed) = self.closed.take() else { return Closed { seconds: 0.0 } };
+        let elapsed = if intact { closed.elapsed() } else { closed.elapsed().min(self.max) };
+        let seconds = elapsed.as_secs_f64();
+        self.tally.add(seconds, held);
+        Closed { seconds }
     }
 
     fn dismiss_guard(&mut self) {
@@ -146,8 +167,10 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         if self.guard.is_some() {
-            self.log.info(format!("reopening the site after {:.1} s", self.closed.elapsed().as_secs_f64()));
-            if let Err(error) = self.open_now() {
+            let seconds = self.closed.map_or(0.0, |closed| closed.elapsed().as_secs_f64());
+            self.log.info(format!("reopening the site after {seconds:.1} s"));
+            let intact = self.still_closed().is_ok();
+            if let Err(error) = self.open_now(intact) {
                 // The guard sees our end and tries again.
                 self.log.error(&error);
             }

@@ -1,11 +1,15 @@
 //! Undoing what an interrupted run left, and ending a hold. Needs no settings: all is in the closure's note.
 
-use super::closure::{Closure, Hold};
+use super::closure::Closure;
 use crate::error::{Fault, OrFault, Result};
-use crate::sys::lock::{Lock, Mode};
+use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long another `recover`, or a run that is just refused, may hold a site's lock.
+const OTHERS_RECOVER: Duration = Duration::from_secs(1);
 
 /// What `recover` found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,31 +24,39 @@ pub enum Recovered {
 
 /// Reopens every site that a run has left closed without meaning to. Safe to repeat.
 pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Recovered>> {
-    let mut recovered = Vec::new();
+    each(notes(paths)?, log, |state, closure| recover_one(paths, state, closure, log).map(Some))
+}
+
+/// Does something with each note. One site that cannot be reopened must not keep another closed: its error comes last.
+fn each<T>(
+    notes: Vec<(PathBuf, Result<Closure>)>,
+    log: &Log,
+    work: impl Fn(&Path, Closure) -> Result<Option<T>>,
+) -> Result<Vec<T>> {
+    let mut done = Vec::new();
     let mut failed = None;
-    for state in notes(paths)? {
-        match recover_one(&state, log) {
-            Ok(one) => recovered.push(one),
-            // One site that cannot be reopened must not keep another closed.
+    for (state, closure) in notes {
+        match closure.and_then(|closure| work(&state, closure)) {
+            Ok(one) => done.extend(one),
             Err(error) => {
                 log.error(&error);
                 failed = Some(error);
             }
         }
     }
-    failed.map_or(Ok(recovered), Err)
+    failed.map_or(Ok(done), Err)
 }
 
-fn recover_one(state: &Path, log: &Log) -> Result<Recovered> {
-    let closure = Closure::read(state)?;
+fn recover_one(paths: &Paths, state: &Path, closure: Closure, log: &Log) -> Result<Recovered> {
     if closure.held.is_some() {
         return Ok(Recovered::Held(closure));
     }
-    // A dataroot that is gone has nobody at work on it.
-    let lock = if closure.dataroot.exists() { Lock::try_hold(&closure.dataroot, Mode::Exclusive)? } else { None };
-    if lock.is_none() && closure.dataroot.exists() {
+    let dataroot = &closure.dataroot;
+    let Some(lock) = FolderLock::hold_within(dataroot, &paths.lock(dataroot), OTHERS_RECOVER)? else {
         return Ok(Recovered::Running(closure));
-    }
+    };
+    lock.complaint(dataroot).into_iter().for_each(|complaint| log.warn(complaint));
+    require_whole(paths, &closure)?;
     closure.undo(state, log)?;
     Ok(Recovered::Reopened(closure))
 }
@@ -52,66 +64,72 @@ fn recover_one(state: &Path, log: &Log) -> Result<Recovered> {
 /// Reopens one site that a dead run has left closed. The caller holds the site's lock, which shows that the run is dead.
 pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<Closure>> {
     let state = Closure::file_for(paths, dataroot);
-    if !state.exists() {
-        return Ok(None);
-    }
-    let closure = Closure::read(&state)?;
+    let Some(closure) = read(&state).transpose()? else { return Ok(None) };
+    require_whole(paths, &closure)?;
     closure.undo(&state, log)?;
     Ok(Some(closure))
 }
 
+/// A site that a restore has left half replaced is not opened.
+fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
+    if !closure.restoring || !paths.restoring(&closure.dataroot).exists() {
+        return Ok(());
+    }
+    Err(Fault::failed(format!("{} stays closed: an interrupted restore of it is not undone yet", closure.site))
+        .hint("moodle-backup recover")
+        .into())
+}
+
 /// The note about a site that is held closed on purpose.
 pub fn held(paths: &Paths, dataroot: &Path) -> Result<Option<Closure>> {
-    for state in notes(paths)? {
-        let closure = Closure::read(&state)?;
-        if closure.held.is_some() && closure.dataroot == dataroot {
-            return Ok(Some(closure));
-        }
-    }
-    Ok(None)
+    read(&Closure::held_file(&Closure::file_for(paths, dataroot))).transpose()
 }
 
 /// All notes about closed sites: held, closed by a run that is at work, or left so by one that died.
 pub fn closures(paths: &Paths) -> Result<Vec<Closure>> {
-    let mut closures = Vec::new();
-    for state in notes(paths)? {
-        match Closure::read(&state) {
-            Ok(closure) => closures.push(closure),
-            // The site was opened meanwhile.
-            Err(_) if !state.exists() => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(closures)
+    notes(paths)?.into_iter().map(|(_, closure)| closure).collect()
 }
 
 /// Reopens the sites that are held closed; only the one of that dataroot if one is named.
 pub fn resume(paths: &Paths, dataroot: Option<&Path>, log: &Log) -> Result<Vec<Closure>> {
-    let mut resumed = Vec::new();
-    for state in notes(paths)? {
-        let closure = Closure::read(&state)?;
-        let meant = dataroot.is_none_or(|dataroot| dataroot == closure.dataroot);
-        if matches!(closure.held, Some(Hold::Half | Hold::None)) && meant {
-            closure.undo(&state, log)?;
-            resumed.push(closure);
+    let notes = match dataroot {
+        None => notes(paths)?,
+        Some(dataroot) => {
+            let state = Closure::held_file(&Closure::file_for(paths, dataroot));
+            read(&state).map(|closure| (state, closure)).into_iter().collect()
         }
-    }
-    Ok(resumed)
+    };
+    each(notes, log, |state, closure| {
+        if closure.held.is_none() {
+            return Ok(None);
+        }
+        closure.undo(state, log)?;
+        Ok(Some(closure))
+    })
 }
 
-fn notes(paths: &Paths) -> Result<Vec<PathBuf>> {
+/// The note that lies there; `None` if none does (any more): the site was opened.
+fn read(state: &Path) -> Option<Result<Closure>> {
+    match Closure::read(state) {
+        Err(_) if !state.exists() => None,
+        read => Some(read),
+    }
+}
+
+/// All notes about closed sites, with their places. Those that go while one looks are left out.
+fn notes(paths: &Paths) -> Result<Vec<(PathBuf, Result<Closure>)>> {
     let folder = Closure::folder(paths);
     let entries = match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.or_fault(|| Fault::failed(format!("cannot read {}", folder.display())))?,
     };
-    let mut notes = Vec::new();
+    let mut places = Vec::new();
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "json") {
-            notes.push(path);
+            places.push(path);
         }
     }
-    notes.sort();
-    Ok(notes)
+    places.sort();
+    Ok(places.into_iter().filter_map(|state| read(&state).map(|closure| (state, closure))).collect())
 }

@@ -68,6 +68,14 @@ impl Server {
         }
     }
 
+    /// The lines of a client's option file or service file that say where it is.
+    pub fn option_lines(&self) -> String {
+        match self {
+            Server::MariaDb(server) => format!("socket={}\n", server.socket().display()),
+            Server::Postgres(server) => format!("host={}\nport={}\n", server.socket_folder().display(), server.port()),
+        }
+    }
+
     /// Ends the server at once, as a crash would.
     pub fn kill(&self) {
         match self {

@@ -2,27 +2,32 @@
 //!
 //! What both engines share is in `database`; nothing about Moodle here.
 
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::Signal;
 
-use super::ports;
-use super::process::{Daemon, command_as, owner_ids, succeed, succeed_with_input};
+use super::own_server::{OwnServer, make_data_folder};
+use super::process::{Daemon, command_as, succeed, succeed_with_input};
 use super::scratch::Scratch;
 use super::template;
-use super::tls::{self, Certificate};
 
 const USER: &str = "mysql";
 
 /// A running server. Root of this machine is its root, by the socket.
 pub struct MariaDb {
-    daemon: Mutex<Option<Daemon>>,
-    port: u16,
-    tls: Option<Certificate>,
-    scratch: Scratch,
+    own: OwnServer,
+}
+
+impl Deref for MariaDb {
+    type Target = OwnServer;
+
+    fn deref(&self) -> &OwnServer {
+        &self.own
+    }
 }
 
 impl MariaDb {
@@ -46,38 +51,28 @@ impl MariaDb {
     pub fn start_in(scratch: Scratch, with_tls: bool) -> Arc<Self> {
         let version = template::version_of(Path::new("mariadbd"));
         template::copy(&format!("mariadb-{version}"), &scratch.join("data"), initialise);
-        let tls = with_tls.then(|| tls::certificate(&scratch, USER));
-        // Not the scratch folder itself: there mysql must be able to make its socket.
-        scratch.folder_of("run", USER);
-        let port = ports::reserve();
-        let server = MariaDb { daemon: Mutex::new(None), port: port.port(), tls, scratch };
-        port.release();
+        let server = MariaDb { own: OwnServer::new(scratch, USER, with_tls) };
         server.restart();
         Arc::new(server)
     }
 
     /// Starts the server again on its data, after `kill`.
     pub fn restart(&self) {
-        let mut slot = self.lock();
-        drop(slot.take());
-        let log = self.scratch.join("server.log");
         // Its socket is there only when it can answer.
-        let daemon = Daemon::start(&mut self.server_command(), Signal::SIGKILL, &log, || {
-            UnixStream::connect(self.socket()).is_ok()
-        });
-        *slot = Some(daemon);
+        let answers = || UnixStream::connect(self.socket()).is_ok();
+        self.start_by(|log| Daemon::start(&mut self.server_command(), Signal::SIGKILL, log, answers));
     }
 
     fn server_command(&self) -> Command {
         let mut command = command_as(USER, "mariadbd");
         command
             .arg("--no-defaults")
-            .arg(option("--datadir", &self.scratch.join("data")))
+            .arg(option("--datadir", &self.join("data")))
             .arg(option("--socket", &self.socket()))
-            .arg(option("--pid-file", &self.scratch.join("run/server.pid")))
+            .arg(option("--pid-file", &self.join("run/server.pid")))
             // A server that starts deletes the temporary tables of all others in the same folder.
-            .arg(option("--tmpdir", &self.scratch.join("run")))
-            .arg(format!("--port={}", self.port))
+            .arg(option("--tmpdir", &self.join("run")))
+            .arg(format!("--port={}", self.port()))
             .args(["--bind-address=127.0.0.1", "--skip-name-resolve", "--performance-schema=off"])
             .args(["--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"])
             .args(["--max-allowed-packet=64M", "--innodb-buffer-pool-size=256M", "--innodb-log-file-size=256M"])
@@ -85,40 +80,14 @@ impl MariaDb {
             // killed; and compressing well is not the point.
             .args(["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite", "--innodb-flush-method=nosync"])
             .arg("--innodb-compression-level=1");
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = self.tls() {
             command.arg(option("--ssl-cert", &tls.certificate)).arg(option("--ssl-key", &tls.key));
         }
         command
     }
 
     pub fn socket(&self) -> PathBuf {
-        self.scratch.join("run/db.sock")
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The certificate by which clients can verify the server, if it has one.
-    pub fn certificate(&self) -> Option<&Path> {
-        self.tls.as_ref().map(|tls| tls.certificate.as_path())
-    }
-
-    /// The server's process.
-    pub fn process_id(&self) -> Option<u32> {
-        self.lock().as_ref().map(Daemon::id)
-    }
-
-    /// Ends the server at once, as a crash would.
-    pub fn kill(&self) {
-        drop(self.lock().take());
-    }
-
-    /// Signals all its processes: SIGSTOP makes a database that hangs.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(daemon) = &*self.lock() {
-            daemon.signal_family(signal);
-        }
+        self.join("run/db.sock")
     }
 
     /// Makes a database and a user that may do anything in it, by the socket and by TCP, and nothing elsewhere.
@@ -151,16 +120,10 @@ impl MariaDb {
             .arg(option("--socket", &self.socket()));
         command
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Daemon>> {
-        self.daemon.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
 }
 
 fn initialise(data: &Path) {
-    std::fs::create_dir(data).expect("a folder can be made");
-    let (uid, gid) = owner_ids(USER);
-    std::os::unix::fs::chown(data, Some(uid), Some(gid)).expect("a folder can be given away");
+    make_data_folder(data, USER);
     succeed(
         Command::new("mariadb-install-db")
             .args(["--no-defaults", "--user=mysql", "--skip-test-db", "--auth-root-authentication-method=socket"])

@@ -2,17 +2,17 @@
 //!
 //! What both engines share is in `database`; nothing about Moodle here.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::Signal;
 
-use super::ports;
-use super::process::{Daemon, command_as, owner_ids, succeed, succeed_with_input};
+use super::own_server::{OwnServer, make_data_folder};
+use super::process::{Daemon, command_as, succeed, succeed_with_input};
 use super::scratch::{Scratch, text};
 use super::template;
-use super::tls::{self, Certificate};
 
 const USER: &str = "postgres";
 /// The superuser's password: every way in asks for one.
@@ -20,10 +20,15 @@ const PASSWORD: &str = "the superuser's own";
 
 /// A running server. Passwords are asked for everywhere; nobody is let in by the name of their account.
 pub struct Postgres {
-    daemon: Mutex<Option<Daemon>>,
-    port: u16,
-    tls: Option<Certificate>,
-    scratch: Scratch,
+    own: OwnServer,
+}
+
+impl Deref for Postgres {
+    type Target = OwnServer;
+
+    fn deref(&self) -> &OwnServer {
+        &self.own
+    }
 }
 
 impl Postgres {
@@ -47,28 +52,21 @@ impl Postgres {
     pub fn start_in(scratch: Scratch, with_tls: bool) -> Arc<Self> {
         let version = template::version_of(&program("postgres"));
         template::copy(&format!("postgres-{version}"), &scratch.join("data"), initialise);
-        let tls = with_tls.then(|| tls::certificate(&scratch, USER));
-        scratch.folder_of("run", USER);
-        let port = ports::reserve();
-        let server = Postgres { daemon: Mutex::new(None), port: port.port(), tls, scratch };
-        port.release();
+        let server = Postgres { own: OwnServer::new(scratch, USER, with_tls) };
         server.restart();
         Arc::new(server)
     }
 
     /// Starts the server again on its data, after `kill`.
     pub fn restart(&self) {
-        let mut slot = self.lock();
-        drop(slot.take());
         // The signal is the one for an immediate stop: the server's processes leave with it.
-        let log = self.scratch.join("server.log");
-        let daemon = Daemon::start(&mut self.server_command(), Signal::SIGQUIT, &log, || self.is_ready());
-        *slot = Some(daemon);
+        let answers = || self.is_ready();
+        self.start_by(|log| Daemon::start(&mut self.server_command(), Signal::SIGQUIT, log, answers));
     }
 
     /// Lets the account `postgres` of this machine in by the socket without a password, as Debian does.
     pub fn trust_local_account(&self) {
-        let rules = self.scratch.join("data/pg_hba.conf");
+        let rules = self.join("data/pg_hba.conf");
         let others = std::fs::read_to_string(&rules).expect("the rules can be read");
         std::fs::write(&rules, format!("local all postgres peer\n{others}")).expect("the rules can be written");
         self.run_sql(None, "SELECT pg_reload_conf();");
@@ -76,12 +74,12 @@ impl Postgres {
 
     fn server_command(&self) -> Command {
         let mut command = command_as(USER, program("postgres"));
-        command.arg("-D").arg(self.scratch.join("data"));
+        command.arg("-D").arg(self.join("data"));
         command.current_dir("/");
         let mut set = |name: &str, value: &str| {
             command.arg("-c").arg(format!("{name}={value}"));
         };
-        set("port", &self.port.to_string());
+        set("port", &self.port().to_string());
         set("listen_addresses", "127.0.0.1");
         set("unix_socket_directories", text(&self.socket_folder()));
         set("shared_buffers", "64MB");
@@ -89,7 +87,7 @@ impl Postgres {
         set("fsync", "off");
         set("full_page_writes", "off");
         set("synchronous_commit", "on");
-        if let Some(tls) = &self.tls {
+        if let Some(tls) = self.tls() {
             set("ssl", "on");
             set("ssl_cert_file", text(&tls.certificate));
             set("ssl_key_file", text(&tls.key));
@@ -99,39 +97,13 @@ impl Postgres {
 
     fn is_ready(&self) -> bool {
         let mut command = Command::new(program("pg_isready"));
-        command.arg("--quiet").arg("--host").arg(self.socket_folder()).arg("--port").arg(self.port.to_string());
+        command.arg("--quiet").arg("--host").arg(self.socket_folder()).arg("--port").arg(self.port().to_string());
         command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
     /// The folder of the socket; its name ends in the port.
     pub fn socket_folder(&self) -> PathBuf {
-        self.scratch.join("run")
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The certificate by which clients can verify the server, if it has one.
-    pub fn certificate(&self) -> Option<&Path> {
-        self.tls.as_ref().map(|tls| tls.certificate.as_path())
-    }
-
-    /// The server's first process.
-    pub fn process_id(&self) -> Option<u32> {
-        self.lock().as_ref().map(Daemon::id)
-    }
-
-    /// Ends the server at once, as a crash would.
-    pub fn kill(&self) {
-        drop(self.lock().take());
-    }
-
-    /// Signals all its processes: SIGSTOP makes a database that hangs.
-    pub fn signal(&self, signal: Signal) {
-        if let Some(daemon) = &*self.lock() {
-            daemon.signal_family(signal);
-        }
+        self.join("run")
     }
 
     /// Makes a user and a database that belongs to it.
@@ -160,23 +132,17 @@ impl Postgres {
         command
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
             .args(["--field-separator=\x1f", "--record-separator-zero", "--pset=null=NULL"])
-            .args(["--username", USER, "--port", &self.port.to_string()])
+            .args(["--username", USER, "--port", &self.port().to_string()])
             // Not by the socket: see trust_local_account.
             .args(["--host", "127.0.0.1"])
             .env("PGPASSWORD", PASSWORD)
             .env("PGCLIENTENCODING", "UTF8");
         command
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Daemon>> {
-        self.daemon.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
 }
 
 fn initialise(data: &Path) {
-    std::fs::create_dir(data).expect("a folder can be made");
-    let (uid, gid) = owner_ids(USER);
-    std::os::unix::fs::chown(data, Some(uid), Some(gid)).expect("a folder can be given away");
+    make_data_folder(data, USER);
     // A file: the server's user could not open a pipe of ours.
     let password = data.with_extension("password");
     std::fs::write(&password, PASSWORD).expect("a file can be written");

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use super::janitor::{self, Leftover, Watch};
+use super::process::wait_for;
 
 /// How long the pipes are given to close after the program has ended.
 const PIPE_LIMIT: Duration = Duration::from_secs(2);
@@ -106,6 +107,21 @@ impl Running {
             stderr: self.stderr.so_far(),
             output_held: !pipes_closed,
         }
+    }
+
+    /// Waits until it stands still.
+    #[track_caller]
+    pub fn wait_until_stopped(&self) {
+        let stat = format!("/proc/{}/stat", self.id());
+        let limit = self.deadline.saturating_duration_since(Instant::now());
+        wait_for("the run to stop", limit, || std::fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
+    }
+
+    /// Lets it go on after it was stopped, and waits for its end.
+    #[track_caller]
+    pub fn go_on(self) -> Output {
+        self.signal(Signal::SIGCONT);
+        self.wait()
     }
 
     /// Whether both pipes close now that the program has ended.

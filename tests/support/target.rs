@@ -7,9 +7,10 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::janitor::{self, Leftover, Watch};
-use super::process::succeed;
+use super::process::{succeed, wait_for};
 use super::scratch::{Scratch, text};
 
 /// What an image is formatted as.
@@ -140,8 +141,11 @@ impl TestTarget {
         succeed(Command::new("umount").arg("-l").arg(&self.path));
     }
 
-    /// Mounts it again after `unmount`.
+    /// Mounts it again after `unmount`, when nobody uses it any more: until then what was last written is not in the image.
     pub fn mount_again(&self) {
+        wait_for("the image to be given up", Duration::from_secs(30), || {
+            succeed(Command::new("losetup").arg("--associated").arg(self.image_file())).is_empty()
+        });
         mount(self.image_file(), &self.path);
     }
 
@@ -150,7 +154,7 @@ impl TestTarget {
     pub fn cut_power(&self) {
         self.lose_disk();
         self.unmount();
-        self.mount_again();
+        mount(self.image_file(), &self.path);
     }
 
     pub fn set_read_only(&self, read_only: bool) {
@@ -208,6 +212,26 @@ impl TestTarget {
 
     fn filling(&self) -> PathBuf {
         self.path.join("filling")
+    }
+}
+
+/// Something that stands over a file or folder as long as this lives.
+pub struct MountedOver {
+    path: PathBuf,
+    _watch: Watch,
+}
+
+impl MountedOver {
+    pub fn new(what: &Path, over: &Path) -> Self {
+        let watch = janitor::watch(&Leftover::Mount(text(over)));
+        succeed(Command::new("mount").arg("--bind").arg(what).arg(over));
+        MountedOver { path: over.to_owned(), _watch: watch }
+    }
+}
+
+impl Drop for MountedOver {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
     }
 }
 

@@ -143,6 +143,22 @@ impl World {
         Running::start(self.command(args), self.limit)
     }
 
+    /// Starts the program with something to happen at a step: see `MOODLE_BACKUP_FAILPOINT`. Needs a build with the
+    /// feature `failpoints`.
+    pub fn spawn_failing(&mut self, args: &[&str], step: &str, how: &str) -> Running {
+        self.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}={how}"));
+        let run = self.spawn(args);
+        self.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        run
+    }
+
+    /// Starts a run that stops at a step, and waits until it stands there.
+    pub fn spawn_stopped(&mut self, step: &str) -> Running {
+        let run = self.spawn_failing(&["run"], step, "stop");
+        run.wait_until_stopped();
+        run
+    }
+
     /// How long a run may take from now on: benches need more than tests.
     pub fn set_limit(&mut self, limit: Duration) {
         self.limit = limit;

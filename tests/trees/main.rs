@@ -3,5 +3,7 @@
 mod archives;
 mod copies;
 mod in_use;
+mod pools;
 mod trouble;
+mod way_back;
 mod world;

@@ -1,6 +1,6 @@
 //! File systems, trees and what a user could see of them.
 
-use moodle_backup::archive;
+use moodle_backup::archive::{self, Unread};
 use moodle_backup::entry::{Exclusions, Time};
 use moodle_backup::sys::log::{Log, Verbosity};
 use moodle_backup::tree::{self, Previous, Synced};
@@ -220,6 +220,11 @@ pub fn archived(root: &Path, to: &Path) -> archive::Archived {
     let exclude = Exclusions::none();
     let job = archive::Job { root, exclude: &exclude, file: to, index: &index, level: 1, threads: 2 };
     archive::create(&job, &log()).unwrap()
+}
+
+/// Whether an archive that was just made is that of the tree as it is now.
+pub fn is_current(root: &Path, file: &Path) -> bool {
+    archive::compare(root, &Exclusions::none(), &index_of(file), Unread::AsItWas(&[])).unwrap().is_same()
 }
 
 /// Brings an archive back as an administrator without this program would.

@@ -1,0 +1,265 @@
+//! Setting a database's content aside within the same database, and putting it back: by renaming, so that it takes no time
+//! and no right that Moodle's own account lacks. MariaDB renames tables; PostgreSQL moves them into another
+//! schema. What is to be undone is noted by the caller before it is done.
+
+use super::{Connection, Engine, Session};
+use crate::error::{Fault, Result};
+use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
+
+/// How the names begin of what is set aside: of tables with MariaDB, of the schema with PostgreSQL. Nothing with such a
+/// name is dumped.
+pub const ASIDE: &str = "moodle_backup_old_";
+
+/// The longest name of a table (MariaDB: 64 characters).
+const LONGEST_NAME: usize = 64;
+
+/// Where the content of a database is set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// PostgreSQL: the schema of Moodle's tables, and the one they are moved to.
+    schemas: Option<(String, String)>,
+    /// MariaDB: each table, view and sequence, and its name while it is aside.
+    tables: Vec<(String, String)>,
+}
+
+impl Aside {
+    /// How many tables are to be set aside; not counted with PostgreSQL.
+    pub fn tables(&self) -> usize {
+        self.tables.len()
+    }
+}
+
+impl Connection {
+    /// What would be set aside, under names of its own for each `number`. Changes nothing. An error if the database holds
+    /// what cannot be set aside.
+    pub fn plan_aside(&self, number: u32) -> Result<Aside> {
+        let mut session = self.session()?;
+        match self.engine {
+            Engine::MariaDb => {
+                refuse_programs(&mut session)?;
+                let tables = mariadb_tables(&mut session)?;
+                let own = tables.into_iter().filter(|(name, _)| !name.starts_with(ASIDE));
+                Ok(Aside {
+                    schemas: None,
+                    tables: own
+                        .map(|(name, _)| (aside_name(&name, number), name))
+                        .map(|(aside, name)| (name, aside))
+                        .collect(),
+                })
+            }
+            Engine::Postgres => {
+                let live = match &self.schema {
+                    Some(schema) => schema.clone(),
+                    None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
+                };
+                Ok(Aside { schemas: Some((live, format!("{ASIDE}{number}"))), tables: Vec::new() })
+            }
+        }
+    }
+
+    /// Sets everything aside. After an error (or a crash) [`Connection::put_back`] brings it back.
+    pub fn set_aside(&self, aside: &Aside) -> Result<()> {
+        let what = "set the present tables aside";
+        match &aside.schemas {
+            Some((live, old)) => {
+                let moves = self.moves(live, old)?;
+                self.execute(what, &format!("CREATE SCHEMA {};\n{moves}", self.sql_name(old)))
+            }
+            None if aside.tables.is_empty() => Ok(()),
+            None => self.execute(what, &self.renames(aside.tables.iter().map(|(name, old)| (name, old)))),
+        }
+    }
+
+    /// Puts back what was set aside; what stands in its place, which came from a backup, is dropped. Does nothing where
+    /// nothing is aside, so it can be called again and again.
+    pub fn put_back(&self, aside: &Aside) -> Result<()> {
+        match &aside.schemas {
+            Some((live, old)) => self.put_schema_back(live, old),
+            None => self.put_tables_back(aside),
+        }
+    }
+
+    /// Whether anything is aside.
+    pub fn is_aside(&self, aside: &Aside) -> Result<bool> {
+        let mut session = self.session()?;
+        match &aside.schemas {
+            Some((_, old)) => has_schema(&mut session, self, old),
+            None => {
+                let there = mariadb_tables(&mut session)?;
+                Ok(aside.tables.iter().any(|(_, old)| there.iter().any(|(name, _)| name == old)))
+            }
+        }
+    }
+
+    /// Drops what was set aside, for good.
+    pub fn drop_aside(&self, aside: &Aside) -> Result<()> {
+        let what = "drop the tables that were set aside";
+        match &aside.schemas {
+            Some((_, old)) => self.execute(what, &format!("DROP SCHEMA IF EXISTS {} CASCADE;", self.sql_name(old))),
+            None => {
+                let there = mariadb_tables(&mut self.session()?)?;
+                let old = there.iter().filter(|(name, _)| aside.tables.iter().any(|(_, old)| old == name));
+                self.execute(what, &self.drops(old))
+            }
+        }
+    }
+
+    fn put_schema_back(&self, live: &str, old: &str) -> Result<()> {
+        let what = "put the earlier tables back";
+        let new = format!("{old}_new");
+        let mut session = self.session()?;
+        if has_schema(&mut session, self, old)? {
+            let restored = self.moves(live, &new)?;
+            if !restored.is_empty() {
+                self.execute(what, &format!("CREATE SCHEMA IF NOT EXISTS {};\n{restored}", self.sql_name(&new)))?;
+            }
+            let back = self.moves(old, live)?;
+            self.execute(what, &format!("{back}\nDROP SCHEMA {};", self.sql_name(old)))?;
+        }
+        self.execute(what, &format!("DROP SCHEMA IF EXISTS {} CASCADE;", self.sql_name(&new)))
+    }
+
+    fn put_tables_back(&self, aside: &Aside) -> Result<()> {
+        let what = "put the earlier tables back";
+        let there = mariadb_tables(&mut self.session()?)?;
+        let is_there = |name: &String| there.iter().any(|(it, _)| it == name);
+        let back: Vec<_> = aside.tables.iter().filter(|(_, old)| is_there(old)).collect();
+        if back.is_empty() {
+            return Ok(());
+        }
+        // Tables that were not renamed when the power went are still the old ones.
+        let not_moved = |name: &String| aside.tables.iter().any(|(it, old)| it == name && !is_there(old));
+        let restored = there.iter().filter(|(name, _)| !name.starts_with(ASIDE) && !not_moved(name));
+        let drops = self.drops(restored);
+        let renames = self.renames(back.into_iter().map(|(name, old)| (old, name)));
+        self.execute(what, &format!("{drops}\n{renames}"))
+    }
+
+    /// One statement: the server does all of it or nothing.
+    fn renames<'a>(&self, pairs: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+        let pairs: Vec<String> =
+            pairs.map(|(from, to)| format!("{} TO {}", self.sql_name(from), self.sql_name(to))).collect();
+        format!("RENAME TABLE {};", pairs.join(", "))
+    }
+
+    fn drops<'a>(&self, tables: impl Iterator<Item = &'a (String, Kind)>) -> String {
+        let drops: String = tables
+            .map(|(name, kind)| {
+                let kind = match kind {
+                    Kind::Table => "TABLE",
+                    Kind::View => "VIEW",
+                    Kind::Sequence => "SEQUENCE",
+                };
+                format!("DROP {kind} IF EXISTS {};\n", self.sql_name(name))
+            })
+            .collect();
+        format!("SET SESSION foreign_key_checks = 0;\n{drops}")
+    }
+
+    /// PostgreSQL: the statements that move everything from one schema to another. What belongs to an extension stays with it.
+    fn moves(&self, from: &str, to: &str) -> Result<String> {
+        let (from, to) = (self.sql_text(from), self.sql_text(to));
+        let own = |catalogue: &str, object: &str| {
+            format!(
+                "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{catalogue}'::regclass \
+                 AND d.objid = {object}.oid AND d.deptype = 'e')"
+            )
+        };
+        // Sequences of a column move with their table. Views go last, and tables before what is made of them.
+        let sql = format!(
+            "SELECT statement FROM (\
+             SELECT CASE relkind WHEN 'v' THEN 3 WHEN 'm' THEN 3 WHEN 'S' THEN 2 ELSE 1 END AS rank, \
+             format('ALTER %s %I.%I SET SCHEMA %I;', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' \
+             WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, n.nspname, c.relname, {to}) AS statement \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {from} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {own_class} \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
+             AND d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('a', 'i')) \
+             UNION ALL \
+             SELECT 4, format('ALTER ROUTINE %s SET SCHEMA %I;', p.oid::regprocedure, {to}) FROM pg_catalog.pg_proc p \
+             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = {from} AND {own_proc} \
+             UNION ALL \
+             SELECT 0, format('ALTER TYPE %I.%I SET SCHEMA %I;', n.nspname, t.typname, {to}) FROM pg_catalog.pg_type t \
+             JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = {from} \
+             AND t.typtype IN ('d', 'e') AND {own_type}\
+             ) AS all_of_them ORDER BY rank, statement",
+            own_class = own("pg_class", "c"),
+            own_proc = own("pg_proc", "p"),
+            own_type = own("pg_type", "t"),
+        );
+        let rows = self.session()?.query(&sql)?;
+        Ok(rows.into_iter().flatten().flatten().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// What a name in a database of MariaDB stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Table,
+    View,
+    Sequence,
+}
+
+fn mariadb_tables(session: &mut Session) -> Result<Vec<(String, Kind)>> {
+    let rows = session.query(
+        "SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY TABLE_NAME",
+    )?;
+    let named = rows.into_iter().filter_map(|row| {
+        let mut row = row.into_iter();
+        let kind = |text: &str| match text {
+            "VIEW" => Kind::View,
+            "SEQUENCE" => Kind::Sequence,
+            _ => Kind::Table,
+        };
+        Some((row.next()??, kind(&row.next()??)))
+    });
+    Ok(named.collect())
+}
+
+/// Moodle has none of these; a plugin's or an administrator's own would be in the way of those in the dump, and
+/// cannot be renamed.
+fn refuse_programs(session: &mut Session) -> Result<()> {
+    let found = session.value(
+        "SELECT GROUP_CONCAT(name ORDER BY name SEPARATOR ', ') FROM (\
+         SELECT CONCAT('trigger ', TRIGGER_NAME) AS name FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
+         UNION ALL SELECT CONCAT(LOWER(ROUTINE_TYPE), ' ', ROUTINE_NAME) FROM information_schema.ROUTINES \
+         WHERE ROUTINE_SCHEMA = DATABASE() \
+         UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()) AS it",
+    )?;
+    match found {
+        None => Ok(()),
+        Some(names) => Err(Fault::unfit(format!(
+            "the {} holds what cannot be set aside while its tables are restored: {names}",
+            session.connection().title()
+        ))
+        .hint("they are in the backup too: save and drop them, then restore; or load the dump by hand as RESTORE.txt tells")
+        .into()),
+    }
+}
+
+fn has_schema(session: &mut Session, connection: &Connection, name: &str) -> Result<bool> {
+    let sql = format!("SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = {}", connection.sql_text(name));
+    Ok(session.value(&sql)?.is_some_and(|count| count != "0"))
+}
+
+/// The name of a table while it is aside: its own with the mark before it, or where that is too long a digest of it.
+fn aside_name(name: &str, number: u32) -> String {
+    let plain = format!("{ASIDE}{number}_{name}");
+    if plain.chars().count() <= LONGEST_NAME {
+        return plain;
+    }
+    format!("{ASIDE}{number}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_aside_differ_and_are_short_enough() {
+        assert_eq!(aside_name("mdl_config", 3), "moodle_backup_old_3_mdl_config");
+        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), 3);
+        assert!(long("a").len() <= LONGEST_NAME && long("a") != long("b"));
+    }
+}

@@ -1,0 +1,82 @@
+//! What `restore` prints: the plan before it, and the end.
+
+use super::human;
+use super::layout::{pair, wrapped};
+use super::show::section;
+use super::{Look, Paint};
+use crate::restore::Plan;
+use serde::Serialize;
+
+/// How a restore ended that was done.
+#[derive(Clone, Debug, Serialize)]
+pub struct Done {
+    /// Name of the site.
+    pub site: String,
+    /// What it has now: `backup 2026-11-23T010003Z`.
+    pub restored: String,
+    /// For how many seconds it was closed.
+    pub closed_seconds: f64,
+    /// Users' files that were brought back.
+    pub pool_files: u64,
+    /// Folders with what was replaced.
+    pub set_aside_in: Vec<String>,
+    /// How long it took, in seconds.
+    pub took_seconds: f64,
+    /// Its log.
+    pub log: Option<String>,
+    /// What the administrator should look at.
+    pub warnings: Vec<String>,
+    /// The exit code of the program.
+    pub exit_code: u8,
+}
+
+/// The plan as text.
+pub fn plan_text(plan: &Plan, look: &Look) -> String {
+    let head = format!("Restore of {} from backup {}", plan.site, plan.backup);
+    let mut text = look.paint(Paint::Head, &head) + "\n";
+    text += &pair("As of", &format!("{} ({})", look.minute(plan.moment), look.distance(plan.moment)));
+    for piece in &plan.pieces {
+        text += "\n";
+        text += &wrapped("", &format!("{}: {}", piece.part, piece.place));
+        text += &wrapped("  ", &format!("{}; {} come back", piece.what, human::bytes(piece.bytes)));
+    }
+    text += "\n";
+    if !plan.left_out.is_empty() {
+        text +=
+            &wrapped("", &format!("Not touched: {}. Name them by --only to restore them.", plan.left_out.join(", ")));
+    }
+    let (closed, all) = (plan.closed_seconds as f64, plan.seconds() as f64);
+    text += &wrapped(
+        "",
+        &format!(
+            "It takes about {}; the site is closed for about {} of it. What is replaced is set aside: \
+             \"moodle-backup restore --undo\" brings it back. To be safer still, make a backup first: \
+             \"moodle-backup run\".",
+            human::duration(all),
+            human::duration(closed)
+        ),
+    );
+    text + &section("Warnings", &plan.warnings, look)
+}
+
+/// The end as text.
+pub fn done_text(done: &Done, look: &Look) -> String {
+    let head = format!("{} is as in {}", done.site, done.restored);
+    let mut text = look.paint(if done.warnings.is_empty() { Paint::Good } else { Paint::Warning }, &head) + "\n";
+    text += &pair("Closed", &human::duration(done.closed_seconds));
+    text += &pair("Took", &human::duration(done.took_seconds));
+    text += &pair("Files", &format!("{} brought back", human::count(done.pool_files, "file")));
+    for folder in &done.set_aside_in {
+        text += &pair("Set aside", folder);
+    }
+    if let Some(log) = &done.log {
+        text += &pair("Log", log);
+    }
+    text += "\n";
+    text += &wrapped(
+        "",
+        "Have a look at the site. \"moodle-backup restore --undo\" brings back what was replaced; \"restore --discard\" \
+         deletes it when all is well.",
+    );
+    text + &section("Warnings", &done.warnings, look)
+}

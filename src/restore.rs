@@ -1,0 +1,189 @@
+//! A restore in place, from lock to report: the page to read first. What is there now is set aside by renaming and never
+//! deleted; whatever ends a restore before its end, the site comes back to the state it was found in.
+
+mod check;
+mod exchange;
+mod here;
+mod load;
+mod plan;
+mod revert;
+mod stage;
+
+pub use here::Here;
+pub use plan::{Piece, Plan, plan};
+pub use revert::{discard, revert};
+
+use crate::backup;
+use crate::error::{Fault, Result};
+use crate::moodle::maintenance_page;
+use crate::preflight::{Site, read_site};
+use crate::settings::Settings;
+use crate::store::{Backup, Part};
+use crate::sys::folder_lock::FolderLock;
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::{files, priority};
+use crate::undo::{Changes, Record};
+use crate::window::{self, Request, Tally, Window};
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The steps of a restore in their order, by the names that log and status show.
+pub const STEPS: [&str; 11] =
+    ["lock", "preflight", "verify", "stage", "close", "exchange", "load", "post", "check", "reopen", "report"];
+
+/// A restore takes as long as its database takes to load: its guard only looks whether it is alive.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Job<'a> {
+    /// The site and all about it.
+    pub settings: &'a Settings,
+    /// The program's own folders.
+    pub paths: &'a Paths,
+    /// The site's folder on the target.
+    pub site_folder: PathBuf,
+    /// What is brought back.
+    pub backup: &'a Backup,
+    /// Which parts of it.
+    pub parts: Vec<Part>,
+    /// Whether the present config.php stays.
+    pub keep_config: bool,
+    /// An option file with an administrator's account of the database server.
+    pub admin: Option<PathBuf>,
+}
+
+impl Job<'_> {
+    fn wants(&self, part: &Part) -> bool {
+        self.parts.contains(part)
+    }
+}
+
+/// What a restore leaves.
+#[derive(Debug)]
+pub struct Outcome {
+    /// For how many seconds the site was closed.
+    pub closed_seconds: f64,
+    /// What was replaced, for an undo.
+    pub record: Record,
+    /// Pool files that were brought back.
+    pub pool_files: u64,
+}
+
+/// What is under way. Dropped in this order: first everything is put back, then the site is opened.
+struct Work {
+    changes: Changes,
+    window: Option<Window>,
+    _site: FolderLock,
+}
+
+/// Brings the parts back. On an error everything is as it was before.
+pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| restored(job, log)));
+    result.unwrap_or_else(|_| {
+        Err(Fault::failed("the program has a mistake and gave up (see above); everything was put back").into())
+    })
+}
+
+fn restored(job: &Job, log: &Log) -> Result<Outcome> {
+    log.step("lock")?;
+    let _held = job.backup.hold()?;
+    let here = Here::look(job)?;
+    let lock = lock(job, &here, log)?;
+
+    log.step("preflight")?;
+    here.require(job, log)?;
+    priority::set_for_this_thread(0, priority::Io::Normal);
+
+    log.step("verify")?;
+    stage::verify(job, log)?;
+
+    log.step("stage")?;
+    let record = Record::new(&job.settings.site.name, &here.dataroot, format!("backup {}", job.backup.name));
+    let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
+    let staged = stage::stage(job, &here, &mut work.changes, log)?;
+
+    log.step("close")?;
+    work.window = Some(close(job, &here, log)?);
+
+    log.step("exchange")?;
+    exchange::all(job, &here, &staged, &mut work.changes, log)?;
+    let site = read_again(job, &here)?;
+
+    log.step("load")?;
+    load::databases(job, site.as_ref(), &mut work.changes, log)?;
+
+    log.step("post")?;
+    load::post(job, site.as_ref(), log)?;
+
+    log.step("check")?;
+    check::site(job, &here, site.as_ref(), log)?;
+
+    log.step("reopen")?;
+    let Work { changes, window, _site } = work;
+    let record = changes.keep()?;
+    let closed = window.map(Window::reopen).transpose()?;
+    if let Some(site) = &site {
+        check::over_http(site, log);
+    }
+
+    log.step("report")?;
+    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: staged.pool_files })
+}
+
+/// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock
+/// and the page that closes the site are to be in it.
+fn lock(job: &Job, here: &Here, log: &Log) -> Result<FolderLock> {
+    let dataroot = &here.dataroot;
+    if !dataroot.exists() {
+        std::fs::DirBuilder::new().mode(0o770).create(dataroot)?;
+        chown(dataroot, Some(here.web_user.uid), Some(here.web_user.gid))?;
+        files::sync_folder(files::parent(dataroot))?;
+    }
+    backup::hold_site(job.paths, &job.settings.site.name, dataroot, log)
+}
+
+/// Closes the site, for as long as it takes.
+fn close(job: &Job, here: &Here, log: &Log) -> Result<Window> {
+    let made = here.site.as_ref().and_then(|site| maintenance_page(&site.layout, &site.php).ok());
+    let page = made.unwrap_or_else(window::fallback_page);
+    let request = Request {
+        paths: job.paths,
+        site: &job.settings.site.name,
+        dataroot: &here.dataroot,
+        user: &here.web_user,
+        page: &page,
+        page_mode: here.site.as_ref().map_or(0o660, |site| site.config.file_mode),
+        services: Vec::new(),
+        max: NO_LIMIT,
+        tally: &Tally::default(),
+        restoring: true,
+    };
+    let window = Window::close(&request, log)?;
+    let settings = &job.settings.window;
+    // A site whose database is gone has come to rest.
+    if let Some(mut session) = here.site.as_ref().and_then(|site| site.connection.session().ok()) {
+        window::drain(&mut session, settings.drain, log)?;
+    }
+    Ok(window)
+}
+
+/// The site as it is with what was brought back; `None` where its code is not there and was not asked for.
+fn read_again(job: &Job, here: &Here) -> Result<Option<Site>> {
+    if !job.wants(&Part::Code) && here.site.is_none() {
+        return Ok(None);
+    }
+    let site = read_site(job.settings)?;
+    if site.config.dataroot != here.dataroot {
+        return Err(Fault::failed(format!(
+            "the config.php that was brought back names the dataroot {}, and the site here has {}",
+            site.config.dataroot.display(),
+            here.dataroot.display()
+        ))
+        .hint("--keep-config keeps the present config.php")
+        .into());
+    }
+    Ok(Some(site))
+}

@@ -1,0 +1,124 @@
+//! Whether what was brought back is a site that works: asked of the files, of the database, of Moodle's own command line,
+//! and at last over the web. Changes nothing.
+
+use super::{Here, Job};
+use crate::error::{Fault, OrFault, Result};
+use crate::hashes;
+use crate::moodle::{Facts, table};
+use crate::preflight::Site;
+use crate::store::Part;
+use crate::sys::log::Log;
+use crate::sys::process::Output;
+use sha2::{Digest, Sha256};
+use std::collections::HashSet;
+use std::time::Duration;
+
+const CLI_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How many lost files are named.
+const NAMED: usize = 5;
+
+/// An error if the site as it stands now is not what was to be brought back.
+pub fn site(job: &Job, here: &Here, site: Option<&Site>, log: &Log) -> Result<()> {
+    let Some(site) = site else {
+        log.warn("the site's code is not there, so what was brought back could not be tried out");
+        return Ok(());
+    };
+    let mut session = site.connection.session()?;
+    let facts = Facts::read(&mut session, &site.connection, &site.config.prefix)?;
+    if job.wants(&Part::Database) {
+        let then = &job.backup.manifest.site.siteidentifier_sha256;
+        if !then.is_empty() && hashes::to_hex(&Sha256::digest(facts.site_identifier())) != *then {
+            return Err(Fault::failed("the database that was loaded is not that of this backup's site").into());
+        }
+    }
+    let number = |text: &str| text.parse::<f64>().ok();
+    if number(facts.version()) != number(&site.release.version) {
+        log.warn(format!(
+            "the code is of version {} and the database of {}: finish with admin/cli/upgrade.php, or restore both",
+            site.release.version,
+            facts.version()
+        ));
+    }
+    files(job, here, site, log)?;
+    for (script, arguments) in [("check_database_schema.php", &[][..]), ("checks.php", &["--type=status"][..])] {
+        ask_moodle(site, script, arguments, log)?;
+    }
+    Ok(())
+}
+
+/// Every file that the database refers to is in the pool, but for those that were lost before the backup.
+fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
+    let files = table(&site.connection, &site.config.prefix, "files")?;
+    let known: HashSet<&str> = job.backup.manifest.pool.missing_at_source.iter().map(String::as_str).collect();
+    let mut lost = Vec::new();
+    let mut count = 0u64;
+    let mut session = site.connection.session()?;
+    session.stream(&format!("SELECT DISTINCT contenthash FROM {files}"), |row| {
+        let Some(Some(name)) = row.into_iter().next() else { return Ok(()) };
+        let Some(hash) = hashes::from_hex(name.as_bytes()) else { return Ok(()) };
+        count += 1;
+        let there = here.filedir.join(hashes::relative_path(&hash)).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        if !there && hash != hashes::EMPTY && !known.contains(name.as_str()) {
+            lost.push(name);
+        }
+        Ok(())
+    })?;
+    if lost.is_empty() || site.config.alternative_file_system.is_some() {
+        log.info(format!("all {count} users' files that the database refers to are there"));
+        return Ok(());
+    }
+    let some = lost.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let words =
+        format!("{} of {count} users' files that the database refers to are not in the pool: {some}", lost.len());
+    // Where only a part was asked for, the other may be of another day.
+    match job.wants(&Part::Database) && job.wants(&Part::Moodledata) {
+        true => Err(Fault::failed(words).hint("\"moodle-backup verify\" tells whether the backup is whole").into()),
+        false => {
+            log.warn(format!("{words}; restoring moodledata of the same backup brings them back"));
+            Ok(())
+        }
+    }
+}
+
+/// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works.
+fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Result<()> {
+    let Some(path) = site.layout.cli(&site.config.admin, script) else { return Ok(()) };
+    let program = site.php.start().folder(&site.layout.root).arg(path).args(arguments).timeout(CLI_TIMEOUT);
+    let output = program.output();
+    crate::sys::signals::check()?;
+    match output {
+        Ok(output) if output.status.success() => log.info(format!("Moodle's {script} finds nothing wrong")),
+        Ok(output) => log.warn(format!("Moodle's {script} says: {}", said(&output))),
+        Err(error) => log.warn(format!("Moodle's {script} could not be run: {error:#}")),
+    }
+    Ok(())
+}
+
+fn said(output: &Output) -> String {
+    let words = format!("{} {}", output.text().trim(), output.stderr.trim());
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(500) {
+        Some((end, _)) => format!("{}...", &words[..end]),
+        None => words,
+    }
+}
+
+/// Asks for the front page as a browser would. It tells, and decides nothing: this machine may not be able to reach the
+/// address that its users use.
+pub fn over_http(site: &Site, log: &Log) {
+    const SCRIPT: &str = r#"<?php
+        $context = stream_context_create(['http' => ['timeout' => 20, 'ignore_errors' => true, 'follow_location' => 0],
+            'ssl' => ['verify_peer' => false, 'verify_peer_name' => false]]);
+        $content = @file_get_contents($argv[1], false, $context);
+        echo $http_response_header[0] ?? '';
+    "#;
+    let address = format!("{}/", site.config.wwwroot);
+    let asked = site.php.start().args(["--", &address]).input(SCRIPT).timeout(Duration::from_secs(40)).output();
+    let answer = asked.or_fault(|| Fault::failed("PHP does not run")).map(|output| output.text());
+    match answer.as_deref().unwrap_or_default().split(' ').nth(1).and_then(|code| code.parse::<u32>().ok()) {
+        Some(code) if code < 400 => log.info(format!("{address} answers with {code}")),
+        Some(code) => log.warn(format!("{address} answers with {code}: look at the web server's and PHP's logs")),
+        None => log.warn(format!("{address} does not answer from here: look whether the web server runs")),
+    }
+}

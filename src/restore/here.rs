@@ -1,0 +1,183 @@
+//! The site as it is now, as far as anything of it is left: from its config.php where that can be read, from the backup
+//! where not. Changes nothing.
+
+use super::Job;
+use crate::database::Connection;
+use crate::error::{Fault, OrFault, Result};
+use crate::preflight::{Site, read_site};
+use crate::store::Part;
+use crate::sys::files::{self, Space};
+use crate::sys::log::Log;
+use crate::sys::privileges::Identity;
+use crate::undo;
+use std::path::{Path, PathBuf};
+
+/// More than the parts themselves, for what comes with them.
+const ROOM_TO_SPARE: u64 = 64 << 20;
+
+/// Where the site is, or was.
+#[derive(Clone, Debug)]
+pub struct Here {
+    /// ROOT.
+    pub root: PathBuf,
+    /// `$CFG->dataroot`.
+    pub dataroot: PathBuf,
+    /// `$CFG->filedir`.
+    pub filedir: PathBuf,
+    /// `$CFG->trashdir`.
+    pub trashdir: PathBuf,
+    /// The web user.
+    pub web_user: Identity,
+    /// The site, where its code and config.php are there.
+    pub site: Option<Site>,
+    /// Why they cannot be read.
+    pub trouble: Option<String>,
+}
+
+impl Here {
+    /// Looks.
+    pub fn look(job: &Job) -> Result<Here> {
+        match read_site(job.settings) {
+            Ok(site) => Ok(Here {
+                root: site.layout.root.clone(),
+                dataroot: site.config.dataroot.clone(),
+                filedir: site.config.filedir.clone(),
+                trashdir: site.config.trashdir.clone(),
+                web_user: site.web_user().clone(),
+                site: Some(site),
+                trouble: None,
+            }),
+            Err(error) => Here::remembered(job, &error),
+        }
+    }
+
+    /// As the backup remembers it.
+    fn remembered(job: &Job, error: &anyhow::Error) -> Result<Here> {
+        let manifest = &job.backup.manifest;
+        let name = job.settings.site.web_user.as_deref().unwrap_or(&manifest.site.web_user);
+        let web_user = Identity::by_name(name).or_fault(|| {
+            Fault::unfit(format!("the web server's user was {name:?}, which this machine does not know"))
+                .hint("install the web server, or set web_user in [site] to its user here")
+        })?;
+        let paths = &manifest.paths;
+        Ok(Here {
+            root: paths.root.clone(),
+            dataroot: paths.dataroot.clone(),
+            filedir: paths.filedir.clone(),
+            trashdir: paths.trashdir.clone(),
+            web_user,
+            site: None,
+            trouble: Some(format!("{error:#}")),
+        })
+    }
+
+    /// How to reach the site's database, where config.php tells.
+    pub fn connection(&self) -> Option<&Connection> {
+        self.site.as_ref().map(|site| &site.connection)
+    }
+
+    /// Everything that must be true before anything is touched.
+    pub fn require(&self, job: &Job, log: &Log) -> Result<()> {
+        let manifest = &job.backup.manifest;
+        if let Some(trouble) = &self.trouble {
+            log.info(format!("the site here cannot be read, so the backup tells where it belongs: {trouble}"));
+        }
+        if !manifest.complete {
+            log.warn(format!("the backup is not complete: {}", manifest.incomplete_because.join("; ")));
+        }
+        if job.wants(&Part::Database) && !job.wants(&Part::Code) && self.site.is_none() {
+            return Err(Fault::unfit("the site's config.php cannot be read, so its database cannot be reached")
+                .hint("restore the code too: --only code --only database")
+                .into());
+        }
+        if job.keep_config && self.site.is_none() {
+            return Err(Fault::unfit("there is no config.php here that could be kept")
+                .hint("leave out --keep-config")
+                .into());
+        }
+        self.require_same_dataroot(job)?;
+        for place in [&self.root, &self.dataroot] {
+            require_parent(place)?;
+        }
+        self.require_room(job)?;
+        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database))
+            && connection.session().is_ok()
+        {
+            // What cannot be set aside shows before the site is closed.
+            connection.plan_aside(0)?;
+        }
+        Ok(())
+    }
+
+    /// The config.php of the backup is to lead to the same dataroot as the one here.
+    fn require_same_dataroot(&self, job: &Job) -> Result<()> {
+        let then = &job.backup.manifest.paths.dataroot;
+        if !job.wants(&Part::Code) || job.keep_config || *then == self.dataroot {
+            return Ok(());
+        }
+        Err(Fault::unfit(format!(
+            "the site had its dataroot at {} when it was backed up, and has it at {} now",
+            then.display(),
+            self.dataroot.display()
+        ))
+        .hint("--keep-config keeps the present config.php")
+        .into())
+    }
+
+    /// Room for what is staged; what it replaces stays until the restore has succeeded, and longer.
+    fn require_room(&self, job: &Job) -> Result<()> {
+        let mut wanted: Vec<(&Path, u64)> = Vec::new();
+        for component in &job.backup.manifest.components {
+            use crate::store::manifest::ComponentKind;
+            match component.kind {
+                ComponentKind::Code if job.wants(&Part::Code) => wanted.push((&self.root, component.bytes)),
+                ComponentKind::Moodledata if job.wants(&Part::Moodledata) => {
+                    wanted.push((&self.dataroot, component.bytes));
+                }
+                _ => {}
+            }
+        }
+        for (place, bytes) in wanted {
+            let Space { free_bytes, .. } = files::space(there(place))?;
+            if free_bytes < bytes + ROOM_TO_SPARE {
+                return Err(Fault::unfit(format!(
+                    "{} has {} MB free, and bringing back {} needs {} MB beside what is there now",
+                    there(place).display(),
+                    free_bytes >> 20,
+                    place.display(),
+                    (bytes + ROOM_TO_SPARE) >> 20
+                ))
+                .hint("make room; or bring the parts back one after the other (--only)")
+                .into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Top names in the dataroot, relative to it, that an exchange leaves alone: the pool, the trash and our own folder.
+    pub fn left_alone(&self) -> Vec<PathBuf> {
+        let below = |path: &PathBuf| path.strip_prefix(&self.dataroot).ok().map(Path::to_path_buf);
+        let mut kept: Vec<PathBuf> = [&self.filedir, &self.trashdir].into_iter().filter_map(below).collect();
+        kept.extend(
+            [undo::FOLDER, crate::moodle::MAINTENANCE_PAGE, crate::moodle::UNFINISHED_PAGE, "lost+found"]
+                .map(PathBuf::from),
+        );
+        kept
+    }
+}
+
+/// The nearest folder that is there.
+pub(super) fn there(path: &Path) -> &Path {
+    path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"))
+}
+
+/// A place that is gone with the folder above it is on a disk that is not mounted, as a rule.
+fn require_parent(place: &Path) -> Result<()> {
+    let above = files::parent(place);
+    if above.is_dir() {
+        return Ok(());
+    }
+    Err(Fault::unfit(format!("there is no folder {}, in which {} was", above.display(), place.display()))
+        .hint("is its file system mounted? if it is meant to be a new place, make the folder")
+        .into())
+}

@@ -1,0 +1,122 @@
+//! The database of a restore: what is there is set aside within it, the dump is loaded in its place. And what has to
+//! follow: caches emptied, sessions ended.
+
+use super::Job;
+use crate::database::{Connection, Wanted};
+use crate::error::{Fault, Result};
+use crate::moodle::table;
+use crate::preflight::{Site, extra_connection};
+use crate::store::{Part, inside, manifest};
+use crate::sys::log::Log;
+use crate::undo::Changes;
+use std::path::Path;
+use std::time::Duration;
+
+const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Loads the databases that are asked for.
+pub fn databases(job: &Job, site: Option<&Site>, changes: &mut Changes, log: &Log) -> Result<()> {
+    for part in &job.parts {
+        let site = || site.ok_or_else(|| Fault::failed("the site's config.php is not there"));
+        match part {
+            Part::Database => exchange(job, &job.backup.manifest.database, &site()?.connection, changes, log)?,
+            Part::ExtraDatabase(name) => {
+                let then = extra(&job.backup.manifest, name)?;
+                let known = job.settings.database.extra.iter().find(|extra| extra.name == *name);
+                let known = known.ok_or_else(|| {
+                    Fault::unfit(format!("the settings do not say how to reach the database {name:?}"))
+                        .hint("name it in [[database.extra]]; or bring the dump back with --to DIR and load it by hand")
+                })?;
+                exchange(job, then, &extra_connection(site()?, known)?, changes, log)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// An extra database of a backup, by the name of its dump.
+pub(super) fn extra<'m>(manifest: &'m manifest::Manifest, name: &str) -> Result<&'m manifest::Database> {
+    let named = |database: &&manifest::Database| {
+        let file = database.file.file_name().unwrap_or_default().to_string_lossy();
+        file.strip_suffix(".sql.zst") == Some(name)
+    };
+    manifest.extra_databases.iter().find(named).ok_or_else(|| {
+        Fault::usage(format!("the backup has no database {name:?}")).hint("moodle-backup show names its parts").into()
+    })
+}
+
+/// Sets what a database holds aside, and loads the dump in its place.
+fn exchange(
+    job: &Job,
+    then: &manifest::Database,
+    connection: &Connection,
+    changes: &mut Changes,
+    log: &Log,
+) -> Result<()> {
+    if connection.engine != engine_of(then)? {
+        return Err(Fault::failed(format!(
+            "the backup holds a dump of {}, and the database here is of {}",
+            then.engine,
+            connection.engine.name()
+        ))
+        .hint("a dump can be loaded into a server of its own kind only")
+        .into());
+    }
+    if connection.ensure_there(&wanted(then), job.admin.as_deref())? {
+        log.info(format!("made the {}, which was not there", connection.title()));
+    }
+    let aside = connection.plan_aside(changes.number())?;
+    changes.set_aside(connection, aside)?;
+    load(job, then, connection, log)
+}
+
+fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log) -> Result<()> {
+    let files = std::iter::once(then.file.as_path()).chain(then.more_files.iter().map(Path::new));
+    for file in files {
+        log.info(format!("loading {} into the {}", file.display(), connection.title()));
+        connection
+            .load(&inside::named(&job.backup.path, file)?, &mut |done, total| log.progress(done, total, "bytes"))?;
+    }
+    Ok(())
+}
+
+fn engine_of(then: &manifest::Database) -> Result<crate::database::Engine> {
+    crate::database::Engine::from_dbtype(match then.engine.as_str() {
+        "postgresql" => "pgsql",
+        "mysql" => "mysqli",
+        other => other,
+    })
+}
+
+fn wanted(then: &manifest::Database) -> Wanted {
+    Wanted {
+        charset: then.charset.clone(),
+        collation: then.collation.clone(),
+        ctype: then.ctype.clone(),
+        extensions: then.extensions.clone(),
+        user_host: then.user_host.clone(),
+    }
+}
+
+/// What has to follow before anybody comes in: sessions of another time ended, caches of another state emptied.
+pub fn post(job: &Job, site: Option<&Site>, log: &Log) -> Result<()> {
+    if let Some(site) = site.filter(|_| job.wants(&Part::Database)) {
+        let sessions = table(&site.connection, &site.config.prefix, "sessions")?;
+        site.connection.execute("end the sessions", &format!("DELETE FROM {sessions};"))?;
+    }
+    purge(site, log)
+}
+
+/// Empties Moodle's caches.
+pub(super) fn purge(site: Option<&Site>, log: &Log) -> Result<()> {
+    let Some(site) = site else { return Ok(()) };
+    log.info("purging Moodle's caches");
+    let Some(script) = site.layout.cli(&site.config.admin, "purge_caches.php") else { return Ok(()) };
+    let purge = site.php.start().folder(&site.layout.root).arg(script).timeout(PURGE_TIMEOUT);
+    if let Err(error) = purge.success() {
+        crate::sys::signals::check()?;
+        log.warn(format!("Moodle could not purge its caches: {error:#}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What a restore would do, said before anything is done. Changes nothing.
+
+use super::{Here, Job};
+use crate::error::Result;
+use crate::hashes;
+use crate::store::manifest::Component;
+use crate::store::{Part, layout};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// What copying and loading do in a second on a plain machine, in bytes. For a rough word only.
+const COPIED_PER_SECOND: u64 = 60_000_000;
+const LOADED_PER_SECOND: u64 = 8_000_000;
+
+/// One thing that is replaced, or added to.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Piece {
+    /// `code`, `moodledata`, `files`, `database`, `directory etc-apache2`, `database wiki`.
+    pub part: String,
+    /// Where it is.
+    pub place: String,
+    /// How many bytes are brought back.
+    pub bytes: u64,
+    /// What becomes of what is there, in words.
+    pub what: String,
+}
+
+/// A restore that is to be.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Plan {
+    /// Name of the site.
+    pub site: String,
+    /// Name of the backup.
+    pub backup: String,
+    /// The moment that it shows.
+    pub moment: DateTime<Utc>,
+    /// What is brought back.
+    pub pieces: Vec<Piece>,
+    /// Parts of the backup that are not.
+    pub left_out: Vec<String>,
+    /// What to know before.
+    pub warnings: Vec<String>,
+    /// How long the site will be closed, roughly, in seconds.
+    pub closed_seconds: u64,
+}
+
+/// Looks at backup and site, and says what would be done.
+pub fn plan(job: &Job) -> Result<Plan> {
+    let here = Here::look(job)?;
+    let manifest = &job.backup.manifest;
+    let mut pieces = Vec::new();
+    for part in &job.parts {
+        match part {
+            Part::Code => pieces.push(tree(part.components(manifest)?[0], "code", &here.root)),
+            Part::Moodledata => {
+                let mut piece = tree(part.components(manifest)?[0], "moodledata", &here.dataroot);
+                piece.what += ", caches and sessions emptied";
+                pieces.extend([piece, files(job, &here)?]);
+            }
+            Part::Database => pieces.push(database(job, &here)),
+            Part::Directory(name) => {
+                let component = part.components(manifest)?[0];
+                pieces.push(tree(component, &format!("directory {name}"), &component.source));
+            }
+            Part::ExtraDatabase(name) => {
+                let then = super::load::extra(manifest, name)?;
+                pieces.push(Piece {
+                    part: format!("database {name}"),
+                    place: format!("database {:?}", then.name),
+                    bytes: then.bytes,
+                    what: format!("replaced, {} tables", then.tables.len()),
+                });
+            }
+        }
+    }
+    let loaded: u64 = pieces.iter().filter(|piece| piece.part.starts_with("database")).map(|piece| piece.bytes).sum();
+    Ok(Plan {
+        site: job.settings.site.name.clone(),
+        backup: job.backup.name.clone(),
+        moment: manifest.moment(),
+        left_out: left_out(job),
+        warnings: warnings(job, &here),
+        closed_seconds: 2 + loaded / LOADED_PER_SECOND,
+        pieces,
+    })
+}
+
+impl Plan {
+    /// How long all of it takes, roughly, in seconds.
+    pub fn seconds(&self) -> u64 {
+        self.closed_seconds + self.pieces.iter().map(|piece| piece.bytes).sum::<u64>() / COPIED_PER_SECOND
+    }
+}
+
+fn tree(component: &Component, part: &str, place: &Path) -> Piece {
+    Piece {
+        part: part.to_owned(),
+        place: place.display().to_string(),
+        bytes: component.bytes,
+        what: if place.exists() { "replaced".into() } else { "not there now".into() },
+    }
+}
+
+/// Users' files: only what is lacking is copied, and nothing is removed.
+fn files(job: &Job, here: &Here) -> Result<Piece> {
+    let manifest = &job.backup.manifest;
+    let (mut lacking, mut bytes) = (0u64, 0u64);
+    let pool: PathBuf = job.site_folder.join(layout::POOL);
+    if manifest.pool.files > 0 {
+        for hash in hashes::read_list(&job.backup.path.join(layout::POOL_LIST))? {
+            let below = hashes::relative_path(&hash?);
+            if here.filedir.join(&below).symlink_metadata().is_err() {
+                lacking += 1;
+                bytes += pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
+            }
+        }
+    }
+    let what = match lacking {
+        0 => format!("all {} are there already", manifest.pool.files),
+        lacking => format!("{lacking} of {} are missing and come back", manifest.pool.files),
+    };
+    Ok(Piece { part: "files".into(), place: here.filedir.display().to_string(), bytes, what })
+}
+
+fn database(job: &Job, here: &Here) -> Piece {
+    let then = &job.backup.manifest.database;
+    let (place, there) = match here.connection() {
+        Some(connection) => (connection.title(), connection.session().is_ok()),
+        None => (format!("database {:?}, as config.php of the backup says", then.name), false),
+    };
+    let what = match there {
+        true => format!("replaced, {} tables", then.tables.len()),
+        false => format!("cannot be reached now; {} tables", then.tables.len()),
+    };
+    Piece { part: "database".into(), place, bytes: then.bytes, what }
+}
+
+fn left_out(job: &Job) -> Vec<String> {
+    let all = Part::all(&job.backup.manifest);
+    all.into_iter().filter(|part| !job.wants(part)).map(|part| part.to_string()).collect()
+}
+
+fn warnings(job: &Job, here: &Here) -> Vec<String> {
+    let manifest = &job.backup.manifest;
+    let mut warnings = Vec::new();
+    if !manifest.complete {
+        warnings.push(format!("this backup is not complete: {}", manifest.incomplete_because.join("; ")));
+    }
+    if job.backup.notes.is_damaged() {
+        warnings.push("this backup is known to be damaged: see moodle-backup show".into());
+    }
+    if let Some(trouble) = &here.trouble {
+        warnings.push(format!("the site cannot be read as it is now, the backup tells where it belongs: {trouble}"));
+    }
+    let is = |part: &Part| job.wants(part);
+    if is(&Part::Database) != is(&Part::Moodledata) {
+        warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
+    }
+    warnings
+}

@@ -1,0 +1,210 @@
+//! Laying everything ready beside the site while that is still open: unpacked, compared with the backup's sums, on the
+//! same file systems, so that the exchange is a matter of renames. Users' files are added to the site's pool: what
+//! is there is never touched, so that needs no exchange.
+
+use super::{Here, Job};
+use crate::archive::{self, Extract};
+use crate::entry::{Owners, Selection};
+use crate::error::{Fault, OrFault, Result};
+use crate::hashes;
+use crate::pool;
+use crate::store::manifest::EmptiedFolder;
+use crate::store::{Part, inside, layout, owners, sums};
+use crate::sys::log::Log;
+use crate::sys::{files, signals};
+use crate::tree;
+use crate::undo::Changes;
+use std::fs::DirBuilder;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// What is ready.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Trees that are exchanged whole, the code first: where each belongs, and the new one.
+    pub trees: Vec<(PathBuf, PathBuf)>,
+    /// The new dataroot, without the pool.
+    pub moodledata: Option<PathBuf>,
+    /// Users' files that were added to the pool.
+    pub pool_files: u64,
+}
+
+/// Compares the dumps and lists that will be used with their sums. Archives and plain files are compared while they are
+/// unpacked, pool files while they are copied: each before it is used.
+pub fn verify(job: &Job, log: &Log) -> Result<()> {
+    let manifest = &job.backup.manifest;
+    let mut wanted: Vec<PathBuf> = vec![layout::MANIFEST.into()];
+    if job.wants(&Part::Database) {
+        wanted.push(manifest.database.file.clone());
+        wanted.extend(manifest.database.more_files.iter().map(PathBuf::from));
+    }
+    for part in &job.parts {
+        if let Part::ExtraDatabase(_) = part {
+            wanted.extend(part.components(manifest)?.into_iter().map(|component| component.file.clone()));
+        }
+    }
+    if job.wants(&Part::Moodledata) {
+        wanted.extend([layout::POOL_LIST.into(), index_of("moodledata")]);
+    }
+    for file in wanted {
+        log.detail(format!("comparing {} with its sum", file.display()));
+        let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
+        if sums::sum_of_file(&inside::named(&job.backup.path, &file)?)? != expected {
+            return Err(damaged(job, &file));
+        }
+        signals::check()?;
+    }
+    Ok(())
+}
+
+/// Lays everything ready.
+pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result<Staged> {
+    let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, None);
+    let mut staged = Staged::default();
+    if job.wants(&Part::Code) {
+        let new = archive(job, Path::new(layout::CODE), &here.root, &owners, changes, log)?;
+        if job.keep_config {
+            keep_config(here, &new)?;
+        }
+        staged.trees.push((here.root.clone(), new));
+    }
+    for part in &job.parts {
+        if let Part::Directory(_) = part {
+            let component = part.components(&job.backup.manifest)?[0];
+            let new = archive(job, &component.file, &component.source, &owners, changes, log)?;
+            staged.trees.push((component.source.clone(), new));
+        }
+    }
+    if job.wants(&Part::Moodledata) {
+        staged.moodledata = Some(moodledata(job, here, &owners, changes, log)?);
+        staged.pool_files = pool_files(job, here, &owners, changes, log)?;
+    }
+    Ok(staged)
+}
+
+/// Unpacks an archive beside the place where it belongs.
+fn archive(job: &Job, file: &Path, place: &Path, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<PathBuf> {
+    log.info(format!("unpacking {}", file.display()));
+    let into = changes.folder_for(place)?.join(format!("new-{}", files::slug(file)));
+    let source = inside::named(&job.backup.path, file)?;
+    let extracted = archive::extract(&Extract { file: &source, into: &into, only: &Selection::all(), owners }, log)?;
+    let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
+    match extracted.sha256 == sums::hex(&expected) {
+        true => Ok(into),
+        false => Err(damaged(job, file)),
+    }
+}
+
+/// Puts the present config.php in place of the one that came with the code.
+fn keep_config(here: &Here, code: &Path) -> Result<()> {
+    let (from, to) = (here.root.join("config.php"), code.join("config.php"));
+    let keep = || -> std::io::Result<()> {
+        let meta = from.metadata()?;
+        std::fs::copy(&from, &to)?;
+        chown(&to, Some(meta.uid()), Some(meta.gid()))?;
+        std::fs::set_permissions(&to, PermissionsExt::from_mode(meta.mode() & 0o7777))
+    };
+    keep().or_fault(|| Fault::failed(format!("cannot copy {}", from.display())))
+}
+
+fn moodledata(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<PathBuf> {
+    log.info("copying moodledata");
+    let into = changes.folder_for(&here.dataroot)?.join("new-moodledata");
+    let source = job.backup.path.join(layout::MOODLEDATA);
+    let index = job.backup.path.join(index_of("moodledata"));
+    let work = tree::Restore { source: &source, index: Some(&index), into: &into, only: &Selection::all(), owners };
+    let restored = tree::restore(&work, log)?;
+    if let Some(missing) = restored.missing.first() {
+        return Err(damaged(job, &Path::new(layout::MOODLEDATA).join(crate::entry::to_path(missing))));
+    }
+    compare(job, &into)?;
+    for folder in &job.backup.manifest.paths.emptied {
+        make_emptied(job, owners, folder, &into)?;
+    }
+    Ok(into)
+}
+
+/// Compares the copy with the backup's sums.
+fn compare(job: &Job, copy: &Path) -> Result<()> {
+    let prefix = [layout::MOODLEDATA.as_bytes(), b"/"].concat();
+    for line in sums::Reader::open(&job.backup.path.join(layout::SUMS))? {
+        let (sum, path) = line?;
+        let Some(below) = path.strip_prefix(prefix.as_slice()) else { continue };
+        signals::check()?;
+        if sums::sum_of_file(&copy.join(crate::entry::to_path(below)))? != sum {
+            return Err(damaged(job, crate::entry::to_path(&path)));
+        }
+    }
+    Ok(())
+}
+
+/// A folder that was left out, since Moodle fills it again by itself.
+fn make_emptied(job: &Job, owners: &Owners, folder: &EmptiedFolder, copy: &Path) -> Result<()> {
+    let path = match folder.path.strip_prefix(&job.backup.manifest.paths.dataroot) {
+        Ok(below) => copy.join(below),
+        Err(_) if folder.path.exists() => return Ok(()),
+        Err(_) => folder.path.clone(),
+    };
+    let make = || -> std::io::Result<()> {
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            // Outside of the dataroot, in a folder that is not there either: Moodle makes it when it wants it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            made => made?,
+        }
+        chown(&path, owners.user_called(&folder.user), owners.group_called(&folder.group))?;
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(folder.mode))
+    };
+    make().or_fault(|| Fault::failed(format!("cannot make the folder {}", path.display())))
+}
+
+fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<u64> {
+    log.info("bringing back users' files that are missing");
+    let manifest = &job.backup.manifest;
+    if manifest.pool.files == 0 {
+        return Ok(0);
+    }
+    let changes = Mutex::new(changes);
+    let set_aside = |hash: &hashes::Hash, path: &Path| -> Result<()> {
+        let mut changes = changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let name = hashes::to_hex(hash);
+        log.warn(format!("{} had another content than its name says; it was set aside", path.display()));
+        let aside = changes.folder_for(&here.filedir)?.join(format!("wrong-{name}"));
+        changes.rename(path, &aside).map(drop)
+    };
+    let work = pool::Restore {
+        pool: &job.site_folder.join(layout::POOL),
+        filedir: &here.filedir,
+        ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
+        effort: pool::Effort { threads: job.settings.resources.threads, nice: 0, io: crate::sys::priority::Io::Normal },
+        set_aside: &set_aside,
+        expected: manifest.pool.files,
+    };
+    let restored = pool::restore(&work, hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?, log)?;
+    for (what, lost) in [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)]
+    {
+        if let Some(first) = lost.first() {
+            return Err(Fault::failed(format!(
+                "{} users' files of this backup {what} and are not here either; the first is {}",
+                lost.len(),
+                hashes::to_hex(first)
+            ))
+            .hint("\"moodle-backup verify\" names them; --allow-missing brings the rest back")
+            .into());
+        }
+    }
+    Ok(restored.copied)
+}
+
+fn index_of(name: &str) -> PathBuf {
+    Path::new(layout::INDEX).join(format!("{name}.zst"))
+}
+
+fn damaged(job: &Job, file: &Path) -> anyhow::Error {
+    let path = job.backup.path.join(file);
+    Fault::failed(format!("{} is damaged: it is not what was backed up", path.display()))
+        .hint("nothing was changed here; another backup may have it whole: moodle-backup list, moodle-backup verify")
+        .into()
+}

@@ -1,0 +1,130 @@
+//! The command `restore`, in place: the plan, the question, the work, the result.
+
+use super::{Session, exit_code, listing};
+use crate::cli;
+use crate::error::{Fault, Result};
+use crate::report::restore::{self as view, Done};
+use crate::restore::{self, Job, Outcome, Plan};
+use crate::settings::Settings;
+use crate::store::{Backup, Part};
+use crate::sys::files;
+use crate::sys::time;
+use std::io::{BufRead, IsTerminal, Write};
+
+/// Restores, undoes the last restore, or deletes what it had set aside.
+pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
+    let settings = session.settings()?;
+    let store = listing::existing_store(&settings)?;
+    let backup = store.find(&args.backup)?;
+    let job = job(session, &settings, &backup, args)?;
+    if args.discard {
+        return discard(session, &job, args);
+    }
+    if args.undo {
+        let question = "This puts back what the last restore has replaced; what it had brought is set aside.";
+        ask(session, &settings, question, args.yes)?;
+        return finish(session, &job, restore::revert);
+    }
+    let plan = restore::plan(&job)?;
+    if args.plan {
+        session.print(&plan, view::plan_text)?;
+        return Ok(0);
+    }
+    if !session.global.json {
+        eprint!("{}", view::plan_text(&plan, &session.look()));
+    }
+    ask(session, &settings, &question(&plan), args.yes)?;
+    finish(session, &job, restore::run)
+}
+
+fn job<'a>(session: &'a Session, settings: &'a Settings, backup: &'a Backup, args: &cli::Restore) -> Result<Job<'a>> {
+    let mut parts = args.only.clone();
+    for part in &parts {
+        part.components(&backup.manifest)?;
+    }
+    if parts.is_empty() {
+        parts = vec![Part::Code, Part::Moodledata, Part::Database];
+    }
+    parts.sort();
+    parts.dedup();
+    Ok(Job {
+        settings,
+        paths: &session.paths,
+        site_folder: files::parent(&backup.path).to_path_buf(),
+        backup,
+        parts,
+        keep_config: args.keep_config,
+        admin: args.database_admin.clone(),
+    })
+}
+
+fn question(plan: &Plan) -> String {
+    let since = plan.moment.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
+    format!("What users have done since {since} is gone from the site after this, until it is undone.")
+}
+
+/// On a terminal the name of the site is to be typed; elsewhere `--yes` is needed.
+fn ask(session: &Session, settings: &Settings, what: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || session.global.json {
+        return Err(Fault::usage("a restore replaces the site, and nobody is here to be asked")
+            .hint("--plan shows what would be done; --yes does it")
+            .into());
+    }
+    eprint!("\n{what}\nType the name of the site ({}) to go on: ", settings.site.name);
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() == settings.site.name {
+        true => Ok(()),
+        false => Err(Fault::usage("that is not the name of the site; nothing was changed").into()),
+    }
+}
+
+fn finish(
+    session: &Session,
+    job: &Job,
+    work: impl FnOnce(&Job, &crate::sys::log::Log) -> Result<Outcome>,
+) -> Result<u8> {
+    let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
+    let log = session.paths.logs().join(format!("{}-restore-{stamp}.log", job.settings.site.name));
+    if let Err(error) = session.log.keep_in(log) {
+        session.log.warn(format!("this restore has no log of its own: {error:#}"));
+    }
+    let syslog = super::syslog::Syslog::open();
+    syslog.info(format!("restore of site {} begins", job.settings.site.name));
+    let result = work(job, &session.log);
+    session.log.finish();
+    match &result {
+        Ok(outcome) => {
+            syslog.info(format!("restore of site {} is done: {}", job.settings.site.name, outcome.record.what))
+        }
+        Err(error) => syslog.error(format!("restore of site {} failed: {error:#}", job.settings.site.name)),
+    }
+    let outcome = result?;
+    let warnings = session.log.warnings();
+    let done = Done {
+        site: job.settings.site.name.clone(),
+        restored: outcome.record.what.clone(),
+        closed_seconds: outcome.closed_seconds,
+        pool_files: outcome.pool_files,
+        set_aside_in: outcome.record.folders.iter().map(|folder| folder.display().to_string()).collect(),
+        took_seconds: session.log.step_times().iter().map(|step| step.seconds).sum(),
+        log: session.log.activity().log.map(|path| path.display().to_string()),
+        exit_code: exit_code(&warnings),
+        warnings,
+    };
+    session.print(&done, view::done_text)?;
+    Ok(done.exit_code)
+}
+
+fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
+    let question = "This deletes what the last restore has set aside: it cannot be undone after that.";
+    ask(session, job.settings, question, args.yes)?;
+    let what = restore::discard(job, &session.log)?;
+    session.log.finish();
+    session.log.info(format!("deleted what was set aside for {what}"));
+    Ok(0)
+}

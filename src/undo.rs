@@ -1,0 +1,234 @@
+//! Replacing parts of a site so that it can be undone: each move is written down, durably, before it is made, so that
+//! this process or any later one can put everything back. What is replaced is renamed, never deleted.
+//! Knows nothing of backups: what takes the place of what is `restore.rs`'s matter.
+
+mod record;
+
+pub use record::{Record, Step};
+
+use crate::database::{Aside, Connection};
+use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
+use crate::sys::folder_lock::FolderLock;
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::signals;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The folder, beside or in what is replaced, that holds what is staged and what was set aside. Open to root alone, and
+/// part of no backup.
+pub const FOLDER: &str = ".moodle-backup-restore";
+
+/// A lock that is taken to look who holds it is let go of within this time.
+const A_MOMENT: Duration = Duration::from_millis(200);
+
+/// Changes that are being made to a site. Unless they are kept in the end, dropping this puts everything back.
+#[derive(Debug)]
+pub struct Changes {
+    record: Record,
+    file: PathBuf,
+    done: PathBuf,
+    log: Log,
+    open: bool,
+}
+
+impl Changes {
+    /// Begins: from now on a crash is noticed, and undone, by [`recover`]. The caller holds the site's lock.
+    pub fn begin(paths: &Paths, record: Record, log: &Log) -> Result<Changes> {
+        let (file, done) = (paths.restoring(&record.dataroot), paths.restored(&record.dataroot));
+        files::make_folders(files::parent(&file), 0o700)?;
+        record.write(&file)?;
+        Ok(Changes { record, file, done, log: log.clone(), open: true })
+    }
+
+    /// A number that the names of this restore have and no other's: for tables that are set aside.
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.record.started).unwrap_or(0)
+    }
+
+    /// The folder for things that are staged for `place`, or set aside from there: on the same file system, so that a rename
+    /// does it; open to root alone. Made if it is not there yet.
+    pub fn folder_for(&mut self, place: &Path) -> Result<PathBuf> {
+        self.folder_in(&container(place)?)
+    }
+
+    /// As [`Changes::folder_for`], beside where an earlier restore has set `aside` something.
+    pub fn folder_like(&mut self, aside: &Path) -> Result<PathBuf> {
+        let is_container = |path: &&Path| path.file_name().is_some_and(|name| name == FOLDER);
+        match aside.ancestors().find(is_container) {
+            Some(container) => self.folder_in(container),
+            None => self.folder_for(aside),
+        }
+    }
+
+    fn folder_in(&mut self, container: &Path) -> Result<PathBuf> {
+        let folder = container.join(&self.record.id);
+        if !self.record.folders.contains(&folder) {
+            self.record.folders.push(folder.clone());
+            self.record.write(&self.file)?;
+            make_private(files::parent(&folder))?;
+            make_private(&folder)?;
+        }
+        Ok(folder)
+    }
+
+    /// Renames, if there is something to rename; nothing may stand at `to`. True if there was something.
+    pub fn rename(&mut self, from: &Path, to: &Path) -> Result<bool> {
+        if from.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        if to.symlink_metadata().is_ok() {
+            return Err(Fault::failed(format!("{} stands where {} belongs", to.display(), from.display())).into());
+        }
+        self.note(Step::Renamed { from: from.to_path_buf(), to: to.to_path_buf() })?;
+        files::rename_durably(from, to)?;
+        Ok(true)
+    }
+
+    /// Sets the content of a database aside.
+    pub fn set_aside(&mut self, connection: &Connection, aside: Aside) -> Result<()> {
+        self.note(Step::SetAside { connection: connection.clone(), aside: aside.clone() })?;
+        connection.set_aside(&aside)
+    }
+
+    /// Brings back what an earlier restore has set aside; the database is empty.
+    pub fn bring_back(&mut self, connection: &Connection, aside: Aside) -> Result<()> {
+        self.note(Step::BroughtBack { connection: connection.clone(), aside: aside.clone() })?;
+        connection.put_back(&aside)
+    }
+
+    fn note(&mut self, step: Step) -> Result<()> {
+        self.record.steps.push(step);
+        self.record.write(&self.file)
+    }
+
+    /// All is well: the changes stay, and what was set aside can be put back later by an undo. What the restore before
+    /// had set aside is deleted.
+    pub fn keep(mut self) -> Result<Record> {
+        let before = Record::read(&self.done).unwrap_or_default();
+        self.record.finished = Some(crate::sys::time::now().timestamp());
+        self.record.write(&self.file)?;
+        files::rename_durably(&self.file, &self.done)?;
+        self.open = false;
+        if let Some(Err(error)) = before.map(|before| before.discard()) {
+            self.log.warn(format!("what an earlier restore had set aside is still there: {error:#}"));
+        }
+        Ok(self.record.clone())
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        self.log.info("putting everything back as it was");
+        // It may be what brought us here; what follows must be done all the same.
+        signals::forget();
+        if let Err(error) = self.record.roll_back(&self.log).and_then(|()| remove_file(&self.file)) {
+            self.log.error(&error);
+        }
+    }
+}
+
+/// What the last restore of a site has replaced, if that can still be put back.
+pub fn last(paths: &Paths, dataroot: &Path) -> Result<Option<Record>> {
+    Record::read(&paths.restored(dataroot))
+}
+
+/// Forgets the last restore of a site and deletes what it had set aside. The caller holds the site's lock.
+pub fn discard(paths: &Paths, record: &Record) -> Result<()> {
+    record.discard()?;
+    remove_file(&paths.restored(&record.dataroot))
+}
+
+/// Puts back what a restore of this site has moved that died. The caller holds the site's lock, which shows that it
+/// is dead.
+pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<Record>> {
+    recover_file(&paths.restoring(dataroot), log)
+}
+
+/// Puts back what dead restores have moved, on all sites. Returns those records.
+pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
+    let mut recovered = Vec::new();
+    let mut failed = None;
+    for file in record::all(paths)? {
+        let Some(record) = Record::read(&file)? else { continue };
+        let lock = FolderLock::hold_within(&record.dataroot, &paths.lock(&record.dataroot), A_MOMENT)?;
+        // Whoever holds it is at work on that very restore.
+        match if lock.is_none() { Ok(None) } else { recover_file(&file, log) } {
+            Ok(one) => recovered.extend(one),
+            // One site that cannot be put in order must not keep another from it.
+            Err(error) => {
+                log.error(&error);
+                failed = Some(error);
+            }
+        }
+    }
+    failed.map_or(Ok(recovered), Err)
+}
+
+fn recover_file(file: &Path, log: &Log) -> Result<Option<Record>> {
+    let Some(record) = Record::read(file)? else { return Ok(None) };
+    record.roll_back(log).or_fault(|| {
+        Fault::failed(format!(
+            "a restore of {} was interrupted, and what it had moved cannot be put back; the site stays closed",
+            record.site
+        ))
+        .hint("mend what the error names (is the database server running?), then: moodle-backup recover")
+    })?;
+    remove_file(file)?;
+    Ok(Some(record))
+}
+
+/// Whether a path lies where things are staged and set aside.
+pub fn is_aside(path: &Path) -> bool {
+    path.components().any(|step| step.as_os_str() == FOLDER)
+}
+
+/// The folder that holds such folders for `place`: in it where it is a mount point (or lies at one's top), else beside it.
+fn container(place: &Path) -> Result<PathBuf> {
+    let beside = files::parent(place);
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    // What is not there yet will be made on the file system of the folder above it.
+    let there = place.ancestors().find(|path| path.exists()).unwrap_or(beside);
+    let own_file_system = place.exists() && device(place) != device(beside);
+    let above = if own_file_system || place.is_dir() && place_is_own_container(place) { place } else { beside };
+    let above = if above.exists() { above } else { there };
+    Ok(above.join(FOLDER))
+}
+
+/// Whether the folders for a place have been in it before: so it stays when a file system is mounted differently.
+fn place_is_own_container(place: &Path) -> bool {
+    place.join(FOLDER).is_dir()
+}
+
+fn make_private(folder: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let meta = folder.symlink_metadata()?;
+            if meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw() {
+                return Ok(());
+            }
+            Err(Fault::unfit(format!("{} is there already, and is not this program's", folder.display()))
+                .hint("move it away")
+                .into())
+        }
+        made => made
+            .or_fault(|| Fault::failed(format!("cannot make the folder {}", folder.display())))
+            .and_then(|()| files::sync_folder(files::parent(folder))),
+    }
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).or_fault(|| Fault::failed(format!("cannot remove {}", path.display())))
+        }
+        _ => files::sync_folder(files::parent(path)),
+    }
+}

@@ -1,0 +1,176 @@
+//! The record of a restore's changes: what was moved where, in order, and how to take it back. It lies in
+//! `/var/lib/moodle-backup/restore/`, readable by root alone: it has what is needed to reach the database.
+
+use crate::database::{Aside, Connection};
+use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The changes of one restore.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Name of the site.
+    pub site: String,
+    /// Its dataroot.
+    pub dataroot: PathBuf,
+    /// What was restored, in words: `backup 2026-11-23T010003Z`.
+    pub what: String,
+    /// Names the folders and tables of this restore.
+    pub id: String,
+    /// The process.
+    pub pid: u32,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+    /// When it had succeeded.
+    pub finished: Option<i64>,
+    /// Folders that hold what is staged and set aside.
+    pub folders: Vec<PathBuf>,
+    /// What was done, in order; the last may not have been begun.
+    pub steps: Vec<Step>,
+}
+
+/// One change.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Something was renamed.
+    Renamed {
+        /// Its name before.
+        from: PathBuf,
+        /// Its name after.
+        to: PathBuf,
+    },
+    /// The content of a database was set aside; what stands there since came from elsewhere.
+    SetAside {
+        /// The database.
+        connection: Connection,
+        /// Where its content is.
+        aside: Aside,
+    },
+    /// What an earlier restore had set aside was brought back.
+    BroughtBack {
+        /// The database.
+        connection: Connection,
+        /// Where its content was.
+        aside: Aside,
+    },
+}
+
+impl Record {
+    /// A record without any change yet.
+    pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
+        let started = crate::sys::time::now().timestamp();
+        Record {
+            site: site.to_owned(),
+            dataroot: dataroot.to_path_buf(),
+            what,
+            id: started.to_string(),
+            pid: std::process::id(),
+            started,
+            finished: None,
+            folders: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Reads a record; `None` where there is none.
+    pub fn read(file: &Path) -> Result<Option<Record>> {
+        let text = match std::fs::read(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.or_fault(|| Fault::failed(format!("cannot read {}", file.display())))?,
+        };
+        let record = serde_json::from_slice(&text).or_fault(|| {
+            Fault::failed(format!("{} is damaged; it says what a restore has moved", file.display())).hint(
+                "look into the .moodle-backup-restore folders beside ROOT and in the dataroot, and for tables whose names \
+                 begin with moodle_backup_old_: put them back by hand, then delete that file",
+            )
+        })?;
+        Ok(Some(record))
+    }
+
+    pub(super) fn write(&self, file: &Path) -> Result<()> {
+        files::write_durably(file, &serde_json::to_vec_pretty(self)?, 0o600)
+    }
+
+    /// Takes all changes back, the last first. Each is looked at: some may have been taken back already.
+    pub(super) fn roll_back(&self, log: &Log) -> Result<()> {
+        for step in self.steps.iter().rev() {
+            match step {
+                Step::Renamed { from, to } => rename_back(from, to)?,
+                Step::SetAside { connection, aside } => connection.put_back(aside)?,
+                Step::BroughtBack { connection, aside } if !connection.is_aside(aside)? => {
+                    connection.set_aside(aside)?;
+                }
+                Step::BroughtBack { .. } => {}
+            }
+        }
+        // Only what came from the backup is left in them.
+        for folder in &self.folders {
+            if let Err(error) = remove_container(folder) {
+                log.warn(format!("{error:#}; nothing needs it any more"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes what was set aside, for good.
+    pub(super) fn discard(&self) -> Result<()> {
+        for step in &self.steps {
+            if let Step::SetAside { connection, aside } = step {
+                connection.drop_aside(aside)?;
+            }
+        }
+        self.folders.iter().try_for_each(|folder| remove_container(folder))
+    }
+}
+
+/// The records of restores that are at work, or have died.
+pub(super) fn all(paths: &Paths) -> Result<Vec<PathBuf>> {
+    let folder = paths.restores();
+    let entries = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.or_fault(|| Fault::failed(format!("cannot read {}", folder.display())))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "json") && !path.to_string_lossy().ends_with(".done.json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Something may have come to stand in the old place meanwhile (a cache that Moodle has made anew): it goes where the other
+/// comes from.
+fn rename_back(from: &Path, to: &Path) -> Result<()> {
+    if to.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if from.symlink_metadata().is_ok() {
+        let name = from.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let free = (0..).map(|number| files::parent(to).join(format!("in-the-way-{number}-{name}")));
+        let free = free.into_iter().find(|path| path.symlink_metadata().is_err());
+        if let Some(free) = free {
+            files::rename_durably(from, &free)?;
+        }
+    }
+    files::rename_durably(to, from)
+}
+
+fn remove_container(folder: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).or_fault(|| Fault::failed(format!("cannot delete {}", folder.display())));
+        }
+        _ => {}
+    }
+    // Others may have theirs beside it.
+    let _ = std::fs::remove_dir(files::parent(folder));
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! Restores in place: the site comes back as it was backed up, and what was there comes back when that is undone.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use moodle_backup::restore::STEPS;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use support::{
+    Engine, PocketSite, Server, Snapshot, TreeCompare, World, assert_same, compare_snapshots, rows_snapshot, wait_for,
+};
+
+/// Folders of moodledata that Moodle fills again by itself.
+const EMPTIED: [&str; 6] = ["cache", "localcache", "temp", "sessions", "localrequest", "trashdir"];
+/// Our own folder, while something is set aside.
+const OWN: &str = ".moodle-backup-restore";
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// All of a site at one moment.
+struct State {
+    rows: Snapshot,
+    copy: support::Scratch,
+}
+
+impl State {
+    fn of(site: &PocketSite) -> State {
+        let copy = support::Scratch::new();
+        for (from, name) in [(&site.root, "code"), (&site.dataroot, "data")] {
+            support::succeed(std::process::Command::new("cp").arg("-a").arg(from).arg(copy.join(name)));
+        }
+        State { rows: rows(site), copy }
+    }
+
+    #[track_caller]
+    fn assert_is(&self, site: &PocketSite, what: &str) {
+        assert_same(&format!("{what}: code"), compare_top(&TreeCompare::new(), &self.copy.join("code"), &site.root));
+        let data = EMPTIED.iter().chain(&["filedir", "lock", OWN]).fold(TreeCompare::new(), |it, name| it.skip(name));
+        assert_same(&format!("{what}: moodledata"), compare_top(&data, &self.copy.join("data"), &site.dataroot));
+        assert_same(&format!("{what}: database"), compare_snapshots(&self.rows, &rows(site)));
+    }
+}
+
+/// A comparison that leaves out the time of the top folder: to close the site changes it.
+fn compare_top(compare: &TreeCompare, a: &Path, b: &Path) -> Vec<String> {
+    compare.run(a, b).into_iter().filter(|line| !line.starts_with(": time: ")).collect()
+}
+
+/// The database, but for what the purging of caches counts up, sessions, and what is set aside.
+fn rows(site: &PocketSite) -> Snapshot {
+    const COUNTERS: [&str; 3] = ["scheduledtaskreset", "localcachedirpurged", "themerev"];
+    let mut rows = rows_snapshot(&site.database);
+    rows.retain(|table, _| {
+        let of = |name: &str| table.contains(name);
+        !of("moodle_backup_old_")
+            && !of("sessions")
+            && !of("mdl_course")
+            && !table.ends_with("mdl_config")
+            && !of("mdl_config_id_seq")
+    });
+    for (table, rows) in &mut rows {
+        if table.ends_with("mdl_config (rows)") {
+            rows.retain(|row| !COUNTERS.iter().any(|name| String::from_utf8_lossy(row).contains(name)));
+        }
+    }
+    let courses = site.query("SELECT id, fullname, shortname, summary, format FROM mdl_course ORDER BY id");
+    rows.insert("courses".into(), courses.into_iter().map(|row| row.join("\t").into_bytes()).collect());
+    rows
+}
+
+fn world(engine: Engine) -> World {
+    let site = PocketSite::builder().engine(engine).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    world
+}
+
+/// What users and an unlucky administrator do in a day.
+fn change(site: &PocketSite) {
+    site.upload(b"uploaded after the backup");
+    site.query("DELETE FROM mdl_config WHERE name = 'siteidentifier_backup'");
+    site.set_config("changed", "since");
+    fs::write(site.root.join("new.php"), "<?php\n").unwrap();
+    fs::write(site.root.join("version_note.txt"), "changed").unwrap();
+    fs::create_dir(site.dataroot.join("new-folder")).unwrap();
+    fs::write(site.dataroot.join("new-folder/file"), "new").unwrap();
+    fs::remove_dir_all(site.dataroot.join("lang")).unwrap();
+}
+
+#[test]
+fn a_restore_brings_yesterday_back_and_its_undo_today() {
+    for engine in Engine::ALL {
+        let world = world(engine);
+        let site = &world.site;
+        let yesterday = State::of(site);
+        change(site);
+        let today = State::of(site);
+
+        let output = world.run(&["restore", "--yes"]).expect_code(0);
+        assert!(output.stdout.contains("restore --undo"), "{}", output.stdout);
+        yesterday.assert_is(site, "restored");
+        assert!(site.is_open());
+        assert!(!site.ran_as_root());
+
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        today.assert_is(site, "undone");
+
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        yesterday.assert_is(site, "the undo undone");
+
+        // What is aside is in no backup.
+        world.run(&["run"]).expect_code(0);
+        let manifest = fs::read_to_string(world.site_folder().join("latest/manifest.json")).unwrap();
+        assert!(!manifest.contains("moodle_backup_old_"), "{manifest}");
+        assert!(!world.site_folder().join("latest/moodledata").join(OWN).exists());
+
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(site));
+        assert_same("tables set aside", tables_aside(site));
+        world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+        yesterday.assert_is(site, "after all");
+        assert_same("files over the web", site.unserved_files());
+    }
+}
+
+/// The program's own folders in and beside the site.
+fn set_aside(site: &PocketSite) -> Vec<String> {
+    let places: Vec<PathBuf> = [&site.root, &site.dataroot]
+        .into_iter()
+        .flat_map(|place| [place.join(OWN), place.parent().unwrap().join(OWN)])
+        .collect();
+    places.into_iter().filter(|place| place.exists()).map(|place| place.display().to_string()).collect()
+}
+
+fn tables_aside(site: &PocketSite) -> Vec<String> {
+    let sql = match site.database.server.engine() {
+        Engine::MariaDb => {
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() \
+             AND table_name LIKE 'moodle_backup_old_%'"
+        }
+        Engine::Postgres => "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'moodle_backup_old_%'",
+    };
+    site.query(sql).into_iter().flatten().collect()
+}
+
+#[test]
+fn a_site_of_which_nothing_is_left_comes_back() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let site = PocketSite::builder().server(&server).account("web", "it's \\ a \"secret\" #1");
+        let mut world = World::builder(site.build()).build();
+        world.run(&["run"]).expect_code(0);
+        let before = State::of(&world.site);
+        lose(&mut world.site);
+        if let Server::Postgres(server) = &server {
+            server.trust_local_account();
+        }
+
+        let output = world.run(&["restore", "--plan"]).expect_code(0);
+        assert!(output.stdout.contains("not there now"), "{}", output.stdout);
+        assert!(!world.site.root.exists() && !world.site.dataroot.exists(), "a plan changes nothing");
+        // The web server is not running: that is said.
+        let output = world.run(&["restore", "--yes"]).expect_code(3);
+        assert!(output.stderr.contains("does not answer from here"), "{}", output.stderr);
+        before.assert_is(&world.site, "brought back");
+        world.site.serve();
+        assert!(world.site.is_open());
+        assert_same("files over the web", world.site.unserved_files());
+        world.run(&["run"]).expect_code(0);
+    }
+}
+
+/// Takes code, data and database with its account away, as a disaster would.
+fn lose(site: &mut PocketSite) {
+    site.stop_serving();
+    fs::remove_dir_all(&site.root).unwrap();
+    fs::remove_dir_all(&site.dataroot).unwrap();
+    let support::Database { server, name, user, .. } = &site.database;
+    let admin = server.database(if server.engine() == Engine::MariaDb { "mysql" } else { "postgres" }, "", "");
+    let (name, user) = (admin.identifier(name), admin.identifier(user));
+    match server.engine() {
+        Engine::MariaDb => {
+            admin.query(&format!("DROP DATABASE {name}; DROP USER {user}@'localhost'; DROP USER {user}@'127.0.0.1'"))
+        }
+        Engine::Postgres => admin.query(&format!("DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {user}")),
+    };
+}
+
+/// Steps after which everything is as restored.
+const AFTER: [&str; 1] = ["report"];
+
+/// P9: whatever ends a restore at whatever step, the site is as before or as restored, whole, and open.
+fn ends_at_each_step(engine: Engine, how: &str) {
+    let mut world = world(engine);
+    let yesterday = State::of(&world.site);
+    change(&world.site);
+    let today = State::of(&world.site);
+    for step in STEPS {
+        let what = format!("{step}={how}");
+        world.set_env("MOODLE_BACKUP_FAILPOINT", &what);
+        let output = world.run(&["restore", "--yes"]);
+        world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+        assert_ne!(output.code, Some(0), "{what}: {}", output.stderr);
+        // What was killed is undone by its guard, and where that was not started yet, by the next command.
+        wait_for(&format!("{what}: all processes to end"), LIMIT, || world.processes().is_empty());
+        world.run(&["recover"]).expect_code(0);
+        assert!(world.site.is_open(), "{what}: {}", output.stderr);
+        let expected = if AFTER.contains(&step) { &yesterday } else { &today };
+        expected.assert_is(&world.site, &what);
+        if !AFTER.contains(&step) {
+            assert_same(&format!("{what}: folders set aside"), set_aside(&world.site));
+            assert_same(&format!("{what}: tables set aside"), tables_aside(&world.site));
+        }
+        assert!(!world.site.ran_as_root());
+    }
+    world.run(&["restore", "--yes"]).expect_code(0);
+    yesterday.assert_is(&world.site, "at last");
+}
+
+#[test]
+fn p9_an_error_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::MariaDb, "error");
+}
+
+#[test]
+fn p9_a_panic_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::Postgres, "panic");
+}
+
+#[test]
+fn p9_a_signal_at_any_step_leaves_the_site_as_it_was() {
+    ends_at_each_step(Engine::Postgres, "term");
+}
+
+#[test]
+fn p9_killed_at_any_step_a_restore_is_undone_by_its_guard() {
+    for engine in Engine::ALL {
+        ends_at_each_step(engine, "kill");
+    }
+}
+
+/// A restore that is cut off with its guard, as by a power cut, at a step while the site is half replaced.
+#[test]
+fn p9_a_power_cut_is_undone_by_recover() {
+    for engine in Engine::ALL {
+        for step in ["exchange", "load", "check"] {
+            let mut world = world(engine);
+            change(&world.site);
+            let today = State::of(&world.site);
+            world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}=stop"));
+            let run = world.spawn(&["restore", "--yes"]);
+            world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+            let stat = format!("/proc/{}/stat", run.id());
+            wait_for("the restore to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
+            for (id, _) in world.processes() {
+                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            }
+            run.wait();
+            wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+            assert!(!world.site.is_open(), "{step}: half a site is not to be opened");
+
+            let output = world.run(&["recover"]).expect_code(0);
+            assert!(output.stderr.contains("undid an interrupted restore"), "{}", output.stderr);
+            assert!(world.site.is_open());
+            today.assert_is(&world.site, step);
+            assert_same("folders set aside", set_aside(&world.site));
+        }
+    }
+}
