@@ -333,6 +333,24 @@ fn a_sample_reads_some_and_says_so() {
 }
 
 #[test]
+fn damage_is_told_where_it_cannot_be_noted() {
+    let site = PocketSite::builder().files(10).build();
+    let world = World::builder(site).target(support::TestTarget::ext4(300)).without_web().build();
+    world.run(&["run"]).expect_code(0);
+    let name = world.backups().remove(0);
+    let hash = some_file(&world, &name);
+    flip(&pool_file(&world, &hash));
+    flip(&world.site_folder().join(&name).join("code.tar.zst"));
+    world.target.set_read_only(true);
+    let verified = verify(&world, &["--all"], 1);
+    let found = damage(&verified);
+    assert!(found.len() == 2 && found[0].contains("code.tar.zst") && found[1].contains(&hash), "{found:?}");
+    assert!(verified["troubles"].to_string().contains("read-only"), "{verified}");
+    world.target.set_read_only(false);
+    assert_eq!(damage(&verify(&world, &["--all"], 1)).len(), 2);
+}
+
+#[test]
 fn without_backups_there_is_nothing_to_verify() {
     let world = world();
     for args in [&["verify"][..], &["verify", "--all"]] {

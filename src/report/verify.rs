@@ -133,14 +133,39 @@ pub fn text(verify: &Verify, look: &Look) -> String {
         text += &pair("Restore test", &test.text());
         text += &section("What could not be brought back", &test.problems, look);
     }
-    for backup in &verify.backups {
-        let damage: Vec<String> = backup.damage.iter().map(Damage::text).collect();
-        text += &section(&plain(&format!("Damage in {}", backup.name)), &shortened(damage), look);
+    for (backups, damage) in by_backups(&verify.backups) {
+        text += &section(&plain(&format!("Damage in {backups}")), &shortened(damage), look);
     }
     text += &section("Backups that cannot be read", &verify.unreadable, look);
     text += &section("Mended", &verify.mended, look);
     text += &section("What stood in the way", &verify.troubles, look);
     text + "\n" + &conclusion(verify, look)
+}
+
+/// What is damaged, each once, by the backups that it is damaged in: most of what they hold is common to many.
+fn by_backups(backups: &[Verdict]) -> Vec<(String, Vec<String>)> {
+    let mut in_which: Vec<(String, Vec<&str>)> = Vec::new();
+    for backup in backups {
+        for text in backup.damage.iter().map(Damage::text) {
+            match in_which.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, names)) => names.push(&backup.name),
+                None => in_which.push((text, vec![&backup.name])),
+            }
+        }
+    }
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+    for (text, names) in in_which {
+        match groups.iter_mut().find(|(known, _)| *known == names) {
+            Some((_, texts)) => texts.push(text),
+            None => groups.push((names, vec![text])),
+        }
+    }
+    let title = |names: &[&str]| match names {
+        [one] => (*one).to_owned(),
+        [first, .., last] => format!("{} backups, from {first} to {last}", names.len()),
+        [] => String::new(),
+    };
+    groups.into_iter().map(|(names, texts)| (title(&names), texts)).collect()
 }
 
 fn verdict(backup: &Verdict, finished: bool) -> String {
