@@ -27,11 +27,7 @@ impl Connection {
     pub fn ensure_there(&self, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
         let Err(refused) = self.session() else { return Ok(false) };
         let admin = self.administrator(admin)?;
-        let made = match self.engine {
-            Engine::MariaDb => self.make_mariadb(&admin, wanted),
-            Engine::Postgres => self.make_postgres(&admin, wanted),
-        };
-        made.map_err(|error| {
+        self.make(&admin, wanted).map_err(|error| {
             let advice = format!(
                 "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
                  account by --database-admin FILE{}",
@@ -44,6 +40,14 @@ impl Connection {
                 .hint("compare how that account may log in (pg_hba.conf; the host part of a MariaDB account)")
         })?;
         Ok(true)
+    }
+
+    /// Makes the database, and the account where it is missing, as this administrator.
+    pub fn make(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
+        match self.engine {
+            Engine::MariaDb => self.make_mariadb(admin, wanted),
+            Engine::Postgres => self.make_postgres(admin, wanted),
+        }
     }
 
     /// The same server, as its administrator.
