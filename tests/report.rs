@@ -15,6 +15,7 @@ use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
 use moodle_backup::report::verify::{Damage, RestoreTest, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
+use moodle_backup::restore;
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -371,6 +372,45 @@ fn unpin() -> Pin {
     Pin { pinned: false, ..pin() }
 }
 
+fn restore_plan() -> restore::Plan {
+    let piece = |part: &str, place: &str, bytes, what: &str| restore::Piece {
+        part: part.into(),
+        place: place.into(),
+        bytes,
+        what: what.into(),
+    };
+    restore::Plan {
+        site: "moodle".into(),
+        backup: NAME.into(),
+        when: "2026-11-23T01:00:05Z".parse().unwrap(),
+        pieces: vec![
+            piece("code", "/var/www/moodle", 512_345_678, "replaced"),
+            piece("moodledata", "/srv/moodledata", 73_400_320, "replaced, caches and sessions emptied"),
+            piece("files", "/srv/moodledata/filedir", 12_000_000, "1,203 of 201,344 are missing and come back"),
+            piece("database", "database \"moodle\" on localhost", 250_000_000, "replaced, 494 tables"),
+        ],
+        left_out: vec!["directory:etc-apache2".into()],
+        warnings: vec!["this backup is not complete: files are kept elsewhere".into()],
+        closed_seconds: 33,
+    }
+}
+
+fn restored() -> report::restore::Done {
+    report::restore::Done {
+        site: "moodle".into(),
+        restored: format!("backup {NAME}"),
+        closed_seconds: 31.2,
+        pool_files: 1203,
+        set_aside_in: vec!["/var/www/.moodle-backup-restore/1795399205".into()],
+        took_seconds: 48.9,
+        log: Some("/var/log/moodle-backup/moodle-restore-2026-11-23T080000.000Z.log".into()),
+        warnings: vec![
+            "https://moodle.example.org/ does not answer from here: look whether the web server runs".into(),
+        ],
+        exit_code: 3,
+    }
+}
+
 fn extracted() -> Extracted {
     let part = |name: &str, path: &str, entries, bytes| extract::Part {
         name: name.into(),
@@ -431,6 +471,8 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("pin", report::pin::text(&pin(), look)),
         ("unpin", report::pin::text(&unpin(), look)),
         ("restore-to", report::extract::text(&extracted(), look)),
+        ("restore-plan", report::restore::plan_text(&restore_plan(), look)),
+        ("restore", report::restore::done_text(&restored(), look)),
         ("verify", report::verify::text(&verify(), look)),
         ("verify-failed", report::verify::text(&verify_failed(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
@@ -506,6 +548,8 @@ fn json_is_as_documented() {
         ("`run`\n", json(&run)),
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
+        ("`restore`\n", json(&restored())),
+        ("`restore --plan`", json(&restore_plan())),
         ("`restore --to`", json(&extracted())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),

@@ -8,13 +8,16 @@ use crate::sys::paths::Paths;
 use crate::undo::{self, Changes, Record, Step};
 use std::path::{Path, PathBuf};
 
+/// How the words begin for what an undo brings back.
+const BEFORE: &str = "the state before ";
+
 /// Puts back what the last restore of this site has replaced.
 pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
     let here = Here::look(job)?;
     let lock = lock(job, &here, log)?;
     let last = last(job.paths, &here.dataroot)?;
-    let record = Record::new(&job.settings.site.name, &here.dataroot, format!("the state before {}", last.what));
+    let record = Record::new(&job.settings.site.name, &here.dataroot, before(&last.what));
     let mut work = Work::begin(job, record, lock, log)?;
 
     log.step("close")?;
@@ -36,6 +39,14 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     }
     log.step("report")?;
     Ok(Outcome { closed_seconds, record, pool_files: 0 })
+}
+
+/// What an undo brings back, in words. The undo of an undo is what there was first.
+fn before(what: &str) -> String {
+    match what.strip_prefix(BEFORE) {
+        Some(what) => what.to_owned(),
+        None => format!("{BEFORE}{what}"),
+    }
 }
 
 /// The last restore that has succeeded.

@@ -62,7 +62,7 @@ fn job<'a>(session: &'a Session, settings: &'a Settings, backup: &'a Backup, arg
 }
 
 fn question(plan: &Plan) -> String {
-    let since = plan.moment.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
+    let since = plan.when.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
     format!("What users have done since {since} is gone from the site after this, until it is undone.")
 }
 
