@@ -47,9 +47,9 @@ impl Changes {
         Ok(Changes { paths: paths.clone(), record, file, done, log: log.clone(), open: true })
     }
 
-    /// A number that the names of this restore have and no other's: for tables that are set aside.
-    pub fn number(&self) -> u32 {
-        u32::try_from(self.record.started).unwrap_or(0)
+    /// What the names of this restore have in them, and no other's: for tables that are set aside.
+    pub fn id(&self) -> &str {
+        &self.record.id
     }
 
     /// The folder for things that are staged for `place`, or set aside from there: on the same file system, so that a rename

@@ -31,9 +31,9 @@ impl Aside {
 }
 
 impl Connection {
-    /// What would be set aside, under names of its own for each `number`. Changes nothing. An error if the database holds
+    /// What would be set aside, under names of its own for each `id`. Changes nothing. An error if the database holds
     /// what cannot be set aside.
-    pub fn plan_aside(&self, number: u32) -> Result<Aside> {
+    pub fn plan_aside(&self, id: &str) -> Result<Aside> {
         let mut session = self.session()?;
         match self.engine {
             Engine::MariaDb => {
@@ -43,7 +43,7 @@ impl Connection {
                 Ok(Aside {
                     schemas: None,
                     tables: own
-                        .map(|(name, _)| (aside_name(&name, number), name))
+                        .map(|(name, _)| (aside_name(&name, id), name))
                         .map(|(aside, name)| (name, aside))
                         .collect(),
                 })
@@ -53,7 +53,7 @@ impl Connection {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
-                Ok(Aside { schemas: Some((live, format!("{ASIDE}{number}"))), tables: Vec::new() })
+                Ok(Aside { schemas: Some((live, format!("{ASIDE}{id}"))), tables: Vec::new() })
             }
         }
     }
@@ -244,12 +244,12 @@ fn has_schema(session: &mut Session, connection: &Connection, name: &str) -> Res
 }
 
 /// The name of a table while it is aside: its own with the mark before it, or where that is too long a digest of it.
-fn aside_name(name: &str, number: u32) -> String {
-    let plain = format!("{ASIDE}{number}_{name}");
+fn aside_name(name: &str, id: &str) -> String {
+    let plain = format!("{ASIDE}{id}_{name}");
     if plain.chars().count() <= LONGEST_NAME {
         return plain;
     }
-    format!("{ASIDE}{number}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
+    format!("{ASIDE}{id}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
 }
 
 #[cfg(test)]
@@ -258,8 +258,8 @@ mod tests {
 
     #[test]
     fn names_aside_differ_and_are_short_enough() {
-        assert_eq!(aside_name("mdl_config", 3), "moodle_backup_old_3_mdl_config");
-        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), 3);
+        assert_eq!(aside_name("mdl_config", "3"), "moodle_backup_old_3_mdl_config");
+        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), "3");
         assert!(long("a").len() <= LONGEST_NAME && long("a") != long("b"));
     }
 }

@@ -50,6 +50,21 @@ impl Connection {
         }
     }
 
+    /// An error unless what is missing could be made: to be asked before anything is touched.
+    pub fn require_administrator(&self, admin: Option<&Path>) -> Result<()> {
+        let Err(refused) = self.session() else { return Ok(()) };
+        self.administrator(admin)?.session().map(drop).map_err(|error| self.cannot_be_made(error, &refused))
+    }
+
+    fn cannot_be_made(&self, error: anyhow::Error, refused: &anyhow::Error) -> anyhow::Error {
+        let advice = format!(
+            "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's account \
+             by --database-admin FILE{}",
+            hint(refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
+        );
+        error.context(Fault::unfit(format!("the {} is not there, and cannot be made", self.title())).hint(advice))
+    }
+
     /// The same server, as its administrator.
     fn administrator(&self, options_file: Option<&Path>) -> Result<Connection> {
         let (user, database) = match self.engine {

@@ -100,11 +100,12 @@ impl Here {
             require_parent(place)?;
         }
         self.require_room(job)?;
-        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database))
-            && connection.session().is_ok()
-        {
-            // What cannot be set aside shows before the site is closed.
-            connection.plan_aside(0)?;
+        // What cannot be set aside, or made, shows before the site is closed.
+        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
+            match connection.session() {
+                Ok(_) => connection.plan_aside("0").map(drop)?,
+                Err(_) => connection.require_administrator(job.admin.as_deref())?,
+            }
         }
         Ok(())
     }

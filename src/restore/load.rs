@@ -66,7 +66,7 @@ fn exchange(
     if connection.ensure_there(&wanted(then), job.admin.as_deref())? {
         log.info(format!("made the {}, which was not there", connection.title()));
     }
-    let aside = connection.plan_aside(changes.number())?;
+    let aside = connection.plan_aside(changes.id())?;
     changes.set_aside(connection, aside)?;
     load(job, then, connection, log)
 }

@@ -78,7 +78,7 @@ fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
             changes.rename(to, from).map(drop)
         }
         Step::SetAside { connection, aside } => {
-            let now = connection.plan_aside(changes.number())?;
+            let now = connection.plan_aside(changes.id())?;
             changes.set_aside(connection, now)?;
             changes.bring_back(connection, aside.clone())
         }

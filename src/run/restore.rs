@@ -7,8 +7,7 @@ use crate::report::restore::{self as view, Done};
 use crate::restore::{self, Job, Outcome, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
-use crate::sys::files;
-use crate::sys::time;
+use crate::sys::{files, signals, time};
 use std::io::{BufRead, IsTerminal, Write};
 
 /// Restores, undoes the last restore, or deletes what it had set aside.
@@ -96,6 +95,8 @@ fn finish(
     if let Err(error) = session.log.keep_in(log) {
         session.log.warn(format!("this restore has no log of its own: {error:#}"));
     }
+    // A lost connection must not undo the work of an hour.
+    signals::ignore_hangup()?;
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("restore of site {} begins", job.settings.site.name));
     let result = work(job, &session.log);

@@ -62,14 +62,15 @@ pub enum Step {
 impl Record {
     /// A record without any change yet.
     pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
-        let started = crate::sys::time::now().timestamp();
+        let now = crate::sys::time::now();
         Record {
             site: site.to_owned(),
             dataroot: dataroot.to_path_buf(),
             what,
-            id: started.to_string(),
+            // Two restores of a site are further apart than that.
+            id: now.timestamp_millis().to_string(),
             pid: std::process::id(),
-            started,
+            started: now.timestamp(),
             finished: None,
             folders: Vec::new(),
             steps: Vec::new(),
