@@ -346,6 +346,11 @@ prune off what it reads, and never stands in the way of a run. What it finds is
 shown by list, show and status. A damaged file of the pool is set aside, and the
 next run fetches it from the site, if that has it still; --repair does so now.
 
+--restore-test loads the dump into a database server that it starts itself, as
+an ordinary user, from the programs of this machine; counts the rows of every
+table; unpacks the code; and starts Moodle's command line on both. The site and
+its database server are not touched.
+
 Examples:
   moodle-backup verify                     the newest backup
   moodle-backup verify --all --max-time 2h every night, for a pool that takes
@@ -377,6 +382,12 @@ pub struct Verify {
     /// Fetch damaged files of the pool from the site again
     #[arg(long)]
     pub repair: bool,
+    /// Bring the backup back to life beside the site, and take it away again
+    #[arg(long, conflicts_with_all = ["all", "sample", "max_time"])]
+    pub restore_test: bool,
+    /// Where the restore test has its files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", requires = "restore_test")]
+    pub scratch_folder: PathBuf,
 }
 
 /// A share of many files: `5%`, or a number.

@@ -140,6 +140,7 @@ impl<'a> Session<'a> {
         for restore in undone? {
             self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
         }
+        undo::sweep(&self.paths, &self.log);
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }

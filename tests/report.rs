@@ -13,7 +13,7 @@ use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
-use moodle_backup::report::verify::{Damage, Verdict, Verify};
+use moodle_backup::report::verify::{Damage, RestoreTest, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
@@ -143,14 +143,39 @@ fn verify() -> Verify {
         sampled: false,
         set_aside: 1,
         mended: vec!["filedir/da/39/da39a3ee5e6b4b0d3255bfef95601890afd80709".into()],
+        restore_test: Some(restore_test()),
         troubles: vec!["the link latest points to 2026-11-22T010004Z, and the newest backup is 2026-11-23T010003Z; the next run puts it right".into()],
     }
 }
 
+fn restore_test() -> RestoreTest {
+    RestoreTest {
+        good: true,
+        tables: 487,
+        rows: 1_204_311,
+        entries: 33_123,
+        release: Some("4.2.3 (Build: 20231009)".into()),
+        problems: vec![],
+    }
+}
+
+fn verify_failed() -> Verify {
+    let problem = "3 tables are not as they were: mdl_course has 0 rows, and had 51";
+    let test = RestoreTest { good: false, release: None, problems: vec![problem.into()], ..restore_test() };
+    Verify { restore_test: Some(test), ..verify_whole() }
+}
+
 fn verify_whole() -> Verify {
     let whole = Verdict { damage: vec![], ..verify().backups.remove(0) };
-    let nothing =
-        Verify { begun: None, unreadable: vec![], set_aside: 0, mended: vec![], troubles: vec![], ..verify() };
+    let nothing = Verify {
+        begun: None,
+        unreadable: vec![],
+        set_aside: 0,
+        mended: vec![],
+        troubles: vec![],
+        restore_test: None,
+        ..verify()
+    };
     Verify { backups: vec![whole], ..nothing }
 }
 
@@ -407,6 +432,7 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("unpin", report::pin::text(&unpin(), look)),
         ("restore-to", report::extract::text(&extracted(), look)),
         ("verify", report::verify::text(&verify(), look)),
+        ("verify-failed", report::verify::text(&verify_failed(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
         ("verify-unfinished", report::verify::text(&verify_unfinished(), look)),
         ("run", report::outcome::text(&outcome(), look)),

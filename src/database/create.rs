@@ -27,11 +27,7 @@ impl Connection {
     pub fn ensure_there(&self, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
         let Err(refused) = self.session() else { return Ok(false) };
         let admin = self.administrator(admin)?;
-        let made = match self.engine {
-            Engine::MariaDb => self.make_mariadb(&admin, wanted),
-            Engine::Postgres => self.make_postgres(&admin, wanted),
-        };
-        made.map_err(|error| {
+        self.make(&admin, wanted).map_err(|error| {
             let advice = format!(
                 "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
                  account by --database-admin FILE{}",
@@ -46,6 +42,14 @@ impl Connection {
         Ok(true)
     }
 
+    /// Makes the database, and the account where it is missing, as this administrator.
+    pub fn make(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
+        match self.engine {
+            Engine::MariaDb => self.make_mariadb(admin, wanted),
+            Engine::Postgres => self.make_postgres(admin, wanted),
+        }
+    }
+
     /// The same server, as its administrator.
     fn administrator(&self, options_file: Option<&Path>) -> Result<Connection> {
         let (user, database) = match self.engine {
@@ -57,12 +61,14 @@ impl Connection {
             password: None,
             name: database.into(),
             schema: None,
-            options_file: options_file.map(Path::to_path_buf),
+            options_file: None,
             run_as: None,
             ..self.clone()
         };
-        let is_local = matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1"));
-        if options_file.is_none() && is_local {
+        if let Some(path) = options_file {
+            return admin.by_options_file(path);
+        }
+        if matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1")) {
             // By the socket: that is where the server looks at who we are.
             admin.host = None;
             if self.engine == Engine::Postgres {
