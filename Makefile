@@ -3,31 +3,48 @@
 #   make demo    a site is made, backed up twice and brought back before your eyes
 #   make check   every test, and what `make lint` looks at
 #   make bench   how fast, beside rsync, mariadb-dump, tar, restic and borg
+#   make deb     the Debian package, in target/debian/
 
 CARGO ?= cargo
-SHELLCHECKED := .ci/run tests/install-deps.sh $(wildcard tests/*.sh)
+PACKAGES := $(or $(CARGO_TARGET_DIR),target)/debian
+SHELLCHECKED := .ci/run debian/build.sh debian/postinst debian/prerm debian/postrm \
+	$(wildcard tests/*.sh tests/containers/*.sh)
 
-.PHONY: demo check lint test bench deps
+.PHONY: demo check lint test containers bench deb deps
 
 demo: deps
 	$(CARGO) test --release --quiet --test demo
 
-check: lint test
+check: lint test containers
 
-lint: deps
+lint: deps deb
+	tests/install-deps.sh lintian
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --features failpoints -- -D warnings
 	shellcheck $(sort $(SHELLCHECKED))
 	find tests/pocket-moodle src -name '*.php' -print0 | xargs -0 -n1 php -l >/dev/null
+	# Man pages are still to come.
+	lintian --display-info --display-experimental --pedantic --allow-root --suppress-tags no-manual-page \
+		--fail-on error,warning,info,pedantic,experimental $(PACKAGES)/*.deb
 
 # With failpoints: the fault tests make runs fail, hang and die at each step.
 test: deps
 	$(CARGO) test --features failpoints
 
+# The package on Debian 11, 12 and 13, each booted in a container.
+containers: deb
+	tests/install-deps.sh autopkgtest mmdebstrap piuparts systemd-container
+	$(CARGO) test --features failpoints --test containers
+	tests/containers/policy.sh $(PACKAGES)/*.deb
+
 bench: deps
 	tests/install-deps.sh restic borgbackup
 	$(CARGO) bench --bench site
+
+deb: deps
+	tests/install-deps.sh python3-venv
+	debian/build.sh
 
 deps:
 	tests/install-deps.sh

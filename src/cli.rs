@@ -1,10 +1,11 @@
 //! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
 
+use crate::entry::owners::Owner;
 use crate::settings::{WindowMode, units};
 use crate::store::Part;
 use crate::sys::log::Verbosity;
 use crate::verify::Sample;
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -116,7 +117,7 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
-    /// Bring a site back, whole or in part
+    /// Bring a site back, whole or in part, in its place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Restore),
     /// Keep a backup for good: prune leaves it alone
@@ -189,6 +190,10 @@ pub struct Run {
     pub log: Option<PathBuf>,
 }
 
+/// Headings of the options of `restore`.
+const IN_PLACE: &str = "Options for restoring the site itself";
+const BESIDE: &str = "Options for restoring into a folder";
+
 const RESTORE_AFTER: &str = "\
 In an emergency:
   moodle-backup list                       which backups are there?
@@ -199,44 +204,92 @@ Without BACKUP the newest is taken; without --only code, database and
 moodledata come back. What is replaced is set aside, and \"restore --undo\"
 brings it back. If a restore fails, everything is put back by itself.
 
+With --to the site is not touched: DIR gets code/, moodledata/, database/,
+directories/. Whatever comes back is compared with its checksums first.
+
 More examples:
   moodle-backup restore 2026-11-20 --only code
+                              the code as it was at the end of that day
   moodle-backup restore --only database --only moodledata --yes
-  moodle-backup restore --undo
+                              without a question
+  moodle-backup restore --to /root/back
+                              all of the newest backup, beside the site
+  moodle-backup restore --path /var/www/moodle/config.php --to /root/back
+                              one file, by the path that it had
+  moodle-backup restore --file \"Essay 3.docx\" --to /root/back
+                              a file that somebody uploaded to Moodle
+  moodle-backup restore --table user | less
+                              one table of the database, as SQL
+  moodle-backup restore --from /mnt/usb --to /root/back
+                              backups that came from another server
 
-Exit codes: 0 done, 1 failed and put back, 3 done with warnings, 4 a run is at
-work on this site, 5 refused before anything was begun.";
+Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
+is damaged or lost, 4 a run is at work on this site, 5 refused before anything
+was begun.";
 
 /// `restore`
 #[derive(Args, Clone, Debug)]
+#[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
+#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "database_admin", "undo", "discard"])
+    .multiple(true).conflicts_with("beside"))]
 pub struct Restore {
     /// Which: its name as in "list", "latest", or a date or time such as
-    /// 2026-11-23, for the last one before its end
-    #[arg(value_name = "BACKUP", verbatim_doc_comment, default_value = "latest", hide_default_value = true)]
-    pub backup: String,
-    /// Only this: code, database, moodledata, directory:NAME or
-    /// database:NAME; can be given again
+    /// 2026-11-23 or "2026-11-23 14:00" [default: latest]
+    #[arg(value_name = "BACKUP", verbatim_doc_comment)]
+    pub backup: Option<String>,
+    /// This part only: code, database, moodledata, directory:NAME or
+    /// database:NAME; may be given several times
     #[arg(long, value_name = "PART", verbatim_doc_comment)]
     pub only: Vec<Part>,
     /// Say what would be done, and do nothing
-    #[arg(long)]
+    #[arg(long, help_heading = IN_PLACE)]
     pub plan: bool,
     /// Do not ask
-    #[arg(long)]
+    #[arg(long, help_heading = IN_PLACE)]
     pub yes: bool,
     /// Keep the config.php that is there now
-    #[arg(long)]
+    #[arg(long, help_heading = IN_PLACE)]
     pub keep_config: bool,
     /// An option file with an administrator's account of the database
     /// server, to make a database that is gone [default: root's own access]
-    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = IN_PLACE)]
     pub database_admin: Option<PathBuf>,
     /// Put back what the last restore has replaced
-    #[arg(long, conflicts_with_all = ["backup", "only", "discard"])]
+    #[arg(long, conflicts_with_all = ["backup", "only", "discard", "plan"], help_heading = IN_PLACE)]
     pub undo: bool,
     /// Delete what the last restore has set aside
-    #[arg(long, conflicts_with_all = ["backup", "only"])]
+    #[arg(long, conflicts_with_all = ["backup", "only", "plan"], help_heading = IN_PLACE)]
     pub discard: bool,
+    /// Where to: a folder that is empty or not there yet
+    #[arg(long, value_name = "DIR", help_heading = BESIDE)]
+    pub to: Option<PathBuf>,
+    /// This file or folder only, by the path that it had on the server, or as
+    /// PART:PATH; may be given several times
+    #[arg(long, value_name = "PATH", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
+    pub path: Vec<PathBuf>,
+    /// A file that was uploaded to Moodle, by its name there or its content's
+    /// hash (40 digits); all of that name
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "path"], verbatim_doc_comment)]
+    #[arg(requires = "to", help_heading = BESIDE)]
+    pub file: Option<String>,
+    /// A table of the site's database, as SQL; --to names the file for it
+    /// [default: standard output]
+    #[arg(long, value_name = "TABLE", conflicts_with_all = ["only", "path", "file", "owner", "plain"])]
+    #[arg(verbatim_doc_comment, help_heading = BESIDE)]
+    pub table: Option<String>,
+    /// Who is to own what was the web server user's [default: who it was]
+    #[arg(long, value_name = "USER[:GROUP]", requires = "to", help_heading = BESIDE)]
+    pub owner: Option<Owner>,
+    /// The folder of the backups, where they are not those of the settings:
+    /// on a mounted disk, or copied here. Needs no settings
+    #[arg(long, value_name = "DIR", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
+    pub from: Option<PathBuf>,
+    /// Write dumps of databases uncompressed
+    #[arg(long, requires = "to", help_heading = BESIDE)]
+    pub plain: bool,
+    /// Go on where the backup is damaged, and bring back what is left of it
+    #[arg(long, requires = "beside", help_heading = BESIDE)]
+    pub force: bool,
 }
 
 /// `run --restart`

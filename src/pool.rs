@@ -15,7 +15,7 @@ mod survey;
 pub use crate::sys::priority::Effort;
 pub use carrier::Copied;
 pub use held::Held;
-pub use restore::{Ownership, Restore, Restored, restore};
+pub use restore::{Ownership, Restore, Restored, copy_out, restore};
 pub use survey::{Lacking, lacking};
 
 use crate::error::{Fault, OrFault, Result};

@@ -23,7 +23,7 @@ use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, priority};
-use crate::undo::{Changes, Record};
+use crate::undo::{Broom, Changes, Record};
 use crate::window::{self, Request, Tally, Window};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::PathBuf;
@@ -72,11 +72,30 @@ pub struct Outcome {
     pub pool_files: u64,
 }
 
-/// What is under way. Dropped in this order: first everything is put back, then the site is opened.
+/// What is under way. Dropped in this order: everything is put back, then the site is opened, then what was laid ready
+/// is deleted.
 struct Work {
     changes: Changes,
     window: Option<Window>,
-    _site: FolderLock,
+    broom: Broom,
+    site: FolderLock,
+}
+
+impl Work {
+    fn begin(job: &Job, record: Record, site: FolderLock, log: &Log) -> Result<Work> {
+        let changes = Changes::begin(job.paths, record, log)?;
+        Ok(Work { changes, window: None, broom: Broom::new(job.paths, log), site })
+    }
+
+    /// All is well: opens the site, then deletes what the restore before had set aside. For how many seconds it was closed.
+    fn keep(self) -> Result<(Record, f64)> {
+        let Work { changes, window, broom, site } = self;
+        let record = changes.keep()?;
+        let closed = window.map(Window::reopen).transpose()?;
+        drop(broom);
+        drop(site);
+        Ok((record, closed.map_or(0.0, |closed| closed.seconds)))
+    }
 }
 
 /// Brings the parts back. On an error everything is as it was before.
@@ -102,7 +121,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("stage")?;
     let record = Record::new(&job.settings.site.name, &here.dataroot, format!("backup {}", job.backup.name));
-    let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
+    let mut work = Work::begin(job, record, lock, log)?;
     let staged = stage::stage(job, &here, &mut work.changes, log)?;
 
     log.step("close")?;
@@ -122,15 +141,13 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     check::site(job, &here, site.as_ref(), log)?;
 
     log.step("reopen")?;
-    let Work { changes, window, _site } = work;
-    let record = changes.keep()?;
-    let closed = window.map(Window::reopen).transpose()?;
+    let (record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {
         check::over_http(site, log);
     }
 
     log.step("report")?;
-    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: staged.pool_files })
+    Ok(Outcome { closed_seconds, record, pool_files: staged.pool_files })
 }
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock

@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod extract;
 mod follow;
 mod job;
 mod listing;
@@ -84,8 +85,8 @@ impl<'a> Session<'a> {
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
-            Command::Verify(verify) => verify::verify(self, verify),
             Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
+            Command::Verify(verify) => verify::verify(self, verify),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),
         }
     }
@@ -139,6 +140,7 @@ impl<'a> Session<'a> {
         for restore in undone? {
             self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
         }
+        undo::sweep(&self.paths, &self.log);
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }

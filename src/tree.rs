@@ -9,7 +9,7 @@ mod restore;
 mod survey;
 
 pub(crate) use place::Place;
-pub use restore::{Restore, Restored, restore};
+pub use restore::{Restore, Restored, add_folders, folder, restore};
 pub use survey::{Survey, survey};
 
 use crate::entry::{At, Cursor, Entry, Exclusions, Findings, Kind, Step, Time, Writer, attributes, split, walk};

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
+use moodle_backup::report::extract::{self, Extracted};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
 use moodle_backup::report::pin::Pin;
@@ -370,6 +371,52 @@ fn unpin() -> Pin {
     Pin { pinned: false, ..pin() }
 }
 
+fn extracted() -> Extracted {
+    let part = |name: &str, path: &str, entries, bytes| extract::Part {
+        name: name.into(),
+        path: format!("/root/back/{path}"),
+        entries,
+        bytes,
+    };
+    let used = |filename: &str, author: &str| extract::Use {
+        filename: filename.into(),
+        component: "assignsubmission_file".into(),
+        filearea: "submission_files".into(),
+        contextid: "4711".into(),
+        author: author.into(),
+        changed: Some(time("2026-11-20T09:30:00Z")),
+    };
+    let file = |hash: &str, path: Option<&str>, uses| extract::File {
+        contenthash: hash.into(),
+        path: path.map(str::to_owned),
+        bytes: 48_213,
+        uses,
+    };
+    Extracted {
+        site: "moodle".into(),
+        backup: "2026-11-23T010003Z".into(),
+        when: time("2026-11-23T01:00:05Z"),
+        to: "/root/back".into(),
+        parts: vec![
+            part("database", "database/site.sql.zst", 1, 104_857_600),
+            part("code", "code", 33_123, 512_345_678),
+            part("directory etc-apache2", "directories/etc-apache2", 214, 312_000),
+            part("moodledata", "moodledata", 4_321, 73_400_320),
+            part("uploaded files", "moodledata/filedir", 201_344, 2_147_483_648),
+        ],
+        files: vec![
+            file(
+                "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+                Some("/root/back/da39a3ee-Essay 3.docx"),
+                vec![used("Essay 3.docx", "Ann O'Nym"), used("Essay 3.docx", "")],
+            ),
+            file("356a192b7913b04c54574d18c28d46e6395428ab", None, vec![used("Essay 3.docx", "Bob")]),
+        ],
+        took_seconds: 73.2,
+        warnings: vec!["uploaded files are gone from the pool and not brought back, 1 in all: 356a192b7913b04c54574d18c28d46e6395428ab".into()],
+    }
+}
+
 fn texts(look: &Look) -> Vec<(&'static str, String)> {
     vec![
         ("list", report::list::text(&list(), look)),
@@ -383,6 +430,7 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("prune-refused", report::plan::prune_text(&refused_prune(), look)),
         ("pin", report::pin::text(&pin(), look)),
         ("unpin", report::pin::text(&unpin(), look)),
+        ("restore-to", report::extract::text(&extracted(), look)),
         ("verify", report::verify::text(&verify(), look)),
         ("verify-failed", report::verify::text(&verify_failed(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
@@ -458,6 +506,7 @@ fn json_is_as_documented() {
         ("`run`\n", json(&run)),
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
+        ("`restore --to`", json(&extracted())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),
         ("Errors", json(&failure())),

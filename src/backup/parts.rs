@@ -325,12 +325,12 @@ fn to_unread(note: &Note) -> manifest::Unread {
     manifest::Unread { path: to_path(&note.path).to_path_buf(), what: note.what.clone() }
 }
 
+fn to_note(unread: &manifest::Unread) -> Note {
+    Note { path: unread.path.as_os_str().as_bytes().to_vec(), what: unread.what.clone() }
+}
+
 /// Paths in moodledata that were found damaged in a backup: another must not share them.
 fn damaged_moodledata(backup: &Backup) -> HashSet<String> {
     let below = |file: &str| Some(file.strip_prefix(layout::MOODLEDATA)?.strip_prefix('/')?.to_owned());
     backup.notes.damage.iter().filter_map(|damage| below(&damage.file)).collect()
-}
-
-fn to_note(unread: &manifest::Unread) -> Note {
-    Note { path: unread.path.as_os_str().as_bytes().to_vec(), what: unread.what.clone() }
 }

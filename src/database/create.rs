@@ -61,12 +61,14 @@ impl Connection {
             password: None,
             name: database.into(),
             schema: None,
-            options_file: options_file.map(Path::to_path_buf),
+            options_file: None,
             run_as: None,
             ..self.clone()
         };
-        let is_local = matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1"));
-        if options_file.is_none() && is_local {
+        if let Some(path) = options_file {
+            return admin.by_options_file(path);
+        }
+        if matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1")) {
             // By the socket: that is where the server looks at who we are.
             admin.host = None;
             if self.engine == Engine::Postgres {

@@ -5,6 +5,7 @@ mod aside;
 mod client;
 mod create;
 mod dump;
+pub mod excerpt;
 mod execute;
 mod facts;
 mod load;
@@ -17,6 +18,7 @@ mod refusal;
 mod rows;
 pub mod scanner;
 mod session;
+pub mod uploads;
 mod watch;
 
 pub use aside::{ASIDE, Aside};

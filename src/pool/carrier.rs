@@ -216,7 +216,7 @@ impl<'a> Carrier<'a> {
     }
 }
 
-fn create_new(path: &Path) -> std::io::Result<File> {
+pub(super) fn create_new(path: &Path) -> std::io::Result<File> {
     File::options().write(true).create_new(true).mode(FILE_MODE).open(path)
 }
 

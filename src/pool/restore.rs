@@ -2,7 +2,7 @@
 //! its name in a filedir without having been hashed. Decides nothing about which files, and removes none.
 
 use super::Effort;
-use super::carrier::BUFFER;
+use super::carrier::{self, BUFFER};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
@@ -135,6 +135,40 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     }
     file_system.sync()?;
     Ok(all)
+}
+
+/// Copies one file of a pool to a new file elsewhere; false, and nothing there, if the pool has no such file or has
+/// another content under its name.
+pub fn copy_out(pool: &Path, hash: &Hash, to: &Path) -> Result<bool> {
+    let source = pool.join(hashes::relative_path(hash));
+    let Some(mut source) = carrier::open_regular(&source).or_fault(|| unreadable(&source))? else { return Ok(false) };
+    let fault = || Fault::failed(format!("cannot write {}", to.display()));
+    let mut copy = carrier::create_new(to).or_fault(fault)?;
+    let mut hasher = Sha1::new();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        signals::check()?;
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                copy.write_all(&buffer[..count]).or_fault(fault)?;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).or_fault(|| Fault::failed("cannot read the pool")),
+        }
+    }
+    let right = Hash::from(hasher.finalize()) == *hash;
+    if right {
+        copy.set_modified(source.metadata()?.modified()?).or_fault(fault)?;
+    } else {
+        std::fs::remove_file(to).or_fault(fault)?;
+    }
+    Ok(right)
+}
+
+fn unreadable(path: &Path) -> Fault {
+    Fault::failed(format!("cannot read {}", path.display()))
 }
 
 fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {

@@ -6,7 +6,6 @@ use crate::error::{Fault, Result};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::undo::{self, Changes, Record, Step};
-use crate::window::Window;
 use std::path::{Path, PathBuf};
 
 /// Puts back what the last restore of this site has replaced.
@@ -16,7 +15,7 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     let lock = lock(job, &here, log)?;
     let last = last(job.paths, &here.dataroot)?;
     let record = Record::new(&job.settings.site.name, &here.dataroot, format!("the state before {}", last.what));
-    let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
+    let mut work = Work::begin(job, record, lock, log)?;
 
     log.step("close")?;
     work.window = Some(close(job, &here, log)?);
@@ -31,15 +30,12 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     super::load::purge(site.as_ref(), log)?;
 
     log.step("reopen")?;
-    let Work { changes, window, _site } = work;
-    let record = changes.keep()?;
-    let closed = window.map(Window::reopen).transpose()?;
+    let (record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {
         check::over_http(site, log);
     }
-    // What is left in them came from the backup and was replaced by nothing: folders only.
     log.step("report")?;
-    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: 0 })
+    Ok(Outcome { closed_seconds, record, pool_files: 0 })
 }
 
 /// The last restore that has succeeded.

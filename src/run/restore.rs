@@ -1,6 +1,6 @@
 //! The command `restore`, in place: the plan, the question, the work, the result.
 
-use super::{Session, exit_code, listing};
+use super::{Session, exit_code, extract, listing};
 use crate::cli;
 use crate::error::{Fault, Result};
 use crate::report::restore::{self as view, Done};
@@ -13,9 +13,12 @@ use std::io::{BufRead, IsTerminal, Write};
 
 /// Restores, undoes the last restore, or deletes what it had set aside.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
+    if args.to.is_some() || args.table.is_some() {
+        return extract::restore(session, args);
+    }
     let settings = session.settings()?;
     let store = listing::existing_store(&settings)?;
-    let backup = store.find(&args.backup)?;
+    let backup = store.find(args.backup.as_deref().unwrap_or("latest"))?;
     let job = job(session, &settings, &backup, args)?;
     if args.discard {
         return discard(session, &job, args);

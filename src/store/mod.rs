@@ -19,6 +19,7 @@ pub mod restore_text;
 pub mod seal;
 pub mod shell;
 pub mod site;
+pub mod source;
 pub mod sums;
 pub mod usage;
 

@@ -7,7 +7,8 @@ use crate::entry::{At, Entry, Hint, Kind, lies_below, names, open_folder, split,
 use crate::error::{Fault, OrFault, Result};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, UtimensatFlags, mkdirat, utimensat};
+use nix::sys::stat::{Mode, UtimensatFlags, futimens, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -154,6 +155,18 @@ impl Place {
         let path = self.path.join(to_path(&entry.path));
         let fd = self.folders.to(&entry.path).map_err(|error| with_cause(&path, error))?;
         copy::set_metadata(fd, entry, attributes).map_err(|error| with_cause(&path, error))
+    }
+
+    /// Does something in the folder that holds a path, and sets that folder's time of last change back.
+    pub fn keeping_times(&mut self, path: &[u8], work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let (folder, _) = split(path);
+        let shown = self.path.join(to_path(folder));
+        let stat =
+            self.folders.to(folder).and_then(nix::sys::stat::fstat).map_err(|error| with_cause(&shown, error))?;
+        work(self)?;
+        let modified = TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec);
+        let fd = self.folders.to(folder).map_err(|error| with_cause(&shown, error))?;
+        futimens(fd, &TimeSpec::UTIME_OMIT, &modified).map_err(|error| with_cause(&shown, error))
     }
 
     /// Makes a symbolic link with its own owner and times.

@@ -5,7 +5,7 @@ use super::copy::{self, Broken, copy_content};
 use super::place::Place;
 use crate::entry::attributes::{self, Attributes};
 use crate::entry::{
-    At, Cursor, Entry, Exclusions, Findings, Kind, Owners, Selection, Step, lists, open_read, shown, walk,
+    At, Cursor, Entry, Exclusions, Findings, Kind, Owners, Selection, Step, Time, lists, open_read, shown, walk,
 };
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
@@ -83,6 +83,40 @@ pub fn restore(job: &Restore<'_>, log: &Log) -> Result<Restored> {
         Ok(ControlFlow::Continue(()))
     })?;
     work.end(&findings)
+}
+
+/// A folder to be made, with the time now.
+pub fn folder(path: &[u8], uid: u32, gid: u32, mode: u32) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        kind: Kind::Folder,
+        size: 0,
+        mtime: Time::now(),
+        ctime: Time::default(),
+        device: 0,
+        inode: 0,
+        links: 1,
+        mode,
+        uid,
+        gid,
+        target: Vec::new(),
+    }
+}
+
+/// Makes folders in a tree that was brought back, empty, with owners and modes; what is there already stays as it is.
+/// Those that hold others come first. The folder that holds one keeps its times.
+pub fn add_folders(root: &Path, folders: &[Entry]) -> Result<()> {
+    let mut place = Place::open_or_make(root)?;
+    for folder in folders {
+        let stands = root.join(crate::entry::to_path(&folder.path)).symlink_metadata().is_ok();
+        if !stands {
+            place.keeping_times(&folder.path, |place| {
+                place.make_folder(&folder.path)?;
+                place.finish_folder(folder, &Attributes::new()).map(|_| ())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 const DAMAGED: &str = "the backup is damaged, or was tampered with: \"moodle-backup verify\" tells how much of it";

@@ -99,6 +99,24 @@ impl TestTarget {
         TestTarget { below: Some(below), ..target }
     }
 
+    /// A folder that begins as another one, which no change in it reaches.
+    pub fn overlay(below: &Path) -> Self {
+        let scratch = Scratch::new();
+        let [changes, work, path] = ["changes", "work", "disk"].map(|name| scratch.join(name));
+        for folder in [&changes, &work, &path] {
+            std::fs::create_dir(folder).expect("a folder can be made");
+        }
+        let watch = janitor::watch(&Leftover::Mount(text(&path)));
+        let layers = format!("lowerdir={},upperdir={},workdir={}", text(below), text(&changes), text(&work));
+        succeed(Command::new("mount").args(["-t", "overlay", "-o", &layers, "overlay"]).arg(&path));
+        TestTarget {
+            image: Some(Image { file: changes, mount: path.clone(), _watch: watch }),
+            path,
+            scratch,
+            below: None,
+        }
+    }
+
     fn formatted_in(scratch: Scratch, kind: FileSystem, mebibytes: u64) -> Self {
         let file = scratch.join("disk.img");
         let image = File::create(&file).expect("an image can be made");

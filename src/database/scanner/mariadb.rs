@@ -3,7 +3,7 @@
 //! ANSI_QUOTES off for themselves, so that quotes and backslashes always mean the same.
 
 use super::sink::Sink;
-use super::{Scanned, names};
+use super::{Piece, Scanned, names};
 use memchr::{memchr, memchr2, memchr3};
 use std::collections::BTreeMap;
 
@@ -108,8 +108,9 @@ impl Reader {
         }
     }
 
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(Piece<'_>)) {
         while !bytes.is_empty() {
+            let inside = self.place != Place::Between;
             let taken = match self.place {
                 Place::Between => self.between(bytes),
                 Place::Opening => self.opening(bytes),
@@ -120,6 +121,12 @@ impl Reader {
                 Place::WantedRows => self.read_rows(bytes),
                 Place::Routines => self.routines(bytes),
             };
+            if inside {
+                show(Piece::Part(&bytes[..taken]));
+            }
+            if inside && self.place == Place::Between {
+                show(Piece::End);
+            }
             bytes = &bytes[taken..];
         }
     }

@@ -4,7 +4,7 @@
 
 mod hash_field;
 mod mariadb;
-mod names;
+pub(super) mod names;
 mod postgres;
 mod row_fields;
 mod sink;
@@ -70,6 +70,16 @@ pub struct Scanned {
     pub complete: bool,
 }
 
+/// What of a dump has passed: it consists of items, which are statements (that of a COPY with its rows), comments,
+/// commands of the clients, and blocks of routines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The next part of an item.
+    Part(&'a [u8]),
+    /// The item is over.
+    End,
+}
+
 /// A reader of one dump.
 #[derive(Debug)]
 pub struct Scanner {
@@ -103,9 +113,14 @@ impl Scanner {
 
     /// Reads the next piece of the dump, of any size.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.feed_showing(bytes, &mut |_| {});
+    }
+
+    /// Reads the next piece of the dump, and shows what of it belongs to which item; blanks between items are left out.
+    pub fn feed_showing(&mut self, bytes: &[u8], show: &mut dyn FnMut(Piece<'_>)) {
         match &mut self.reader {
-            Reader::MariaDb(reader) => reader.feed(bytes),
-            Reader::Postgres(reader) => reader.feed(bytes),
+            Reader::MariaDb(reader) => reader.feed(bytes, show),
+            Reader::Postgres(reader) => reader.feed(bytes, show),
         }
     }
 

@@ -2,7 +2,7 @@
 //! rows as lines with tabs up to `\.`. Strings there follow the standard: a backslash is a letter, except in E''.
 
 use super::sink::Sink;
-use super::{Scanned, names};
+use super::{Piece, Scanned, names};
 use memchr::{memchr, memchr2};
 use std::collections::BTreeMap;
 
@@ -101,9 +101,10 @@ impl Reader {
         }
     }
 
-    pub fn feed(&mut self, mut bytes: &[u8]) {
+    pub fn feed(&mut self, mut bytes: &[u8], show: &mut dyn FnMut(Piece<'_>)) {
         self.established |= !bytes.is_empty();
         while !bytes.is_empty() {
+            let inside = self.place != Place::Between;
             let taken = match self.place {
                 Place::Between => self.between(bytes),
                 Place::Line => self.line(bytes),
@@ -117,6 +118,12 @@ impl Reader {
                 Place::Row => self.row(bytes),
                 Place::WantedRow => self.wanted_row(bytes),
             };
+            if inside {
+                show(Piece::Part(&bytes[..taken]));
+            }
+            if inside && self.place == Place::Between {
+                show(Piece::End);
+            }
             bytes = &bytes[taken..];
         }
     }

@@ -1,0 +1,146 @@
+//! The command `restore` as far as it brings things back into a folder or a file, beside the site. It needs neither
+//! Moodle nor a database, and with `--from` no settings.
+
+use super::{Session, exit_code, listing};
+use crate::cli::Restore;
+use crate::error::{Fault, OrFault, Result};
+use crate::extract::{self, Job, tables, uploads, wanted};
+use crate::report::extract::{self as view, Extracted, File, Part, Use};
+use crate::store::{Backup, Store, source};
+use chrono::{DateTime, Local};
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+/// Brings back what was asked for.
+pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
+    let started = Instant::now();
+    let (store, backup) = backup(session, args)?;
+    let _held = backup.hold()?;
+    let mut shown = Extracted {
+        site: backup.manifest.site.name.clone(),
+        backup: backup.name.clone(),
+        when: backup.manifest.moment(),
+        to: args.to.as_deref().unwrap_or(Path::new("-")).display().to_string(),
+        parts: Vec::new(),
+        files: Vec::new(),
+        took_seconds: 0.0,
+        warnings: Vec::new(),
+    };
+    if let Some(name) = &args.table {
+        table(session, &backup, name, args, &mut shown)?;
+    } else if let Some(to) = &args.to {
+        into_folder(session, &store, &backup, args, to, &mut shown)?;
+    }
+    shown.warnings = session.log.warnings();
+    shown.took_seconds = started.elapsed().as_secs_f64();
+    if shown.to != "-" {
+        session.print(&shown, view::text)?;
+    }
+    Ok(exit_code(&shown.warnings))
+}
+
+fn backup(session: &Session, args: &Restore) -> Result<(Store, Backup)> {
+    let (store, named) = match &args.from {
+        Some(from) => source::open(from).map(|source| (source.store, source.backup))?,
+        None => (listing::existing_store(&session.settings()?)?, None),
+    };
+    let wanted = args.backup.as_deref().or(named.as_deref()).unwrap_or("latest");
+    let backups = store.backups()?;
+    let backup = backups.find(wanted, &Local)?;
+    if backup.name != wanted {
+        // One of them may be the one that was meant.
+        for damaged in backups.unreadable {
+            session.log.warn(format!("{} is damaged and was not considered: {}", damaged.name, damaged.reason));
+        }
+    }
+    Ok((store, backup))
+}
+
+fn into_folder(
+    session: &Session,
+    store: &Store,
+    backup: &Backup,
+    args: &Restore,
+    to: &Path,
+    shown: &mut Extracted,
+) -> Result<()> {
+    if let Some(file) = &args.file {
+        tables::verify(backup, &backup.manifest.database, args.force, &session.log)?;
+        let placed = uploads::extract(backup, &store.pool(), file, to, &session.log)?;
+        shown.files = placed.iter().map(described).collect();
+        return Ok(());
+    }
+    let wanted = wanted::wanted(backup, &args.only, &args.path)?;
+    let job = Job {
+        backup,
+        pool: &store.pool(),
+        wanted: &wanted,
+        to,
+        owner: args.owner,
+        plain: args.plain,
+        force: args.force,
+    };
+    let placed = extract::extract(&job, &session.log)?;
+    let part = |placed: &extract::Placed| Part {
+        name: placed.name.clone(),
+        path: placed.path.display().to_string(),
+        entries: placed.entries,
+        bytes: placed.bytes,
+    };
+    shown.parts = placed.iter().map(part).collect();
+    Ok(())
+}
+
+fn described(placed: &uploads::Placed) -> File {
+    let used = |upload: &crate::database::uploads::Upload| Use {
+        filename: upload.filename.clone(),
+        component: upload.component.clone(),
+        filearea: upload.filearea.clone(),
+        contextid: upload.contextid.clone(),
+        author: upload.author.clone(),
+        changed: DateTime::from_timestamp(upload.timemodified, 0),
+    };
+    File {
+        contenthash: placed.contenthash.clone(),
+        path: placed.path.as_ref().map(|path| path.display().to_string()),
+        bytes: placed.uses.first().map_or(0, |upload| upload.filesize),
+        uses: placed.uses.iter().map(used).collect(),
+    }
+}
+
+fn table(session: &Session, backup: &Backup, name: &str, args: &Restore, shown: &mut Extracted) -> Result<()> {
+    let found = tables::find(backup, name)?;
+    tables::verify(backup, &backup.manifest.database, args.force, &session.log)?;
+    match args.to.as_deref().filter(|to| *to != Path::new("-")) {
+        None if session.global.json => {
+            return Err(Fault::usage("--json needs a place for the table: --to FILE").into());
+        }
+        None => {
+            let written = tables::write(backup, &found, &mut std::io::stdout().lock());
+            // A reader that has seen enough (head, less) is no failure.
+            return written.or_else(|error| match error.root_cause().downcast_ref::<std::io::Error>() {
+                Some(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            });
+        }
+        Some(to) => to_file(backup, &found, to)?,
+    }
+    let bytes = std::fs::metadata(&shown.to).map_or(0, |meta| meta.len());
+    shown.parts =
+        vec![Part { name: format!("table {}", found.name), path: shown.to.clone(), entries: found.rows, bytes }];
+    Ok(())
+}
+
+/// Writes a table into a file that must not be there yet; on an error nothing of it is left.
+fn to_file(backup: &Backup, found: &tables::Found, to: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(to);
+    let file = made.or_fault(|| {
+        Fault::unfit(format!("cannot make {}", to.display()))
+            .hint("name a file that is not there yet: nothing is written over")
+    })?;
+    let mut out = std::io::BufWriter::new(file);
+    let written = tables::write(backup, found, &mut out).and_then(|()| Ok(out.flush()?));
+    written.inspect_err(|_| drop(std::fs::remove_file(to)))
+}
