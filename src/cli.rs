@@ -388,6 +388,10 @@ pub struct Verify {
     /// Where the restore test has its files
     #[arg(long, value_name = "DIR", default_value = "/var/tmp", requires = "restore_test")]
     pub scratch_folder: PathBuf,
+    /// An option file with an account for an empty database of the name
+    /// moodle_backup_test, in place of a server that the test starts itself
+    #[arg(long, value_name = "FILE", requires = "restore_test", verbatim_doc_comment)]
+    pub scratch_database: Option<PathBuf>,
 }
 
 /// A share of many files: `5%`, or a number.

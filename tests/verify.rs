@@ -517,6 +517,34 @@ mod restore_tests {
     }
 
     #[test]
+    fn a_named_database_is_used_if_it_is_empty_and_left_empty() {
+        for engine in Engine::ALL {
+            let world = world_of(engine);
+            world.run(&["run"]).expect_code(0);
+            let server = support::Server::start(engine);
+            let database = server.create_database("moodle_backup_test", "tester", "its password");
+            let file = world.scratch().join("scratch.cnf");
+            let port = server.port();
+            let (section, place) = match engine {
+                Engine::MariaDb => ("client", format!("host=127.0.0.1\nport={port}\n")),
+                Engine::Postgres => ("scratch", format!("host=127.0.0.1\nport={port}\n")),
+            };
+            fs::write(&file, format!("[{section}]\nuser=tester\npassword=its password\n{place}")).unwrap();
+            fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            let args = ["--restore-test", "--scratch-database", file.to_str().unwrap()];
+            for _ in 0..2 {
+                let tested = verify(&world, &args, 0);
+                assert_eq!(tested["restore_test"]["good"], true, "{tested}");
+            }
+            // What is not empty is somebody's.
+            database.query("CREATE TABLE precious (id INT)");
+            let tested = verify(&world, &args, 3);
+            assert!(tested["troubles"].to_string().contains("is not empty"), "{tested}");
+            assert_eq!(database.value("SELECT COUNT(*) FROM precious"), "0");
+        }
+    }
+
+    #[test]
     fn without_room_nothing_is_tried_and_that_is_said() {
         let world = world();
         world.run(&["run"]).expect_code(0);

@@ -97,7 +97,7 @@ impl PrivateServer {
 fn start_mariadb(folder: &Path, user: &Identity) -> Result<Running> {
     let missing = || {
         Fault::unfit("no MariaDB server is installed to try the dump out with")
-            .hint("apt install mariadb-server (it need not run)")
+            .hint("apt install mariadb-server (it need not run), or name an empty database by --scratch-database FILE")
     };
     let server = process::find(&["mariadbd", "mysqld"]).ok_or_else(missing)?;
     let install = process::find(&["mariadb-install-db", "mysql_install_db"]).ok_or_else(missing)?;
@@ -135,8 +135,9 @@ fn start_postgres(major: u32, folder: &Path, user: &Identity) -> Result<Running>
     let found = postgres::versioned("initdb").into_iter().find(|(version, _)| *version >= major);
     let (_, initdb) = found.ok_or_else(|| {
         let version = if major == 0 { String::new() } else { format!("-{major}") };
-        Fault::unfit("no PostgreSQL server of the dump's version is installed to try it out with")
-            .hint(format!("apt install postgresql{version} (it need not run)"))
+        Fault::unfit("no PostgreSQL server of the dump's version is installed to try it out with").hint(format!(
+            "apt install postgresql{version} (it need not run), or name an empty database by --scratch-database FILE"
+        ))
     })?;
     let data = folder.join("data");
     Program::new(&initdb)

@@ -40,7 +40,12 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
         let mended = crate::verify::repair(&store, &settings, asked.repair, log)?;
         let backup = listing.backups.iter().find(|backup| job.only.as_ref() == Some(&backup.name));
         let tested = backup.filter(|_| asked.restore_test).map(|backup| {
-            let trial = Trial { settings: &settings, backup, folder: &asked.scratch_folder };
+            let trial = Trial {
+                settings: &settings,
+                backup,
+                folder: &asked.scratch_folder,
+                database: asked.scratch_database.as_deref(),
+            };
             crate::verify::restore_test(&store, &trial, log)
         });
         Ok((outcome, mended, tested.transpose()?))

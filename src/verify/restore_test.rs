@@ -3,7 +3,7 @@
 
 use super::dump;
 use crate::archive::{self, Extract};
-use crate::database::{Connection, Engine, PrivateServer, Wanted};
+use crate::database::{Connection, Engine, PrivateServer, Tls, Wanted};
 use crate::entry::{Owners, Selection};
 use crate::error::{Fault, Kind, OrFault, Result, kind};
 use crate::moodle::Php;
@@ -37,7 +37,12 @@ pub struct Trial<'a> {
     pub backup: &'a Backup,
     /// The folder in which a folder of its own is made; it needs room for the database and the code.
     pub folder: &'a Path,
+    /// An option file for an empty database of the name [`SCRATCH`], in place of a server of its own.
+    pub database: Option<&'a Path>,
 }
+
+/// The name of the database that is loaded. Another is not taken, so that no option file can name a site's by mistake.
+pub const SCRATCH: &str = "moodle_backup_test";
 
 /// What was brought back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,16 +89,29 @@ fn whole(trial: &Trial, tested: &mut Tested, log: &Log) -> Result<()> {
     tested.entries = *code.as_ref().unwrap_or(&0);
     tested.take(code.map(drop))?;
     log.step("load")?;
-    let server = start_server(&manifest.database, &place)?;
-    let connection = load(trial, &server, log)?;
-    log.step("count")?;
-    let counted = count(&connection, manifest, tested);
-    tested.take(counted)?;
-    if is_there {
-        log.step("moodle")?;
-        let asked = ask_moodle(trial, &place, &connection, &user);
-        tested.release = asked.as_ref().cloned().unwrap_or_default();
-        tested.take(asked.map(drop))?;
+    match trial.database {
+        Some(file) => {
+            let connection = named(trial, file)?;
+            let loaded = load(trial, &connection, log).and_then(|()| count(&connection, manifest, tested, log));
+            tested.take(loaded)?;
+            tested.take(empty(&connection))?;
+            if is_there {
+                tested.release = release_by_code(trial, &place.code(), &user)?;
+            }
+        }
+        None => {
+            let server = start_server(&manifest.database, &place)?;
+            let connection = make(trial, &server)?;
+            load(trial, &connection, log)?;
+            let counted = count(&connection, manifest, tested, log);
+            tested.take(counted)?;
+            if is_there {
+                log.step("moodle")?;
+                let asked = ask_moodle(trial, &place, &connection, &user);
+                tested.release = asked.as_ref().cloned().unwrap_or_default();
+                tested.take(asked.map(drop))?;
+            }
+        }
     }
     Ok(())
 }
@@ -222,17 +240,17 @@ fn start_server(database: &Database, place: &Place) -> Result<PrivateServer> {
     let engine = dump::engine(database).filter(|_| database.engine != "mysql");
     let engine = engine.ok_or_else(|| {
         Fault::unfit(format!("dumps of {} cannot be tried out by a server of our own", database.engine))
-            .hint("load it by hand into a scratch database, as RESTORE.txt tells")
+            .hint("name an empty database by --scratch-database FILE")
     })?;
     let major = database.server_version.split(|c: char| !c.is_ascii_digit()).find_map(|number| number.parse().ok());
     let user = Identity::owner_of(&place.folder)?;
     PrivateServer::start(engine, major.unwrap_or(0), &place.folder.join("server"), &user)
 }
 
-fn load(trial: &Trial, server: &PrivateServer, log: &Log) -> Result<Connection> {
+/// An empty database on a server of our own.
+fn make(trial: &Trial, server: &PrivateServer) -> Result<Connection> {
     let database = &trial.backup.manifest.database;
-    let schema = Some(database.schema.clone()).filter(|schema| !schema.is_empty());
-    let connection = Connection { schema, ..server.connection("moodle_backup_test") };
+    let connection = Connection { schema: schema_of(database), ..server.connection(SCRATCH) };
     let mut wanted = Wanted {
         charset: database.charset.clone(),
         collation: database.collation.clone(),
@@ -240,12 +258,63 @@ fn load(trial: &Trial, server: &PrivateServer, log: &Log) -> Result<Connection> 
         extensions: database.extensions.clone(),
         user_host: String::new(),
     };
-    if server.administrator().engine == Engine::Postgres {
+    if connection.engine == Engine::Postgres {
         // A locale that this machine lacks says nothing against the backup.
         (wanted.collation, wanted.ctype) = ("C.UTF-8".into(), "C.UTF-8".into());
     }
     connection.make(&server.administrator(), &wanted)?;
-    for file in database.dumps() {
+    Ok(connection)
+}
+
+fn schema_of(database: &Database) -> Option<String> {
+    Some(database.schema.clone()).filter(|schema| !schema.is_empty())
+}
+
+/// The database that an option file leads to, which must be empty.
+fn named(trial: &Trial, file: &Path) -> Result<Connection> {
+    let database = &trial.backup.manifest.database;
+    let engine = dump::engine(database)
+        .ok_or_else(|| Fault::unfit(format!("dumps of {} are not known to this version", database.engine)))?;
+    let nowhere = Connection {
+        engine,
+        host: None,
+        port: None,
+        socket: None,
+        user: String::new(),
+        password: None,
+        name: SCRATCH.into(),
+        schema: schema_of(database),
+        tls: Tls::Default,
+        options_file: None,
+        run_as: None,
+    };
+    let connection = nowhere.by_options_file(file)?;
+    let tables = connection.session()?.value(match engine {
+        Engine::MariaDb => "SELECT count(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()",
+        Engine::Postgres => {
+            "SELECT count(*) FROM pg_catalog.pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        }
+    })?;
+    match tables.as_deref() {
+        Some("0") => Ok(connection),
+        _ => Err(Fault::unfit(format!("the {} is not empty", connection.title()))
+            .hint(format!("it is to be an empty database of the name {SCRATCH}, which nothing else uses"))
+            .into()),
+    }
+}
+
+/// Leaves a named database as empty as it was.
+fn empty(connection: &Connection) -> Result<()> {
+    let sql = match connection.engine {
+        Engine::MariaDb => format!("DROP DATABASE {0};\nCREATE DATABASE {0};", connection.sql_name(SCRATCH)),
+        Engine::Postgres => "DROP OWNED BY CURRENT_USER CASCADE;".to_owned(),
+    };
+    let emptied = connection.execute_one("empty the database again", &sql);
+    emptied.or_fault(|| Fault::unfit(format!("the {} could not be emptied again", connection.title())))
+}
+
+fn load(trial: &Trial, connection: &Connection, log: &Log) -> Result<()> {
+    for file in trial.backup.manifest.database.dumps() {
         log.info(format!("loading {}", file.display()));
         let mut meter = |done, total| log.progress(done, total, "bytes");
         connection.load(&trial.backup.path.join(file), &mut meter).map_err(|error| {
@@ -253,11 +322,12 @@ fn load(trial: &Trial, server: &PrivateServer, log: &Log) -> Result<Connection> 
             error.context(Fault::failed("the dump cannot be loaded"))
         })?;
     }
-    Ok(connection)
+    Ok(())
 }
 
 /// Counts the rows of all tables, and holds them against the manifest.
-fn count(connection: &Connection, manifest: &Manifest, tested: &mut Tested) -> Result<()> {
+fn count(connection: &Connection, manifest: &Manifest, tested: &mut Tested, log: &Log) -> Result<()> {
+    log.step("count")?;
     let mut session = connection.session()?;
     session.set_limit(COUNTING);
     let mut differ = Vec::new();
@@ -288,10 +358,28 @@ fn count(connection: &Connection, manifest: &Manifest, tested: &mut Tested) -> R
     Err(Fault::failed(format!("{} tables are not as they were: {some}", differ.len())).into())
 }
 
+/// The version that the code tells, which must be the one that it was.
+fn release_by_code(trial: &Trial, code: &Path, user: &Identity) -> Result<String> {
+    let site = &trial.backup.manifest.site;
+    let version = [code.join("version.php"), code.join("public/version.php")].into_iter().find(|path| path.is_file());
+    let version = version.ok_or_else(|| Fault::failed("the code has no version.php"))?;
+    let told =
+        php(trial, user)?.start().folder(code).arg("--").arg(version).input(VERSION).timeout(MOODLE).success()?;
+    let told = told.text().trim().to_owned();
+    match told == site.release {
+        true => Ok(told),
+        false => Err(Fault::failed(format!("the code is of version {told:?}, and was of {:?}", site.release)).into()),
+    }
+}
+
+fn php(trial: &Trial, user: &Identity) -> Result<Php> {
+    let settings = &trial.settings.site;
+    Php::new(settings.php.as_deref(), user.clone(), settings.environment.0.clone())
+}
+
 /// What Moodle says of itself: the code of its version, and its command line, with the loaded database, of its release.
 fn ask_moodle(trial: &Trial, place: &Place, connection: &Connection, user: &Identity) -> Result<String> {
-    let (settings, site) = (&trial.settings.site, &trial.backup.manifest.site);
-    let php = Php::new(settings.php.as_deref(), user.clone(), settings.environment.0.clone())?;
+    let (php, code, site) = (php(trial, user)?, place.code(), &trial.backup.manifest.site);
     let driver = if connection.engine == Engine::Postgres { "pgsql" } else { "mysqli" };
     let loaded = php.start().args(["--", driver]).input("<?php exit(extension_loaded($argv[1]) ? 0 : 1);");
     if !loaded.timeout(MOODLE).output()?.status.success() {
@@ -299,15 +387,7 @@ fn ask_moodle(trial: &Trial, place: &Place, connection: &Connection, user: &Iden
             .hint(format!("apt install php-{}", if driver == "mysqli" { "mysql" } else { driver }))
             .into());
     }
-    let code = place.code();
-    let version = [code.join("version.php"), code.join("public/version.php")].into_iter().find(|path| path.is_file());
-    let version = version.ok_or_else(|| Fault::failed("the code has no version.php"))?;
-    let by_code = php.start().folder(&code).arg("--").arg(version).input(VERSION).timeout(MOODLE).success()?;
-    let by_code = by_code.text().trim().to_owned();
-    if by_code != site.release {
-        let words = format!("the code is of version {by_code:?}, and was of {:?}", site.release);
-        return Err(Fault::failed(words).into());
-    }
+    release_by_code(trial, &code, user)?;
     let config = config(trial, place, connection);
     files::write_and_sync(&code.join("config.php"), config.as_bytes(), 0o644)?;
     let script = code.join(if site.cli.is_empty() { "admin/cli" } else { &site.cli }).join("cfg.php");
