@@ -32,7 +32,11 @@ impl Wanted {
         let of = |component: &Component| match component.kind {
             // Plain files, of which some may do.
             ComponentKind::Moodledata => {
-                let below = |path: &Vec<u8>| component.file.join(crate::entry::to_path(path));
+                let below = |path: &Vec<u8>| match path.is_empty() {
+                    // Joined with nothing it would end with a slash.
+                    true => component.file.clone(),
+                    false => component.file.join(crate::entry::to_path(path)),
+                };
                 self.paths.iter().map(below).collect()
             }
             _ => vec![component.file.clone()],

@@ -148,10 +148,6 @@ impl Listing {
                 .into());
         };
         found.cloned().ok_or_else(|| {
-            if let Some(damaged) = self.unreadable.last().filter(|_| self.backups.is_empty()) {
-                let what = format!("no backup can be read; {} is damaged: {}", damaged.name, damaged.reason);
-                return Fault::failed(what).hint("RESTORE.txt in it tells how to bring it back by hand").into();
-            }
             let what =
                 if text == "latest" { "there is no backup yet".into() } else { format!("there is no backup {text}") };
             Fault::failed(what).hint("\"moodle-backup list\" shows which there are").into()
