@@ -4,6 +4,7 @@
 mod parts;
 pub mod sums;
 pub mod tables;
+pub mod unpack;
 pub mod uploads;
 pub mod wanted;
 

@@ -290,6 +290,7 @@ fn outcome() -> Outcome {
         added_bytes: 205_520_896,
         new_files: 312,
         pruned: vec!["2026-11-15T010001Z".into()],
+        export: None,
         warnings: show().warnings,
         failure: None,
         steps: vec![
@@ -310,6 +311,7 @@ fn failed() -> Outcome {
         folder: None,
         warnings: vec![],
         pruned: vec![],
+        export: None,
         failure: Some(failure()),
         ..outcome()
     }
