@@ -153,7 +153,7 @@ fn p4_an_export_comes_back_by_hand() {
     let mut by_hand = ByHand::elsewhere(&world.site, &Server::start(Engine::MariaDb));
     by_hand.set("SITE", folder.join("pocket").to_str().unwrap());
     by_hand.follow_until(&restore, "climaintenance.html");
-    let edited = TreeCompare::new().skip("config.php").skip("config.php.as-backed-up");
+    let edited = TreeCompare::new().without_folder_times().skip("config.php").skip("config.php.as-backed-up");
     assert_same("code", edited.run(&world.site.root, by_hand.root()));
     let skipped = data_compare().skip("climaintenance.html");
     assert_same("moodledata", skipped.run(&world.site.dataroot, by_hand.dataroot()));
@@ -261,7 +261,7 @@ fn what_is_damaged_is_named_and_no_file_is_made() {
         let trailer =
             stream.stdout.len() >= 1024 && stream.stdout[stream.stdout.len() - 1024..].iter().all(|byte| *byte == 0);
         assert!(!trailer, "{named}: a stream that is not whole has no end");
-        if *named != "RESTORE.txt" {
+        if !["RESTORE.txt", "manifest.json"].contains(named) {
             fs::remove_file(path).unwrap();
             let output = export(&world, &["latest", &text], 1);
             assert!(output.stderr.contains(named), "{named}: {}", output.stderr);
@@ -416,7 +416,7 @@ fn a_hostile_export_is_refused() {
     };
     let head = "tar -cf $OUT --no-recursion pocket pocket/$B pocket/$B/manifest.json";
     refused("head -c 100000 $OLD > $OUT", "damaged");
-    refused("zstd -dqc $OLD | head -c 100000 > $OUT", "");
+    refused("zstd -dqc $OLD 2>/dev/null | head -c 100000 > $OUT || true", "");
     refused("echo no tar > $OUT", "is no export of moodle-backup");
     refused("tar -cf $OUT pocket/SITE.json", "is no export of moodle-backup");
     refused(&format!("{head}; touch x; tar -P --transform='s|^x$|../x|' -rf $OUT x"), "leads out of its folder");

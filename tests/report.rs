@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
+use moodle_backup::report::export::Exported;
 use moodle_backup::report::extract::{self, Extracted};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
@@ -290,7 +291,7 @@ fn outcome() -> Outcome {
         added_bytes: 205_520_896,
         new_files: 312,
         pruned: vec!["2026-11-15T010001Z".into()],
-        export: None,
+        export: Some(format!("/mnt/usb/moodle-{NAME}.tar.zst")),
         warnings: show().warnings,
         failure: None,
         steps: vec![
@@ -346,6 +347,21 @@ fn pin() -> Pin {
 
 fn unpin() -> Pin {
     Pin { pinned: false, ..pin() }
+}
+
+fn exported() -> Exported {
+    Exported {
+        site: "moodle".into(),
+        backup: NAME.into(),
+        when: time("2026-11-23T01:00:05Z"),
+        to: format!("/mnt/usb/moodle-{NAME}.tar.zst"),
+        compressed: true,
+        bytes: 2_012_345_678,
+        content_bytes: 2_338_324_480,
+        pool_files: 201_344,
+        took_seconds: 31.4,
+        warnings: vec![],
+    }
 }
 
 fn extracted() -> Extracted {
@@ -408,6 +424,7 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("pin", report::pin::text(&pin(), look)),
         ("unpin", report::pin::text(&unpin(), look)),
         ("restore-to", report::extract::text(&extracted(), look)),
+        ("export", report::export::text(&exported(), look)),
         ("verify", report::verify::text(&verify(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
         ("verify-unfinished", report::verify::text(&verify_unfinished(), look)),
@@ -483,6 +500,7 @@ fn json_is_as_documented() {
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
         ("`restore --to`", json(&extracted())),
+        ("`export`", json(&exported())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),
         ("Errors", json(&failure())),
