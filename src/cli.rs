@@ -290,7 +290,7 @@ pub struct Restore {
     #[arg(long, value_name = "USER[:GROUP]", requires = "to", help_heading = BESIDE)]
     pub owner: Option<Owner>,
     /// The folder of the backups, where they are not those of the settings:
-    /// on a mounted disk, or copied here; or a file that "export" has written.
+    /// on a mounted disk, or copied here; or a file that "export" wrote.
     /// Needs no settings
     #[arg(long, value_name = "DIR|FILE", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
     pub from: Option<PathBuf>,
@@ -375,8 +375,8 @@ pub struct Export {
     /// 2026-11-23 or "2026-11-23 14:00", for the last one before its end
     #[arg(value_name = "BACKUP", verbatim_doc_comment)]
     pub backup: String,
-    /// Where to: a file that is not there yet, a folder for a file named after
-    /// site and backup, or - for standard output
+    /// Where to: a file that is not there yet, a folder, for a file named
+    /// after site and backup, or - for standard output
     #[arg(value_name = "FILE", verbatim_doc_comment)]
     pub file: PathBuf,
     /// A plain tar; also if the name of FILE ends with .tar

@@ -66,14 +66,14 @@ pub fn extract(job: &Extract<'_>, log: &Log) -> Result<Extracted> {
     work.end(sha256)
 }
 
-/// The first file in an archive whose path is `wanted`, with its path, if it is not longer than `limit` bytes and stands among
-/// the first hundred members. An error if the archive cannot be read so far.
+/// The first file in an archive whose path is `wanted`, with its path, if it is not longer than `limit` bytes. An error if the
+/// archive cannot be read so far, or on a signal.
 pub fn first_file(file: &Path, wanted: &dyn Fn(&[u8]) -> bool, limit: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    const LOOKED_AT: usize = 100;
     let mut archive = tar::Archive::new(uncompressed(File::open(file)?)?);
     let mut extensions = Extensions::default();
     let owners = Owners::as_they_were();
-    for entry in archive.entries()?.raw(true).take(LOOKED_AT) {
+    for entry in archive.entries()?.raw(true) {
+        signals::check()?;
         let mut entry = entry?;
         let header = entry.header().clone();
         if extensions.take(&header, &mut entry)? {

@@ -154,15 +154,16 @@ fn require_plain(folder: &Path, inner: &Path) -> Result<()> {
     };
     let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let site = folder.join(files::parent(inner));
-    for path in [&site, &folder.join(inner)] {
-        if !is_folder(path) {
+    let pool = site.join(layout::POOL);
+    for path in [&site, &folder.join(inner), &pool] {
+        // Where no uploaded files are needed the pool is not unpacked.
+        if !is_folder(path) && !(path == &pool && path.symlink_metadata().is_err()) {
             return Err(strange(format!("{} is no folder", path.display())).into());
         }
     }
     let known = |parent: &Path, name: &[u8]| match layout::classify(name) {
         _ if parent == folder => site.file_name().is_some_and(|site| site.as_bytes() == name),
         layout::Name::Backup => inner.file_name().is_some_and(|backup| backup.as_bytes() == name),
-        layout::Name::Own if name == layout::POOL.as_bytes() => is_folder(&site.join(layout::POOL)),
         kind => kind == layout::Name::Own,
     };
     for parent in [folder, &site] {
