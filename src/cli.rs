@@ -120,6 +120,9 @@ Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
     /// Bring a site back, whole or in part, in its place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Restore),
+    /// Write a backup as one file, to be kept or brought back elsewhere
+    #[command(after_long_help = EXPORT_AFTER)]
+    Export(Export),
     /// Keep a backup for good: prune leaves it alone
     Pin(One),
     /// Let a pinned backup go when its time comes
@@ -182,6 +185,10 @@ pub struct Run {
     /// A note that is kept with the backup
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,
+    /// Write the new backup to this file too, as "export" does; a folder gets
+    /// a file named after site and backup
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub export: Option<PathBuf>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -222,6 +229,8 @@ More examples:
                               one table of the database, as SQL
   moodle-backup restore --from /mnt/usb --to /root/back
                               backups that came from another server
+  moodle-backup restore --from moodle.tar.zst --to /root/back
+                              the backup in a file that \"export\" has written
 
 Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
 is damaged or lost, 4 a run is at work on this site, 5 refused before anything
@@ -281,8 +290,9 @@ pub struct Restore {
     #[arg(long, value_name = "USER[:GROUP]", requires = "to", help_heading = BESIDE)]
     pub owner: Option<Owner>,
     /// The folder of the backups, where they are not those of the settings:
-    /// on a mounted disk, or copied here. Needs no settings
-    #[arg(long, value_name = "DIR", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
+    /// on a mounted disk, or copied here; or a file that "export" wrote.
+    /// Needs no settings
+    #[arg(long, value_name = "DIR|FILE", verbatim_doc_comment, requires = "beside", help_heading = BESIDE)]
     pub from: Option<PathBuf>,
     /// Write dumps of databases uncompressed
     #[arg(long, requires = "to", help_heading = BESIDE)]
@@ -338,6 +348,43 @@ pub struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+}
+
+const EXPORT_AFTER: &str = "\
+The file has all that belongs to the backup, the files of users among it, and
+RESTORE.txt at its front. \"restore --from FILE\" brings things back from it; so
+do tar and zstd alone. All of it is compared with its checksums on the way: if
+something is damaged there is no file, and a stream that no reader takes for
+whole. Until it is complete it is called FILE.part. It holds passwords and the
+data of users: keep it safe.
+
+Examples:
+  moodle-backup export latest /mnt/usb     /mnt/usb/SITE-BACKUP.tar.zst
+  moodle-backup export 2026-11-20 moodle.tar
+                                           uncompressed, by its name
+  moodle-backup export latest - | ssh other 'cat > moodle.tar.zst'
+  moodle-backup export latest - | age -r KEY > moodle.tar.zst.age
+
+Exit codes: 0 done, 1 failed or damaged, 2 the command line is wrong, 3 done
+with warnings, 5 refused before anything was written.";
+
+/// `export`
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23 or "2026-11-23 14:00", for the last one before its end
+    #[arg(value_name = "BACKUP", verbatim_doc_comment)]
+    pub backup: String,
+    /// Where to: a file that is not there yet, a folder, for a file named
+    /// after site and backup, or - for standard output
+    #[arg(value_name = "FILE", verbatim_doc_comment)]
+    pub file: PathBuf,
+    /// A plain tar; also if the name of FILE ends with .tar
+    #[arg(long)]
+    pub uncompressed: bool,
+    /// Write over FILE if it is there, once the new one is whole
+    #[arg(long)]
+    pub replace: bool,
 }
 
 const VERIFY_AFTER: &str = "\

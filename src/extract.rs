@@ -4,6 +4,7 @@
 mod parts;
 mod sums;
 pub mod tables;
+pub mod unpack;
 pub mod uploads;
 pub mod wanted;
 

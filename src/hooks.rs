@@ -53,6 +53,8 @@ pub struct Context {
     pub site_folder: PathBuf,
     /// The backup's folder, once it is published; until then the one being made.
     pub backup: Option<PathBuf>,
+    /// The file that the backup was exported to, if that was asked for and done.
+    pub export: Option<PathBuf>,
     /// The run's label, if it has one.
     pub label: String,
     /// Whether the timer started the run.
@@ -143,6 +145,7 @@ impl<'a> Hooks<'a> {
                 "MOODLE_BACKUP_MANIFEST",
                 if context.backup.is_some() { backup.join("manifest.json") } else { PathBuf::new() },
             )
+            .env("MOODLE_BACKUP_EXPORT", context.export.clone().unwrap_or_default())
             .env("MOODLE_BACKUP_LABEL", &context.label)
             .env("MOODLE_BACKUP_MODE", if context.scheduled { "scheduled" } else { "manual" })
             .env("MOODLE_BACKUP_RESTART", &context.restart)

@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod export;
 mod extract;
 mod follow;
 mod job;
@@ -18,6 +19,7 @@ mod status;
 mod syslog;
 mod timer;
 mod verify;
+mod watched;
 
 use crate::backup;
 use crate::cli::{self, Cli, Command};
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             Command::Show(one) => listing::show(self, &one.backup),
             Command::Status(status) => status::status(self, status.max_age),
             Command::Restore(args) => restore::restore(self, args),
+            Command::Export(args) => export::export(self, args),
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
+use moodle_backup::report::export::Exported;
 use moodle_backup::report::extract::{self, Extracted};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
@@ -316,6 +317,7 @@ fn outcome() -> Outcome {
         added_bytes: 205_520_896,
         new_files: 312,
         pruned: vec!["2026-11-15T010001Z".into()],
+        export: Some(format!("/mnt/usb/moodle-{NAME}.tar.zst")),
         warnings: show().warnings,
         failure: None,
         steps: vec![
@@ -336,6 +338,7 @@ fn failed() -> Outcome {
         folder: None,
         warnings: vec![],
         pruned: vec![],
+        export: None,
         failure: Some(failure()),
         ..outcome()
     }
@@ -411,6 +414,21 @@ fn restored() -> report::restore::Done {
     }
 }
 
+fn exported() -> Exported {
+    Exported {
+        site: "moodle".into(),
+        backup: NAME.into(),
+        when: time("2026-11-23T01:00:05Z"),
+        to: format!("/mnt/usb/moodle-{NAME}.tar.zst"),
+        compressed: true,
+        bytes: 2_012_345_678,
+        content_bytes: 2_338_324_480,
+        pool_files: 201_344,
+        took_seconds: 31.4,
+        warnings: vec![],
+    }
+}
+
 fn extracted() -> Extracted {
     let part = |name: &str, path: &str, entries, bytes| extract::Part {
         name: name.into(),
@@ -473,6 +491,7 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("restore-to", report::extract::text(&extracted(), look)),
         ("restore-plan", report::restore::plan_text(&restore_plan(), look)),
         ("restore", report::restore::done_text(&restored(), look)),
+        ("export", report::export::text(&exported(), look)),
         ("verify", report::verify::text(&verify(), look)),
         ("verify-failed", report::verify::text(&verify_failed(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
@@ -551,6 +570,7 @@ fn json_is_as_documented() {
         ("`restore`\n", json(&restored())),
         ("`restore --plan`", json(&restore_plan())),
         ("`restore --to`", json(&extracted())),
+        ("`export`", json(&exported())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),
         ("Errors", json(&failure())),

@@ -4,9 +4,11 @@
 use super::{Session, exit_code, listing};
 use crate::cli::Restore;
 use crate::error::{Fault, OrFault, Result};
+use crate::extract::unpack::{self, Needed, Unpacked};
 use crate::extract::{self, Job, tables, uploads, wanted};
 use crate::report::extract::{self as view, Extracted, File, Part, Use};
 use crate::store::{Backup, Store, source};
+use crate::sys::files;
 use chrono::{DateTime, Local};
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +17,9 @@ use std::time::Instant;
 /// Brings back what was asked for.
 pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
     let started = Instant::now();
-    let (store, backup) = backup(session, args)?;
+    let unpacked = unpack(session, args)?;
+    let from = unpacked.as_ref().map(Unpacked::folder).or(args.from.as_deref());
+    let (store, backup) = backup(session, args.backup.as_deref(), from)?;
     let _held = backup.hold()?;
     let mut shown = Extracted {
         site: backup.manifest.site.name.clone(),
@@ -40,12 +44,28 @@ pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
     Ok(exit_code(&shown.warnings))
 }
 
-fn backup(session: &Session, args: &Restore) -> Result<(Store, Backup)> {
-    let (store, named) = match &args.from {
+/// An export is unpacked first, beside the place where things are to go.
+fn unpack(session: &Session, args: &Restore) -> Result<Option<Unpacked>> {
+    let Some(file) = args.from.as_deref().filter(|from| from.is_file()) else { return Ok(None) };
+    let needed = match (&args.table, &args.file, args.path.is_empty(), args.only.is_empty()) {
+        (Some(_), ..) => Needed::Databases,
+        (_, Some(_), ..) => Needed::Uploads,
+        (.., true, true) => Needed::Everything,
+        (.., true, false) => Needed::Parts(args.only.clone()),
+        (.., false, _) => Needed::Trees(args.only.clone()),
+    };
+    let to = args.to.as_deref().filter(|to| *to != Path::new("-"));
+    // What goes to standard output needs no large disk.
+    let near = to.map_or(Path::new("/var/tmp"), files::parent);
+    unpack::unpack(file, near, &needed, &session.log).map(Some)
+}
+
+fn backup(session: &Session, wanted: Option<&str>, from: Option<&Path>) -> Result<(Store, Backup)> {
+    let (store, named) = match from {
         Some(from) => source::open(from).map(|source| (source.store, source.backup))?,
         None => (listing::existing_store(&session.settings()?)?, None),
     };
-    let wanted = args.backup.as_deref().or(named.as_deref()).unwrap_or("latest");
+    let wanted = wanted.or(named.as_deref()).unwrap_or("latest");
     let backups = store.backups()?;
     let backup = backups.find(wanted, &Local)?;
     if backup.name != wanted {

@@ -1,18 +1,12 @@
 //! The command `verify`. It needs the settings and the target only; with `--repair` the site too.
 
-use super::{Session, listing};
+use super::{Session, listing, watched};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Kind, Result};
-use crate::report::progress::Follower;
 use crate::report::verify::{self, Damage, RestoreTest, Verdict, Verify};
 use crate::store::damage;
-use crate::sys::log::{Log, Verbosity};
 use crate::verify::{Job, Mended, Outcome, Tested, Trial};
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
-
-/// How often the progress is shown.
-const INTERVAL: Duration = Duration::from_millis(250);
+use std::time::Instant;
 
 /// Verifies, and says what was found.
 pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
@@ -35,7 +29,7 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
         until: asked.max_time.map(|time| Instant::now() + time),
         anew: asked.anew,
     };
-    let (outcome, mended, tested) = shown(session, |log| {
+    let (outcome, mended, tested) = watched::shown(session, |log| {
         let outcome = crate::verify::verify(&job, log)?;
         let mended = crate::verify::repair(&store, &settings, asked.repair, log)?;
         let backup = listing.backups.iter().find(|backup| job.only.as_ref() == Some(&backup.name));
@@ -63,27 +57,6 @@ fn exit_code(view: &Verify, mended: &Mended, repair: bool) -> u8 {
         (false, false) if repair || !view.troubles.is_empty() => EXIT_WARNINGS,
         (false, _) => 0,
     }
-}
-
-/// Does the work, and shows on a terminal how far it is.
-fn shown<T: Send>(session: &Session, work: impl FnOnce(&Log) -> Result<T> + Send) -> Result<T> {
-    if !std::io::stderr().is_terminal() || session.global.verbosity() != Verbosity::Normal {
-        return work(&session.log);
-    }
-    // The bar tells what the lines of a log would.
-    let log = Log::to_stderr(Verbosity::Quiet);
-    let mut follower = Follower::new(true);
-    std::thread::scope(|scope| {
-        let working = scope.spawn(|| work(&log));
-        while !working.is_finished() {
-            follower.show(&log.activity());
-            std::thread::park_timeout(INTERVAL);
-        }
-        follower.finish();
-        working
-            .join()
-            .unwrap_or_else(|_| Err(Fault::failed("the program has a mistake and gave up (see above)").into()))
-    })
 }
 
 fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended, tested: Option<Tested>) -> Result<Verify> {
