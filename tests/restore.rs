@@ -257,7 +257,11 @@ fn p9_a_power_cut_is_undone_by_recover() {
             world.set_env("MOODLE_BACKUP_FAILPOINT", "");
             let stat = format!("/proc/{}/stat", run.id());
             wait_for("the restore to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
-            for (id, _) in world.processes() {
+            // The guard first: it must not see the end of the others.
+            let mut processes = world.processes();
+            processes.sort_by_key(|(_, line)| !line.contains(" guard "));
+            assert!(processes[0].1.contains(" guard "), "{processes:?}");
+            for (id, _) in processes {
                 let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
             }
             run.wait();

@@ -157,7 +157,7 @@ fn require_plain(folder: &Path, inner: &Path) -> Result<()> {
     let pool = site.join(layout::POOL);
     for path in [&site, &folder.join(inner), &pool] {
         // Where no uploaded files are needed the pool is not unpacked.
-        if !is_folder(path) && !(path == &pool && path.symlink_metadata().is_err()) {
+        if !(is_folder(path) || path == &pool && path.symlink_metadata().is_err()) {
             return Err(strange(format!("{} is no folder", path.display())).into());
         }
     }
