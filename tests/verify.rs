@@ -7,7 +7,6 @@ mod support;
 mod whole;
 
 use common::{documented, json_paths};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -366,6 +365,7 @@ fn without_backups_there_is_nothing_to_verify() {
 #[cfg(feature = "failpoints")]
 mod with_failpoints {
     use super::*;
+    use nix::sys::signal::Signal;
 
     const ONE: &str = "[retention]\nlast = 1\ndaily = 0\nweekly = 0\nmonthly = 0\nyearly = 0\n";
 
