@@ -119,6 +119,12 @@ fn a_backup_goes_into_one_file_and_comes_back_from_it() {
             &[&unpacked],
         );
 
+        let settings = world.scratch().join("unpacked.toml");
+        let (root, target) = (world.site.root.to_str().unwrap(), unpacked.parent().unwrap().to_str().unwrap());
+        fs::write(&settings, format!("[site]\nname = \"pocket\"\nroot = {root:?}\n[target]\npath = {target:?}\n"))
+            .unwrap();
+        world.run(&["--settings", settings.to_str().unwrap(), "verify", "--all"]).expect_code(0);
+
         // Neither settings nor target are needed any more.
         fs::remove_file(world.settings_file()).unwrap();
         fs::rename(world.site_folder(), world.scratch().join("gone")).unwrap();
@@ -191,6 +197,22 @@ fn it_can_be_sent_through_a_pipe() {
 
     let refused = export(&world, &["latest", "-", "--json"], 2);
     assert!(refused.stdout.contains("--json has no place to go"), "{}", refused.stdout);
+}
+
+#[test]
+fn a_signal_ends_it_while_nobody_reads() {
+    let world = backed_up(PocketSite::builder().files(100).file_size(30_000).build(), "");
+    let mut sending =
+        world.command(&["export", "latest", "-"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let waits = || fs::read_to_string(format!("/proc/{}/wchan", sending.id())).is_ok_and(|wait| wait.contains("pipe"));
+    wait_for("it to wait for a reader", Duration::from_secs(60), waits);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sending.id().cast_signed()), nix::sys::signal::Signal::SIGTERM)
+        .unwrap();
+    wait_for("its end", Duration::from_secs(60), || sending.try_wait().unwrap().is_some());
+    let output = sending.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("interrupted by SIGTERM"), "{words}");
 }
 
 #[test]

@@ -50,14 +50,14 @@ impl<W: Write> Pack<W> {
     pub fn add_empty(&mut self, entry: &Entry, folder: Option<&dyn AsFd>) -> Result<()> {
         let attributes = folder.map_or(Ok(Attributes::new()), |folder| attributes::read(folder.as_fd()));
         let attributes = attributes.or_fault(|| damaged(&entry.path, "its extended attributes cannot be read"))?;
-        self.members()?.add_empty(entry, &attributes).or_fault(unwritable)
+        written(self.members()?.add_empty(entry, &attributes))
     }
 
     /// Adds a file with this content.
     pub fn add_content(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
         let entry = Entry { size: content.len() as u64, ..entry.clone() };
         self.bytes += entry.size;
-        self.members()?.add_file(&entry, &Attributes::new(), content).or_fault(unwritable)
+        written(self.members()?.add_file(&entry, &Attributes::new(), content))
     }
 
     /// Adds an open file under the name `path`. `each` is told how many bytes of all are in the tar, now and then. An error if
@@ -69,7 +69,7 @@ impl<W: Write> Pack<W> {
         let entry = entry.ok_or_else(|| damaged(&path, "is no plain file"))?;
         let number = (entry.device, entry.inode);
         if let Some((first, _)) = self.names.get(&number).filter(|(_, content)| *content == expected).cloned() {
-            return self.members()?.add_link(&entry, &first).or_fault(unwritable);
+            return written(self.members()?.add_link(&entry, &first));
         }
         let attributes = attributes::read(file.as_fd()).map_err(|error| read(error.desc()))?;
         let mut checked =
@@ -80,7 +80,7 @@ impl<W: Write> Pack<W> {
             signals::check()?;
             return Err(read(&error.to_string()).into());
         }
-        added.or_fault(unwritable)?;
+        written(added)?;
         if !right {
             return Err(damaged(&path, &Trouble::Changed.to_string()).into());
         }
@@ -198,6 +198,14 @@ impl Sum {
 
 fn damaged(path: &[u8], what: &str) -> Fault {
     Fault::failed(format!("{} {what}", shown(path)))
+}
+
+/// A signal is the reason for whatever follows it.
+fn written(added: io::Result<()>) -> Result<()> {
+    if added.is_err() {
+        signals::check()?;
+    }
+    added.or_fault(unwritable)
 }
 
 fn unwritable() -> Fault {

@@ -179,13 +179,19 @@ pub(super) enum Stream {
 impl Stream {
     /// Ends the stream; how many bytes were written.
     pub fn finish(self) -> Result<u64> {
-        let fault = || Fault::failed("the end of the export cannot be written");
-        let mut plain = match self {
-            Stream::Plain(plain) => plain,
-            Stream::Zstd(encoder) => encoder.finish().or_fault(fault)?,
+        let finish = || -> io::Result<u64> {
+            let mut plain = match self {
+                Stream::Plain(plain) => plain,
+                Stream::Zstd(encoder) => encoder.finish()?,
+            };
+            plain.flush()?;
+            Ok(plain.get_ref().bytes)
         };
-        plain.flush().or_fault(fault)?;
-        Ok(plain.get_ref().bytes)
+        finish().or_else(|error| {
+            // A signal is the reason for whatever follows it.
+            signals::check()?;
+            Err(error).or_fault(|| Fault::failed("the end of the export cannot be written"))
+        })
     }
 }
 
@@ -213,13 +219,14 @@ pub(super) struct Counted {
 
 impl Write for Counted {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Looked at first too: what a buffer still holds is written when it is dropped.
+        if signals::received() {
+            return Err(io::Error::other("a signal asks the program to end"));
+        }
         match self.to.write(bytes) {
             Ok(count) => {
                 self.bytes += count as u64;
                 Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted && signals::received() => {
-                Err(io::Error::other("a signal asks the program to end"))
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 Err(io::Error::new(error.kind(), "whoever reads the export has ended before its end"))

@@ -157,7 +157,8 @@ fn require_plain(folder: &Path, inner: &Path) -> Result<()> {
     let pool = site.join(layout::POOL);
     for path in [&site, &folder.join(inner), &pool] {
         // Where no uploaded files are needed the pool is not unpacked.
-        if !(is_folder(path) || path == &pool && path.symlink_metadata().is_err()) {
+        let left_out = path == &pool && path.symlink_metadata().is_err();
+        if !left_out && !is_folder(path) {
             return Err(strange(format!("{} is no folder", path.display())).into());
         }
     }
