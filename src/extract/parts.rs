@@ -4,7 +4,7 @@
 use super::wanted::Wanted;
 use super::{Job, Placed, sums};
 use crate::archive::{self, Extract};
-use crate::entry::{Entry, Owners, Reader, compare_paths, shown};
+use crate::entry::{Owners, Reader, shown};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash, to_hex};
 use crate::pool;
@@ -15,7 +15,6 @@ use crate::sys::{files, signals};
 use crate::tree::{self, Restore};
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component as Step, Path, PathBuf};
 
@@ -189,28 +188,11 @@ impl<'a> Parts<'a> {
             self.log.warn(what);
         }
         if wanted.whole {
-            tree::add_folders(&into, &self.emptied())?;
+            tree::add_folders(&into, &owners::emptied(&self.job.backup.manifest, &self.owners))?;
         }
         self.tell_of_attributes(&component.name, done.attributes_lost);
         self.place(&component.name, layout::MOODLEDATA.into(), done.entries, done.bytes);
         Ok(())
-    }
-
-    /// Folders of moodledata that are not in the backup and that Moodle wants to be there.
-    fn emptied(&self) -> Vec<Entry> {
-        let paths = &self.job.backup.manifest.paths;
-        let mut folders: Vec<Entry> = paths
-            .emptied
-            .iter()
-            .filter_map(|folder| {
-                let below = folder.path.strip_prefix(&paths.dataroot).ok().filter(|below| is_below(below))?;
-                let uid = self.owners.user_called(&folder.user)?;
-                let gid = self.owners.group_called(&folder.group)?;
-                Some(tree::folder(below.as_os_str().as_bytes(), uid, gid, folder.mode & 0o7777))
-            })
-            .collect();
-        folders.sort_by(|a, b| compare_paths(&a.path, &b.path));
-        folders
     }
 
     /// The files that users uploaded, all that belong to the backup.
