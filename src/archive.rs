@@ -5,11 +5,13 @@
 mod compare;
 mod extract;
 mod member;
+mod pack;
 mod read;
 mod sum;
 
 pub use compare::{Compared, Unread, compare};
-pub use extract::{Extract, Extracted, extract};
+pub use extract::{Extract, Extracted, extract, first_file};
+pub use pack::{Expected, Pack};
 pub use sum::verify_sum;
 
 use crate::entry::attributes::{self, Attributes};

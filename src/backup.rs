@@ -12,7 +12,8 @@ mod record;
 pub use close::run_cron;
 pub use locks::{hold_site, hold_store};
 
-use crate::error::{Fault, Kind, Result, kind};
+use crate::error::{Fault, Kind, OrFault, Result, kind};
+use crate::export::{self, Destination, To};
 use crate::hooks::{Context, Hooks, Phase};
 use crate::pool::Pool;
 use crate::preflight::{self, Ready, Site};
@@ -28,6 +29,7 @@ use dumps::{Disturbed, Dumps};
 use files::Files;
 use parts::Parts;
 use record::Record;
+use std::path::{Path, PathBuf};
 
 /// The steps of a run in their order, by the names that log and status show.
 pub const STEPS: [&str; 15] = [
@@ -63,6 +65,8 @@ pub struct Job<'a> {
     pub scheduled: bool,
     /// The administrator's note.
     pub label: Option<String>,
+    /// Where the new backup is to be written as one file too.
+    pub export: Option<PathBuf>,
     /// Where the run keeps account of how long it has closed the site, for its end, whatever that is.
     pub closed: Tally,
 }
@@ -74,6 +78,8 @@ pub struct Outcome {
     pub published: Published,
     /// What was deleted to keep the rules.
     pub pruned: Vec<String>,
+    /// The file that it was exported to.
+    pub exported: Option<PathBuf>,
 }
 
 /// Makes a backup. On an error nothing of it is left under a final name, and the hooks for failures have run.
@@ -176,7 +182,7 @@ fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     // With its folder for what is on its way: the hooks may copy all that is there.
     drop(files);
     let pruned = after_publishing(job, &store, &locks, &hooks, context, log);
-    Ok(Outcome { published, pruned })
+    Ok(Outcome { published, pruned, exported: context.export.clone() })
 }
 
 /// Everything that needs the site to stand still for a moment, and what follows from it.
@@ -340,6 +346,11 @@ fn after_publishing(
         Ok(())
     });
     attempt(&mut || {
+        let name = context.backup.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        context.export = job.export.as_ref().map(|to| export_new(job, store, &name, to, log)).transpose()?;
+        Ok(())
+    });
+    attempt(&mut || {
         log.step("post-job")?;
         context.result = if log.warnings().is_empty() { "done".into() } else { "warnings".into() };
         context.closed = job.closed.totals().held;
@@ -348,6 +359,22 @@ fn after_publishing(
     });
     attempt(&mut || log.step("report"));
     pruned
+}
+
+/// Writes the new backup as one file; where that is now.
+fn export_new(job: &Job, store: &Store, name: &str, to: &Path, log: &Log) -> Result<PathBuf> {
+    let fault = || Fault::failed("the new backup was not exported").hint(format!("moodle-backup export {name} FILE"));
+    let write = || -> Result<PathBuf> {
+        let to = To::typed(to);
+        let compression = to.compression(false)?;
+        let backup = store.find(name)?;
+        let destination = Destination::begin(&to, store, &backup, compression, false)?;
+        let path = destination.path().map(Path::to_path_buf).unwrap_or_default();
+        let threads = job.settings.resources.threads as u32;
+        export::export(&export::Job { store, backup: &backup, compression, threads }, destination, log)?;
+        Ok(path)
+    };
+    write().or_fault(fault)
 }
 
 fn hook_context(job: &Job) -> Context {

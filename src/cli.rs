@@ -121,6 +121,9 @@ Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
     /// Bring a site back, whole or in part, in its place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Box<Restore>),
+    /// Write a backup as one file, to be kept or brought back elsewhere
+    #[command(after_long_help = EXPORT_AFTER)]
+    Export(Export),
     /// Keep a backup for good: prune leaves it alone
     Pin(One),
     /// Let a pinned backup go when its time comes
@@ -183,6 +186,10 @@ pub struct Run {
     /// A note that is kept with the backup
     #[arg(long, value_name = "TEXT", value_parser = label)]
     pub label: Option<String>,
+    /// Write the new backup to this file too, as "export" does; a folder gets
+    /// a file named after site and backup
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub export: Option<PathBuf>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -229,6 +236,8 @@ More examples:
   moodle-backup restore --clone --root /var/www/test --dataroot /srv/test \\
       --database-name test --wwwroot https://test.example.org
                               a copy beside the original, to try things on
+  moodle-backup restore --from moodle.tar.zst --to /root/back
+                              the backup in a file that \"export\" has written
 
 Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
 is damaged or lost, 4 a run is at work on this site, 5 refused before anything
@@ -271,8 +280,9 @@ pub struct Restore {
     #[arg(long, conflicts_with_all = ["backup", "only", "plan"], help_heading = IN_PLACE)]
     pub discard: bool,
     /// The folder of the backups, where they are not those of the settings:
-    /// on a mounted disk, or copied here. Needs no settings
-    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    /// on a mounted disk, or copied here; or a file that "export" wrote.
+    /// Needs no settings
+    #[arg(long, value_name = "DIR|FILE", verbatim_doc_comment)]
     pub from: Option<PathBuf>,
     /// Where the code goes [default: [site] root of the settings, else where
     /// it was]
@@ -385,11 +395,53 @@ pub struct Prune {
     pub dry_run: bool,
 }
 
+const EXPORT_AFTER: &str = "\
+The file has all that belongs to the backup, the files of users among it, and
+RESTORE.txt at its front. \"restore --from FILE\" brings things back from it; so
+do tar and zstd alone. All of it is compared with its checksums on the way: if
+something is damaged there is no file, and a stream that no reader takes for
+whole. Until it is complete it is called FILE.part. It holds passwords and the
+data of users: keep it safe.
+
+Examples:
+  moodle-backup export latest /mnt/usb     /mnt/usb/SITE-BACKUP.tar.zst
+  moodle-backup export 2026-11-20 moodle.tar
+                                           uncompressed, by its name
+  moodle-backup export latest - | ssh other 'cat > moodle.tar.zst'
+  moodle-backup export latest - | age -r KEY > moodle.tar.zst.age
+
+Exit codes: 0 done, 1 failed or damaged, 2 the command line is wrong, 3 done
+with warnings, 5 refused before anything was written.";
+
+/// `export`
+#[derive(Args, Clone, Debug)]
+pub struct Export {
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23 or "2026-11-23 14:00", for the last one before its end
+    #[arg(value_name = "BACKUP", verbatim_doc_comment)]
+    pub backup: String,
+    /// Where to: a file that is not there yet, a folder, for a file named
+    /// after site and backup, or - for standard output
+    #[arg(value_name = "FILE", verbatim_doc_comment)]
+    pub file: PathBuf,
+    /// A plain tar; also if the name of FILE ends with .tar
+    #[arg(long)]
+    pub uncompressed: bool,
+    /// Write over FILE if it is there, once the new one is whole
+    #[arg(long)]
+    pub replace: bool,
+}
+
 const VERIFY_AFTER: &str = "\
 Needs neither site nor database. Reads slowly if others want the disk, keeps
 prune off what it reads, and never stands in the way of a run. What it finds is
 shown by list, show and status. A damaged file of the pool is set aside, and the
 next run fetches it from the site, if that has it still; --repair does so now.
+
+--restore-test loads the dump into a database server that it starts itself, as
+an ordinary user, from the programs of this machine; counts the rows of every
+table; unpacks the code; and starts Moodle's command line on both. The site and
+its database server are not touched.
 
 Examples:
   moodle-backup verify                     the newest backup
@@ -422,6 +474,16 @@ pub struct Verify {
     /// Fetch damaged files of the pool from the site again
     #[arg(long)]
     pub repair: bool,
+    /// Bring the backup back to life beside the site, and take it away again
+    #[arg(long, conflicts_with_all = ["all", "sample", "max_time"])]
+    pub restore_test: bool,
+    /// Where the restore test has its files
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp", requires = "restore_test")]
+    pub scratch_folder: PathBuf,
+    /// An option file with an account for an empty database of the name
+    /// moodle_backup_test, in place of a server that the test starts itself
+    #[arg(long, value_name = "FILE", requires = "restore_test", verbatim_doc_comment)]
+    pub scratch_database: Option<PathBuf>,
 }
 
 /// A share of many files: `5%`, or a number.

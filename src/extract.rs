@@ -2,8 +2,9 @@
 //! the folder under its final name is whole: everything is made below `.restoring`, and named at the end.
 
 mod parts;
-pub mod sums;
+mod sums;
 pub mod tables;
+pub mod unpack;
 pub mod uploads;
 pub mod wanted;
 
@@ -12,7 +13,6 @@ use crate::error::{Fault, OrFault, Result};
 use crate::store::{Backup, layout};
 use crate::sys::files::{self, FileSystem};
 use crate::sys::log::Log;
-use crate::tree;
 use std::path::{Path, PathBuf};
 use wanted::Wanted;
 
@@ -39,8 +39,6 @@ pub struct Job<'a> {
     pub plain: bool,
     /// Whether to go on where the backup is damaged, with what is left of it.
     pub force: bool,
-    /// How many threads may work.
-    pub threads: usize,
 }
 
 /// Something that was brought back.
@@ -59,7 +57,7 @@ pub struct Placed {
 /// Brings the parts back. What could not be brought back, and why, is warned of in the log. On an error nothing is left.
 pub fn extract(job: &Job<'_>, log: &Log) -> Result<Vec<Placed>> {
     let staging = Staging::begin(job.to)?;
-    let mut parts = parts::Parts::new(job, staging.path(), log)?;
+    let mut parts = parts::Parts::new(job, staging.path(), log);
 
     log.step("verify")?;
     parts.verify()?;
@@ -89,10 +87,9 @@ pub fn extract(job: &Job<'_>, log: &Log) -> Result<Vec<Placed>> {
 pub(crate) struct Staging {
     to: PathBuf,
     path: PathBuf,
+    disk: FileSystem,
     made: bool,
     published: bool,
-    /// Watched from before anything is written: only errors after that are told of.
-    file_system: Option<FileSystem>,
 }
 
 impl Staging {
@@ -114,9 +111,10 @@ impl Staging {
             // A whole site's secrets come into it.
             std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o700)).or_fault(fault)?;
         }
-        let mut staging = Staging { to: to.to_path_buf(), path, made, published: false, file_system: None };
+        // Before anything is written: only errors after that are told of.
+        let disk = FileSystem::watch(to)?;
+        let staging = Staging { to: to.to_path_buf(), path, disk, made, published: false };
         files::make_folders(&staging.path, 0o700)?;
-        staging.file_system = Some(FileSystem::watch(&staging.path)?);
         Ok(staging)
     }
 
@@ -128,9 +126,7 @@ impl Staging {
     /// Gives everything its final name.
     pub fn publish(mut self, log: &Log) -> Result<()> {
         let fault = || Fault::failed(format!("cannot put things into {}", self.to.display()));
-        if let Some(file_system) = self.file_system.take() {
-            file_system.sync()?;
-        }
+        self.disk.sync()?;
         for entry in std::fs::read_dir(&self.path).or_fault(fault)? {
             let entry = entry.or_fault(fault)?;
             std::fs::rename(entry.path(), self.to.join(entry.file_name())).or_fault(fault)?;
@@ -161,23 +157,4 @@ fn not_empty(to: &Path, first: &str) -> Fault {
         return fault.hint(format!("a restore that was killed has left it: rm -r {}", to.join(first).display()));
     }
     fault.hint("name a folder that is empty or not there yet: nothing is written over")
-}
-
-/// Folders that the backup leaves out and Moodle wants to be there, as entries of a moodledata.
-fn emptied(backup: &Backup, owners: &crate::entry::Owners) -> Vec<crate::entry::Entry> {
-    let paths = &backup.manifest.paths;
-    let mut folders: Vec<_> = paths
-        .emptied
-        .iter()
-        .filter_map(|folder| {
-            let below = folder.path.strip_prefix(&paths.dataroot).ok()?;
-            let plain = below.components().all(|step| matches!(step, std::path::Component::Normal(_)));
-            let uid = owners.user_called(&folder.user)?;
-            let gid = owners.group_called(&folder.group)?;
-            (plain && below.components().next().is_some())
-                .then(|| tree::folder(below.as_os_str().as_encoded_bytes(), uid, gid, folder.mode & 0o7777))
-        })
-        .collect();
-    folders.sort_by(|a, b| crate::entry::compare_paths(&a.path, &b.path));
-    folders
 }

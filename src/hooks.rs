@@ -5,7 +5,7 @@ use crate::error::{Fault, OrFault, Result};
 use crate::settings;
 use crate::sys::log::Log;
 use crate::sys::privileges::Identity;
-use crate::sys::process::{Output, Program, unit};
+use crate::sys::process::Program;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +53,8 @@ pub struct Context {
     pub site_folder: PathBuf,
     /// The backup's folder, once it is published; until then the one being made.
     pub backup: Option<PathBuf>,
+    /// The file that the backup was exported to, if that was asked for and done.
+    pub export: Option<PathBuf>,
     /// The run's label, if it has one.
     pub label: String,
     /// Whether the timer started the run.
@@ -111,7 +113,10 @@ impl<'a> Hooks<'a> {
 
     fn run_one(&self, path: &Path, phase: Phase, context: &Context, log: &Log) -> Result<()> {
         log.info(format!("hook {}", path.display()));
-        let output = run_outside(self.program(path, phase, context, log), path).or_fault(|| failed(path))?;
+        // It may have anything to do. Names of hooks are fit for names of units.
+        let unit =
+            format!("moodle-backup-hook-{}-{}", path.file_name().unwrap_or_default().display(), std::process::id());
+        let output = self.program(path, phase, context, log).output_outside(&unit).or_fault(|| failed(path))?;
         for line in output.text().lines().chain(output.stderr.lines()) {
             log.info(format!("  {line}"));
         }
@@ -140,6 +145,7 @@ impl<'a> Hooks<'a> {
                 "MOODLE_BACKUP_MANIFEST",
                 if context.backup.is_some() { backup.join("manifest.json") } else { PathBuf::new() },
             )
+            .env("MOODLE_BACKUP_EXPORT", context.export.clone().unwrap_or_default())
             .env("MOODLE_BACKUP_LABEL", &context.label)
             .env("MOODLE_BACKUP_MODE", if context.scheduled { "scheduled" } else { "manual" })
             .env("MOODLE_BACKUP_RESTART", &context.restart)
@@ -182,20 +188,6 @@ impl<'a> Hooks<'a> {
         programs.sort();
         Ok(programs)
     }
-}
-
-/// Runs a hook to its end; where we run in a sandbox, outside of it: it may have anything to do.
-fn run_outside(program: Program, path: &Path) -> Result<Output> {
-    if !unit::in_sandbox() {
-        return program.output();
-    }
-    // Names of hooks are fit for names of units.
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unit = format!("moodle-backup-hook-{name}-{}", std::process::id());
-    program.in_unit(&unit).output().inspect_err(|_| {
-        // What it says of this must not hide why it came to this.
-        let _ = unit::stop(&unit);
-    })
 }
 
 fn user(name: &str) -> Result<Identity> {

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod report;
 
 pub mod backup;
+pub mod export;
 pub mod extract;
 pub mod prune;
 pub mod restore;

@@ -28,7 +28,7 @@ use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, priority};
-use crate::undo::{self, Changes, Record};
+use crate::undo::{self, Broom, Changes, Record};
 use crate::window::{self, Request, Tally, Window};
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::PathBuf;
@@ -83,11 +83,30 @@ pub struct Outcome {
     pub new: bool,
 }
 
-/// What is under way. Dropped in this order: first everything is put back, then the site is opened.
+/// What is under way. Dropped in this order: everything is put back, then the site is opened, then what was laid ready
+/// is deleted.
 struct Work {
     changes: Changes,
     window: Option<Window>,
-    _site: FolderLock,
+    broom: Broom,
+    site: FolderLock,
+}
+
+impl Work {
+    fn begin(job: &Job, record: Record, site: FolderLock, log: &Log) -> Result<Work> {
+        let changes = Changes::begin(job.paths, record, log)?;
+        Ok(Work { changes, window: None, broom: Broom::new(job.paths, log), site })
+    }
+
+    /// All is well: opens the site, then deletes what the restore before had set aside. For how many seconds it was closed.
+    fn keep(self) -> Result<(Record, f64)> {
+        let Work { changes, window, broom, site } = self;
+        let record = changes.keep()?;
+        let closed = window.map(Window::reopen).transpose()?;
+        drop(broom);
+        drop(site);
+        Ok((record, closed.map_or(0.0, |closed| closed.seconds)))
+    }
 }
 
 /// Brings the parts back. On an error everything is as it was before.
@@ -113,7 +132,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("stage")?;
     let record = Record::new(&job.settings.site.name, &here.dataroot, format!("backup {}", job.backup.name));
-    let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
+    let mut work = Work::begin(job, record, lock, log)?;
     if here.is_new() {
         work.changes.occupy(&here.dataroot, &here.web_user)?;
         put_up_page(&here)?;
@@ -142,12 +161,10 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     check::site(job, &here, site.as_ref(), log)?;
 
     log.step("reopen")?;
-    let Work { changes, window, _site } = work;
     if here.is_new() {
         take_down_page(&here)?;
     }
-    let mut record = changes.keep()?;
-    let closed = window.map(Window::reopen).transpose()?;
+    let (mut record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {
         check::over_http(site, here.is_new(), log);
     }
@@ -158,12 +175,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     }
 
     log.step("report")?;
-    Ok(Outcome {
-        closed_seconds: closed.map_or(0.0, |closed| closed.seconds),
-        record,
-        pool_files: staged.pool_files,
-        new: here.is_new(),
-    })
+    Ok(Outcome { closed_seconds, record, pool_files: staged.pool_files, new: here.is_new() })
 }
 
 /// Nobody is to come into a site that is half there; a web server may have been set up for it already.

@@ -3,6 +3,7 @@
 
 mod check;
 mod detach;
+mod export;
 mod extract;
 mod follow;
 mod job;
@@ -19,6 +20,7 @@ mod status;
 mod syslog;
 mod timer;
 mod verify;
+mod watched;
 
 use crate::backup;
 use crate::cli::{self, Cli, Command};
@@ -83,6 +85,7 @@ impl<'a> Session<'a> {
             Command::Show(one) => listing::show(self, &one.backup),
             Command::Status(status) => status::status(self, status.max_age),
             Command::Restore(args) => restore::restore(self, args),
+            Command::Export(args) => export::export(self, args),
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
@@ -141,6 +144,7 @@ impl<'a> Session<'a> {
         for restore in undone? {
             self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
         }
+        undo::sweep(&self.paths, &self.log);
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }

@@ -4,6 +4,7 @@
 
 mod record;
 
+use record::Kind;
 pub use record::{Record, Step};
 
 use crate::database::{Aside, Connection, Wanted};
@@ -30,6 +31,7 @@ const A_MOMENT: Duration = Duration::from_millis(200);
 /// Changes that are being made to a site. Unless they are kept in the end, dropping this puts everything back.
 #[derive(Debug)]
 pub struct Changes {
+    paths: Paths,
     record: Record,
     file: PathBuf,
     done: PathBuf,
@@ -43,12 +45,12 @@ impl Changes {
         let (file, done) = (paths.restoring(&record.dataroot), paths.restored(&record.dataroot));
         files::make_folders(files::parent(&file), 0o700)?;
         record.write(&file)?;
-        Ok(Changes { record, file, done, log: log.clone(), open: true })
+        Ok(Changes { paths: paths.clone(), record, file, done, log: log.clone(), open: true })
     }
 
-    /// A number that the names of this restore have and no other's: for tables that are set aside.
-    pub fn number(&self) -> u32 {
-        u32::try_from(self.record.started).unwrap_or(0)
+    /// What the names of this restore have in them, and no other's: for tables that are set aside.
+    pub fn id(&self) -> &str {
+        &self.record.id
     }
 
     /// The folder for things that are staged for `place`, or set aside from there: on the same file system, so that a rename
@@ -131,16 +133,15 @@ impl Changes {
     }
 
     /// All is well: the changes stay, and what was set aside can be put back later by an undo. What the restore before
-    /// had set aside is deleted.
+    /// had set aside is for [`sweep`].
     pub fn keep(mut self) -> Result<Record> {
-        let before = Record::read(&self.done).unwrap_or_default();
+        if let Some(before) = Record::read(&self.done)? {
+            before.write(&self.paths.swept(&before.dataroot, &before.id))?;
+        }
         self.record.finished = Some(crate::sys::time::now().timestamp());
         self.record.write(&self.file)?;
         files::rename_durably(&self.file, &self.done)?;
         self.open = false;
-        if let Some(Err(error)) = before.map(|before| before.discard()) {
-            self.log.warn(format!("what an earlier restore had set aside is still there: {error:#}"));
-        }
         Ok(self.record.clone())
     }
 }
@@ -155,9 +156,50 @@ impl Drop for Changes {
         }
         // It may be what brought us here; what follows must be done all the same.
         signals::forget();
-        if let Err(error) = self.record.roll_back(&self.log).and_then(|()| remove_file(&self.file)) {
+        if let Err(error) = roll_back(&self.paths, &self.file, &self.record) {
             self.log.error(&error);
         }
+    }
+}
+
+/// Sweeps when it is dropped: held by whoever changes a site, to be dropped when that is open again.
+#[derive(Debug)]
+pub struct Broom {
+    paths: Paths,
+    log: Log,
+}
+
+impl Broom {
+    /// Ready.
+    pub fn new(paths: &Paths, log: &Log) -> Broom {
+        Broom { paths: paths.clone(), log: log.clone() }
+    }
+}
+
+impl Drop for Broom {
+    fn drop(&mut self) {
+        sweep(&self.paths, &self.log);
+    }
+}
+
+/// Deletes what nothing needs any more: what was staged for restores that were undone, what had been set aside by those
+/// before the last. Takes its time, so it is done when the site is open again.
+pub fn sweep(paths: &Paths, log: &Log) {
+    let swept = record::all(paths, Kind::Swept).and_then(|files| {
+        files.into_iter().try_for_each(|file| match Record::read(&file)? {
+            Some(record) => {
+                let last = last(paths, &record.dataroot)?;
+                // A power cut may have come before the newer one was noted as the last.
+                if last.is_none_or(|last| last.id != record.id) {
+                    record.discard()?;
+                }
+                remove_file(&file)
+            }
+            None => Ok(()),
+        })
+    });
+    if let Err(error) = swept {
+        log.warn(format!("what an earlier restore had set aside is still there: {error:#}"));
     }
 }
 
@@ -174,19 +216,19 @@ pub fn discard(paths: &Paths, record: &Record) -> Result<()> {
 
 /// Puts back what a restore of this site has moved that died. The caller holds the site's lock, which shows that it
 /// is dead.
-pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<Record>> {
-    recover_file(&paths.restoring(dataroot), log)
+pub fn recover_site(paths: &Paths, dataroot: &Path) -> Result<Option<Record>> {
+    recover_file(paths, &paths.restoring(dataroot))
 }
 
 /// Puts back what dead restores have moved, on all sites. Returns those records.
 pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
     let mut recovered = Vec::new();
     let mut failed = None;
-    for file in record::all(paths)? {
+    for file in record::all(paths, Kind::AtWork)? {
         let Some(record) = Record::read(&file)? else { continue };
         let lock = FolderLock::hold_within(&record.dataroot, &paths.lock(&record.dataroot), A_MOMENT)?;
         // Whoever holds it is at work on that very restore.
-        match if lock.is_none() { Ok(None) } else { recover_file(&file, log) } {
+        match if lock.is_none() { Ok(None) } else { recover_file(paths, &file) } {
             Ok(one) => recovered.extend(one),
             // One site that cannot be put in order must not keep another from it.
             Err(error) => {
@@ -198,17 +240,22 @@ pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
     failed.map_or(Ok(recovered), Err)
 }
 
-fn recover_file(file: &Path, log: &Log) -> Result<Option<Record>> {
+fn recover_file(paths: &Paths, file: &Path) -> Result<Option<Record>> {
     let Some(record) = Record::read(file)? else { return Ok(None) };
-    record.roll_back(log).or_fault(|| {
+    roll_back(paths, file, &record).or_fault(|| {
         Fault::failed(format!(
             "a restore of {} was interrupted, and what it had moved cannot be put back; the site stays closed",
             record.site
         ))
         .hint("mend what the error names (is the database server running?), then: moodle-backup recover")
     })?;
-    remove_file(file)?;
     Ok(Some(record))
+}
+
+/// Puts everything back. What is left of it is for [`sweep`].
+fn roll_back(paths: &Paths, file: &Path, record: &Record) -> Result<()> {
+    record.roll_back()?;
+    files::rename_durably(file, &paths.swept(&record.dataroot, &record.id))
 }
 
 /// Whether a path lies where things are staged and set aside.

@@ -8,16 +8,18 @@ mod own;
 mod pool;
 mod position;
 mod repair;
+mod restore_test;
 
 pub use pool::{PoolOutcome, Sample};
 pub use repair::{Mended, repair};
+pub use restore_test::{Tested, Trial, restore_test};
 
 use crate::entry::Reading;
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::store::check::Checker;
 use crate::store::notes::Verified;
-use crate::store::{Backup, Damage, Listing, Store};
+use crate::store::{Backup, Damage, Listing, Store, damage};
 use crate::sys::lock::Lock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
@@ -141,8 +143,13 @@ impl Outcome {
             verdict.finished = !self.cut_short;
             let known = job.store.notes(&verdict.name);
             // Where notes cannot be written the verdict has what this call has found.
-            let found = std::mem::take(&mut verdict.damage);
-            verdict.damage = if known.damage.is_empty() && !self.unnoted.is_empty() { found } else { known.damage };
+            let mut found = std::mem::replace(&mut verdict.damage, known.damage);
+            if !self.unnoted.is_empty() {
+                let of_pool = self.pool.damaged.iter().map(damage::name_of);
+                found.extend(of_pool.map(|file| own::new_damage(&file, "is damaged".into())));
+                found.retain(|one| !verdict.damage.iter().any(|known| known.file == one.file));
+                verdict.damage.extend(found);
+            }
             if self.cut_short {
                 continue;
             }

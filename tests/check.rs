@@ -92,6 +92,8 @@ fn damage_is_named_file_by_file() {
     assert_eq!(check(&backup, &["code.tar.zst"]), found[..1]);
     assert_eq!(check(&backup, &["moodledata/odd"]), found[2..]);
     assert_eq!(check(&backup, &["moodledata/lang"]), [""; 0]);
+    assert_eq!(check(&backup, &["moodledata/"]), found[2..], "as joining an empty path leaves it");
+    assert_eq!(check(&backup, &["moodledata/none"]), ["moodledata/none is missing"]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Output, PocketSite, World, succeed};
+use support::{Output, PocketSite, World, assert_same, changes, fingerprint, succeed, tree_compare};
 use whole::{assert_whole, listed};
 
 /// What can happen to a file.
@@ -111,6 +111,7 @@ impl Matrix {
         // Of swapped manifests both are useless.
         said(&["show", "latest"], &[0, 1]);
         said(&["status"], &[0, 3]);
+        self.restores(how, &what, expected);
         let verified = match expected {
             Expected::Damage(_) => said(&["verify", "--all"], &[1]),
             Expected::Trouble(_) => said(&["verify", "--all"], &[3]),
@@ -135,6 +136,34 @@ impl Matrix {
         let gone: Vec<_> = before.difference(&self.folders()).cloned().collect();
         assert!(gone.is_empty(), "{what}: deleted were {gone:?}");
         assert_whole(&self.world.site_folder().join(&now[2]));
+    }
+
+    /// What is damaged is not brought back, and the site is left as it is; what is not damaged comes back.
+    fn restores(&self, how: How, what: &str, expected: &Expected) {
+        let to = self.world.scratch().join("to");
+        let output = self.world.run(&["restore", &self.names[1], "--to", to.to_str().unwrap()]);
+        // What only says when a tree has last changed is of no use to a restore, and no hindrance.
+        let refuses = matches!(expected, Expected::Damage(words) if !words.starts_with("index/"));
+        let left_out = output.stderr.contains("the pool and not brought back")
+            && matches!(expected, Expected::Damage(words) if output.stderr.contains(words.as_str()));
+        sane(&output, if refuses && !left_out { &[1] } else { &[0, 1, 3] }, &format!("{what}: restore --to"));
+        if output.code != Some(1) {
+            assert_same(what, tree_compare(&self.world.site.root, &to.join("code")));
+        }
+        let _ = fs::remove_dir_all(&to);
+        // A site gets its directories back only by name, and pool files that it has still are not fetched.
+        let in_place = !matches!(expected, Expected::Damage(words) if words.starts_with("directories/")) && !left_out;
+        if refuses && in_place && how == How::Bent {
+            let folders = [&self.world.site.root, &self.world.site.dataroot];
+            let before = folders.map(|folder| fingerprint(folder));
+            let rows = self.world.site.value("SELECT COUNT(*) FROM {files}");
+            let output = self.world.run(&["restore", &self.names[1], "--yes"]);
+            sane(&output, &[1, 5], &format!("{what}: restore"));
+            for (folder, before) in folders.iter().zip(before) {
+                assert_same(what, changes(&before, &fingerprint(folder)));
+            }
+            assert_eq!(self.world.site.value("SELECT COUNT(*) FROM {files}"), rows, "{what}");
+        }
     }
 
     /// The names in the site's folder, and all files of the backups and the pool that are in their places, or were set aside.

@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use common::{documented, golden, json_paths};
 use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
+use moodle_backup::report::export::Exported;
 use moodle_backup::report::extract::{self, Extracted};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
@@ -13,8 +14,9 @@ use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
 use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
-use moodle_backup::report::verify::{Damage, Verdict, Verify};
+use moodle_backup::report::verify::{Damage, RestoreTest, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
+use moodle_backup::restore;
 use moodle_backup::sys::log::{Activity, StepTime};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -143,14 +145,39 @@ fn verify() -> Verify {
         sampled: false,
         set_aside: 1,
         mended: vec!["filedir/da/39/da39a3ee5e6b4b0d3255bfef95601890afd80709".into()],
+        restore_test: Some(restore_test()),
         troubles: vec!["the link latest points to 2026-11-22T010004Z, and the newest backup is 2026-11-23T010003Z; the next run puts it right".into()],
     }
 }
 
+fn restore_test() -> RestoreTest {
+    RestoreTest {
+        good: true,
+        tables: 487,
+        rows: 1_204_311,
+        entries: 33_123,
+        release: Some("4.2.3 (Build: 20231009)".into()),
+        problems: vec![],
+    }
+}
+
+fn verify_failed() -> Verify {
+    let problem = "3 tables are not as they were: mdl_course has 0 rows, and had 51";
+    let test = RestoreTest { good: false, release: None, problems: vec![problem.into()], ..restore_test() };
+    Verify { restore_test: Some(test), ..verify_whole() }
+}
+
 fn verify_whole() -> Verify {
     let whole = Verdict { damage: vec![], ..verify().backups.remove(0) };
-    let nothing =
-        Verify { begun: None, unreadable: vec![], set_aside: 0, mended: vec![], troubles: vec![], ..verify() };
+    let nothing = Verify {
+        begun: None,
+        unreadable: vec![],
+        set_aside: 0,
+        mended: vec![],
+        troubles: vec![],
+        restore_test: None,
+        ..verify()
+    };
     Verify { backups: vec![whole], ..nothing }
 }
 
@@ -290,6 +317,7 @@ fn outcome() -> Outcome {
         added_bytes: 205_520_896,
         new_files: 312,
         pruned: vec!["2026-11-15T010001Z".into()],
+        export: Some(format!("/mnt/usb/moodle-{NAME}.tar.zst")),
         warnings: show().warnings,
         failure: None,
         steps: vec![
@@ -310,6 +338,7 @@ fn failed() -> Outcome {
         folder: None,
         warnings: vec![],
         pruned: vec![],
+        export: None,
         failure: Some(failure()),
         ..outcome()
     }
@@ -344,6 +373,63 @@ fn pin() -> Pin {
 
 fn unpin() -> Pin {
     Pin { pinned: false, ..pin() }
+}
+
+fn restore_plan() -> restore::Plan {
+    let piece = |part: &str, place: &str, bytes, what: &str| restore::Piece {
+        part: part.into(),
+        place: place.into(),
+        bytes,
+        what: what.into(),
+    };
+    restore::Plan {
+        site: "moodle".into(),
+        backup: NAME.into(),
+        when: "2026-11-23T01:00:05Z".parse().unwrap(),
+        pieces: vec![
+            piece("code", "/var/www/moodle", 512_345_678, "replaced"),
+            piece("moodledata", "/srv/moodledata", 73_400_320, "replaced, caches and sessions emptied"),
+            piece("files", "/srv/moodledata/filedir", 12_000_000, "1,203 of 201,344 are missing and come back"),
+            piece("database", "database \"moodle\" on localhost", 250_000_000, "replaced, 494 tables"),
+        ],
+        new: false,
+        changed: vec!["wwwroot: https://test.example.org".into()],
+        left_out: vec!["directory:etc-apache2".into()],
+        warnings: vec!["this backup is not complete: files are kept elsewhere".into()],
+        closed_seconds: 33,
+    }
+}
+
+fn restored() -> report::restore::Done {
+    report::restore::Done {
+        site: "moodle".into(),
+        restored: format!("backup {NAME}"),
+        closed_seconds: 31.2,
+        pool_files: 1203,
+        set_aside_in: vec!["/var/www/.moodle-backup-restore/1795399205".into()],
+        took_seconds: 48.9,
+        log: Some("/var/log/moodle-backup/moodle-restore-2026-11-23T080000.000Z.log".into()),
+        warnings: vec![
+            "https://moodle.example.org/ does not answer from here: look whether the web server runs".into(),
+        ],
+        new: false,
+        exit_code: 3,
+    }
+}
+
+fn exported() -> Exported {
+    Exported {
+        site: "moodle".into(),
+        backup: NAME.into(),
+        when: time("2026-11-23T01:00:05Z"),
+        to: format!("/mnt/usb/moodle-{NAME}.tar.zst"),
+        compressed: true,
+        bytes: 2_012_345_678,
+        content_bytes: 2_338_324_480,
+        pool_files: 201_344,
+        took_seconds: 31.4,
+        warnings: vec![],
+    }
 }
 
 fn extracted() -> Extracted {
@@ -406,7 +492,11 @@ fn texts(look: &Look) -> Vec<(&'static str, String)> {
         ("pin", report::pin::text(&pin(), look)),
         ("unpin", report::pin::text(&unpin(), look)),
         ("restore-to", report::extract::text(&extracted(), look)),
+        ("restore-plan", report::restore::plan_text(&restore_plan(), look)),
+        ("restore", report::restore::done_text(&restored(), look)),
+        ("export", report::export::text(&exported(), look)),
         ("verify", report::verify::text(&verify(), look)),
+        ("verify-failed", report::verify::text(&verify_failed(), look)),
         ("verify-whole", report::verify::text(&verify_whole(), look)),
         ("verify-unfinished", report::verify::text(&verify_unfinished(), look)),
         ("run", report::outcome::text(&outcome(), look)),
@@ -480,7 +570,10 @@ fn json_is_as_documented() {
         ("`run`\n", json(&run)),
         ("`run --dry-run`", json(&plan())),
         ("`prune`", json(&prune)),
+        ("`restore`\n", json(&restored())),
+        ("`restore --plan`", json(&restore_plan())),
         ("`restore --to`", json(&extracted())),
+        ("`export`", json(&exported())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),
         ("Errors", json(&failure())),

@@ -11,7 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, PocketSite, Server, Snapshot, TreeCompare, World, assert_same, compare_snapshots, rows_snapshot, wait_for,
+    Engine, PocketSite, Server, Snapshot, TestTarget, TreeCompare, World, assert_same, compare_snapshots,
+    rows_snapshot, wait_for,
 };
 
 /// Folders of moodledata that Moodle fills again by itself.
@@ -256,7 +257,11 @@ fn p9_a_power_cut_is_undone_by_recover() {
             world.set_env("MOODLE_BACKUP_FAILPOINT", "");
             let stat = format!("/proc/{}/stat", run.id());
             wait_for("the restore to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
-            for (id, _) in world.processes() {
+            // The guard first: it must not see the end of the others.
+            let mut processes = world.processes();
+            processes.sort_by_key(|(_, line)| !line.contains(" guard "));
+            assert!(processes[0].1.contains(" guard "), "{processes:?}");
+            for (id, _) in processes {
                 let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
             }
             run.wait();
@@ -270,4 +275,79 @@ fn p9_a_power_cut_is_undone_by_recover() {
             assert_same("folders set aside", set_aside(&world.site));
         }
     }
+}
+
+#[test]
+fn a_dataroot_that_is_a_disk_of_its_own_stays_mounted() {
+    let disk = TestTarget::ext4(200);
+    let site = PocketSite::builder().dataroot(disk.path()).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    let yesterday = State::of(&world.site);
+    change(&world.site);
+    let today = State::of(&world.site);
+    world.run(&["restore", "--yes"]).expect_code(0);
+    yesterday.assert_is(&world.site, "restored");
+    world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    today.assert_is(&world.site, "undone");
+    // What is set aside there is in no backup, and goes when it is no longer wanted.
+    world.run(&["run"]).expect_code(0);
+    assert!(disk.path().join(OWN).exists());
+    assert!(!world.site_folder().join("latest/moodledata").join(OWN).exists());
+    world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+    assert!(!disk.path().join(OWN).exists());
+}
+
+#[test]
+fn a_dataroot_in_the_code_is_no_part_of_the_code() {
+    let place = support::Scratch::new();
+    let site = PocketSite::builder().place(place.path()).dataroot(&place.join("www/moodle/data")).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    let site = &world.site;
+    site.upload(b"uploaded after the backup");
+    fs::write(site.root.join("new.php"), "<?php\n").unwrap();
+    let uploads = site.value("SELECT COUNT(*) FROM mdl_files");
+    world.run(&["restore", "--only", "code", "--yes"]).expect_code(0);
+    assert!(!site.root.join("new.php").exists());
+    assert_eq!(site.value("SELECT COUNT(*) FROM mdl_files"), uploads, "the database is not touched");
+    assert_same("files over the web", site.unserved_files());
+    world.run(&["restore", "--yes"]).expect_code(0);
+    assert_same("files over the web", site.unserved_files());
+    world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    assert_eq!(site.value("SELECT COUNT(*) FROM mdl_files"), uploads);
+    assert_same("files over the web", site.unserved_files());
+}
+
+#[test]
+fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    let today = State::of(site);
+    let output = world.run(&["restore"]).expect_code(2);
+    assert!(output.stderr.contains("nobody is here to be asked"), "{}", output.stderr);
+    let output = world.run(&["restore", "--yes", "--only", "directory:nowhere"]).expect_code(2);
+    assert!(output.stderr.contains("has no part directory:nowhere"), "{}", output.stderr);
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+    assert!(output.stderr.contains("there is no restore of this site that could be undone"), "{}", output.stderr);
+
+    // A trigger cannot be renamed out of the way.
+    site.query("CREATE TRIGGER mdl_t BEFORE INSERT ON mdl_tag FOR EACH ROW SET NEW.id = NEW.id");
+    let output = world.run(&["restore", "--yes"]).expect_code(5);
+    assert!(output.stderr.contains("trigger mdl_t") && output.stderr.contains("  next: "), "{}", output.stderr);
+    site.query("DROP TRIGGER mdl_t");
+
+    let code = world.site_folder().join("latest/code.tar.zst");
+    let whole = fs::read(&code).unwrap();
+    let mut damaged = whole.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    fs::write(&code, damaged).unwrap();
+    let output = world.run(&["restore", "--yes"]).expect_code(1);
+    assert!(output.stderr.contains("code.tar.zst") && output.stderr.contains("damaged"), "{}", output.stderr);
+    fs::write(&code, whole).unwrap();
+
+    today.assert_is(site, "after refusals");
+    assert_same("folders set aside", set_aside(site));
+    assert!(site.is_open());
 }

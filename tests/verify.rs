@@ -7,7 +7,6 @@ mod support;
 mod whole;
 
 use common::{documented, json_paths};
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -333,6 +332,24 @@ fn a_sample_reads_some_and_says_so() {
 }
 
 #[test]
+fn damage_is_told_where_it_cannot_be_noted() {
+    let site = PocketSite::builder().files(10).build();
+    let world = World::builder(site).target(support::TestTarget::ext4(300)).without_web().build();
+    world.run(&["run"]).expect_code(0);
+    let name = world.backups().remove(0);
+    let hash = some_file(&world, &name);
+    flip(&pool_file(&world, &hash));
+    flip(&world.site_folder().join(&name).join("code.tar.zst"));
+    world.target.set_read_only(true);
+    let verified = verify(&world, &["--all"], 1);
+    let found = damage(&verified);
+    assert!(found.len() == 2 && found[0].contains("code.tar.zst") && found[1].contains(&hash), "{found:?}");
+    assert!(verified["troubles"].to_string().contains("read-only"), "{verified}");
+    world.target.set_read_only(false);
+    assert_eq!(damage(&verify(&world, &["--all"], 1)).len(), 2);
+}
+
+#[test]
 fn without_backups_there_is_nothing_to_verify() {
     let world = world();
     for args in [&["verify"][..], &["verify", "--all"]] {
@@ -348,6 +365,7 @@ fn without_backups_there_is_nothing_to_verify() {
 #[cfg(feature = "failpoints")]
 mod with_failpoints {
     use super::*;
+    use nix::sys::signal::Signal;
 
     const ONE: &str = "[retention]\nlast = 1\ndaily = 0\nweekly = 0\nmonthly = 0\nyearly = 0\n";
 
@@ -424,5 +442,117 @@ mod with_failpoints {
         world.set_env("MOODLE_BACKUP_CLOCK_SHIFT", format!("-{}", days * 86_400));
         world.run(&["run"]).expect_code(3);
         world.set_env("MOODLE_BACKUP_CLOCK_SHIFT", "0");
+    }
+}
+
+/// The restore test, on servers that the program starts itself.
+mod restore_tests {
+    use super::*;
+
+    fn temporary(world: &World) -> Vec<String> {
+        let found = fs::read_dir(world.scratch().join("trial")).unwrap().flatten();
+        found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// With a scratch folder of its own.
+    fn restore_test(world: &World, code: i32) -> Value {
+        let folder = world.scratch().join("trial");
+        fs::create_dir_all(&folder).unwrap();
+        let folder = folder.display().to_string();
+        let tested = verify(world, &["--restore-test", "--scratch-folder", &folder], code);
+        assert_eq!(temporary(world), [""; 0], "nothing is left behind");
+        assert!(world.processes().is_empty(), "{:?}", world.processes());
+        tested
+    }
+
+    #[test]
+    fn a_backup_comes_back_to_life_beside_the_site() {
+        for engine in Engine::ALL {
+            let world = world_of(engine);
+            world.run(&["run"]).expect_code(0);
+            let backup = world.site_folder().join(&world.backups()[0]);
+            let manifest: Value = serde_json::from_slice(&fs::read(backup.join("manifest.json")).unwrap()).unwrap();
+            let tables = manifest["database"]["tables"].as_object().unwrap();
+            // Not from the site: that is gone.
+            fs::remove_dir_all(&world.site.root).unwrap();
+            let tested = restore_test(&world, 0);
+            let test = &tested["restore_test"];
+            assert_eq!(test["good"], true, "{tested}");
+            assert_eq!(test["tables"].as_u64(), Some(tables.len() as u64));
+            assert_eq!(test["rows"].as_u64(), Some(tables.values().map(|rows| rows.as_u64().unwrap()).sum()));
+            assert_eq!(test["release"], manifest["site"]["release"]);
+            let shown = json(&world, &["show", "latest"]);
+            assert_eq!((&shown["restore_test"]["good"], &shown["damage"]), (&true.into(), &Value::Array(vec![])));
+            assert!(world.run(&["show", "latest"]).stdout.contains("could be brought back"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_brought_back_is_told() {
+        let world = world();
+        world.run(&["run"]).expect_code(0);
+        let name = world.backups().remove(0);
+        let backup = world.site_folder().join(&name);
+        // A dump with right sums that no server takes: a mistake of the program, or of the dump client, would look so.
+        let dump = backup.join("database/site.sql.zst");
+        let before = fs::read(&dump).unwrap();
+        let sql = zstd::decode_all(&before[..]).unwrap();
+        let bent = replaced(&sql, "CREATE TABLE `mdl_course`", "CREATE TABEL `mdl_course`");
+        assert_ne!(sql, bent);
+        let bent = zstd::encode_all(&bent[..], 1).unwrap();
+        fs::write(&dump, &bent).unwrap();
+        put_in_place_of(&backup.join("manifest.json"), &sum(&before), &sum(&bent), &backup);
+        put_in_place_of(&backup.join("SHA256SUMS"), &sum(&before), &sum(&bent), &backup);
+        let tested = restore_test(&world, 1);
+        let problems = tested["restore_test"]["problems"].to_string();
+        assert!(problems.contains("the dump cannot be loaded") && problems.contains("TABEL"), "{tested}");
+        assert!(world.run(&["show", &name]).stdout.contains("COULD NOT BE BROUGHT BACK"));
+        world.run(&["status", "--max-age", "1d"]).expect_code(1);
+        // A next one that succeeds takes that back.
+        fs::write(&dump, &before).unwrap();
+        put_in_place_of(&backup.join("manifest.json"), &sum(&bent), &sum(&before), &backup);
+        put_in_place_of(&backup.join("SHA256SUMS"), &sum(&bent), &sum(&before), &backup);
+        restore_test(&world, 0);
+        world.run(&["status", "--max-age", "1d"]).expect_code(0);
+    }
+
+    #[test]
+    fn a_named_database_is_used_if_it_is_empty_and_left_empty() {
+        for engine in Engine::ALL {
+            let world = world_of(engine);
+            world.run(&["run"]).expect_code(0);
+            let server = support::Server::start(engine);
+            let database = server.create_database("moodle_backup_test", "tester", "its password");
+            let file = world.scratch().join("scratch.cnf");
+            let port = server.port();
+            let (section, place) = match engine {
+                Engine::MariaDb => ("client", format!("host=127.0.0.1\nport={port}\n")),
+                Engine::Postgres => ("scratch", format!("host=127.0.0.1\nport={port}\n")),
+            };
+            fs::write(&file, format!("[{section}]\nuser=tester\npassword=its password\n{place}")).unwrap();
+            fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            let args = ["--restore-test", "--scratch-database", file.to_str().unwrap()];
+            for _ in 0..2 {
+                let tested = verify(&world, &args, 0);
+                assert_eq!(tested["restore_test"]["good"], true, "{tested}");
+            }
+            // What is not empty is somebody's.
+            database.query("CREATE TABLE precious (id INT)");
+            let tested = verify(&world, &args, 3);
+            assert!(tested["troubles"].to_string().contains("is not empty"), "{tested}");
+            assert_eq!(database.value("SELECT COUNT(*) FROM precious"), "0");
+        }
+    }
+
+    #[test]
+    fn without_room_nothing_is_tried_and_that_is_said() {
+        let world = world();
+        world.run(&["run"]).expect_code(0);
+        let small = support::TestTarget::ext4(50);
+        let folder = small.path().display().to_string();
+        let output = world.run(&["verify", "--restore-test", "--scratch-folder", &folder]).expect_code(3);
+        let words = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("name a folder with more room by --scratch-folder"), "{words}");
+        assert_eq!(json(&world, &["show", "latest"])["restore_test"], Value::Null);
     }
 }

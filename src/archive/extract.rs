@@ -66,6 +66,39 @@ pub fn extract(job: &Extract<'_>, log: &Log) -> Result<Extracted> {
     work.end(sha256)
 }
 
+/// The first file in an archive whose path is `wanted`, with its path, if it is not longer than `limit` bytes. An error if the
+/// archive cannot be read so far, or on a signal.
+pub fn first_file(file: &Path, wanted: &dyn Fn(&[u8]) -> bool, limit: u64) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut archive = tar::Archive::new(uncompressed(File::open(file)?)?);
+    let mut extensions = Extensions::default();
+    let owners = Owners::as_they_were();
+    for entry in archive.entries()?.raw(true) {
+        signals::check()?;
+        let mut entry = entry?;
+        let header = entry.header().clone();
+        if extensions.take(&header, &mut entry)? {
+            continue;
+        }
+        let member = Member::new(&header, &std::mem::take(&mut extensions), &owners)?;
+        if member.entry.kind == Kind::File && member.link_to.is_none() && wanted(&member.entry.path) {
+            let mut content = Vec::new();
+            let read = entry.take(limit).read_to_end(&mut content)?;
+            return Ok((read as u64 == member.entry.size).then_some((member.entry.path, content)));
+        }
+    }
+    Ok(None)
+}
+
+/// What a tar is read from: zstd's frames are told from a plain tar by the number that they begin with (RFC 8878, 3.1.1).
+fn uncompressed<'a>(stream: impl Read + 'a) -> std::io::Result<Box<dyn Read + 'a>> {
+    const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let mut stream = std::io::BufReader::with_capacity(BUFFER, stream);
+    if std::io::BufRead::fill_buf(&mut stream)?.starts_with(&MAGIC) {
+        return Ok(Box::new(zstd::Decoder::with_buffer(stream)?));
+    }
+    Ok(Box::new(stream))
+}
+
 /// Goes through an archive to its very end, and returns its sum.
 fn each_member(job: &Extract<'_>, visit: &mut dyn FnMut(Member, &mut dyn Read) -> Result<()>) -> Result<String> {
     let damaged = |after: &[u8]| {
@@ -75,7 +108,7 @@ fn each_member(job: &Extract<'_>, visit: &mut dyn FnMut(Member, &mut dyn Read) -
     let mut summed = Summed::new(File::open(job.file)?);
     let mut last = Vec::new();
     {
-        let mut archive = tar::Archive::new(zstd::Decoder::new(&mut summed)?);
+        let mut archive = tar::Archive::new(uncompressed(&mut summed)?);
         let mut extensions = Extensions::default();
         for entry in archive.entries()?.raw(true) {
             signals::check()?;

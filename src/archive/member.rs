@@ -53,6 +53,11 @@ impl<W: Write> Members<W> {
         self.add(EntryType::Regular, entry, &entry.path, b"", entry.size, content)
     }
 
+    /// The stream that all goes to.
+    pub fn stream(&mut self) -> &mut W {
+        self.builder.get_mut()
+    }
+
     /// Ends the tar and hands the stream back.
     pub fn finish(self) -> io::Result<W> {
         self.builder.into_inner()

@@ -41,7 +41,7 @@ impl<'a> Closing<'a> {
     pub fn prepare(job: &'a Job, site: &'a Site, mode: WindowMode, stays: bool, log: &Log) -> Result<Self> {
         if job.settings.window.cron_before {
             log.info("running Moodle's cron");
-            if let Err(error) = cron(site)?.timeout(CRON_TIMEOUT).success() {
+            if let Err(error) = cron_before(job, site) {
                 signals::check()?;
                 log.warn(format!("Moodle's cron before the backup: {error:#}"));
             }
@@ -104,6 +104,23 @@ fn purge_caches(site: &Site, log: &Log) -> Result<()> {
         .success()
         .or_fault(|| Fault::failed("Moodle cannot purge its caches").hint("set purge_caches in [window] to false"))?;
     Ok(())
+}
+
+/// Runs Moodle's cron. It may have anything to do, such as to send mail by a program that a sandbox stops: so in a
+/// sandbox this program does it, by its command `cron`, from outside.
+fn cron_before(job: &Job, site: &Site) -> Result<()> {
+    if !unit::in_sandbox() {
+        return cron(site)?.timeout(CRON_TIMEOUT).success().map(drop);
+    }
+    let unit = format!("moodle-backup-cron-{}-{}", job.settings.site.name, std::process::id());
+    own_cron(job)?.timeout(CRON_TIMEOUT).output_outside(&unit)?.require_success("Moodle's cron")
+}
+
+/// This program's command `cron`.
+fn own_cron(job: &Job) -> Result<Program> {
+    let program = std::env::current_exe().or_fault(|| Fault::failed("cannot find the program itself"))?;
+    let args = [OsStr::new("--settings"), job.settings.file.as_os_str(), OsStr::new("cron")];
+    Ok(Program::new(program).args(args).env("MOODLE_BACKUP_ROOT", job.paths.root()))
 }
 
 /// Starts Moodle's cron, where the settings want that after a run, in a process apart from this one: it may go on for

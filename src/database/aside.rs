@@ -34,9 +34,9 @@ impl Aside {
 }
 
 impl Connection {
-    /// What would be set aside, under names of its own for each `number`. Changes nothing. An error if the database holds
+    /// What would be set aside, under names of its own for each `id`. Changes nothing. An error if the database holds
     /// what cannot be set aside.
-    pub fn plan_aside(&self, number: u32) -> Result<Aside> {
+    pub fn plan_aside(&self, id: &str) -> Result<Aside> {
         let mut session = self.session()?;
         match self.engine {
             Engine::MariaDb => {
@@ -44,7 +44,7 @@ impl Connection {
                 let tables = mariadb_tables(&mut session)?;
                 let own = tables.into_iter().filter(|(name, _)| !name.starts_with(ASIDE));
                 let tables: Vec<_> =
-                    own.map(|(name, _)| (aside_name(&name, number), name)).map(|(aside, name)| (name, aside)).collect();
+                    own.map(|(name, _)| (aside_name(&name, id), name)).map(|(aside, name)| (name, aside)).collect();
                 Ok(Aside { schemas: None, was_empty: tables.is_empty(), tables })
             }
             Engine::Postgres => {
@@ -52,7 +52,7 @@ impl Connection {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
-                Ok(Aside { schemas: Some((live, format!("{ASIDE}{number}"))), tables: Vec::new(), was_empty: false })
+                Ok(Aside { schemas: Some((live, format!("{ASIDE}{id}"))), tables: Vec::new(), was_empty: false })
             }
         }
     }
@@ -263,12 +263,12 @@ fn has_schema(session: &mut Session, connection: &Connection, name: &str) -> Res
 }
 
 /// The name of a table while it is aside: its own with the mark before it, or where that is too long a digest of it.
-fn aside_name(name: &str, number: u32) -> String {
-    let plain = format!("{ASIDE}{number}_{name}");
+fn aside_name(name: &str, id: &str) -> String {
+    let plain = format!("{ASIDE}{id}_{name}");
     if plain.chars().count() <= LONGEST_NAME {
         return plain;
     }
-    format!("{ASIDE}{number}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
+    format!("{ASIDE}{id}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
 }
 
 #[cfg(test)]
@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn names_aside_differ_and_are_short_enough() {
-        assert_eq!(aside_name("mdl_config", 3), "moodle_backup_old_3_mdl_config");
-        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), 3);
+        assert_eq!(aside_name("mdl_config", "3"), "moodle_backup_old_3_mdl_config");
+        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), "3");
         assert!(long("a").len() <= LONGEST_NAME && long("a") != long("b"));
     }
 }

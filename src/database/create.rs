@@ -149,6 +149,16 @@ impl Connection {
         format!("{}@{}", self.sql_text(&self.user), self.sql_text(host))
     }
 
+    /// Makes database and account on a server that has neither, as this administrator.
+    pub fn make_as(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
+        let host = self.account_host(wanted);
+        let missing = Missing { admin: admin.clone(), database: true, account: true, host };
+        match self.engine {
+            Engine::MariaDb => self.make_mariadb(&missing, wanted),
+            Engine::Postgres => self.make_postgres(&missing, wanted),
+        }
+    }
+
     /// The same server, as its administrator.
     fn administrator(&self, options_file: Option<&Path>) -> Result<Connection> {
         let (user, database) = match self.engine {
@@ -160,12 +170,14 @@ impl Connection {
             password: None,
             name: database.into(),
             schema: None,
-            options_file: options_file.map(Path::to_path_buf),
+            options_file: None,
             run_as: None,
             ..self.clone()
         };
-        let is_local = matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1"));
-        if options_file.is_none() && is_local {
+        if let Some(path) = options_file {
+            return admin.by_options_file(path);
+        }
+        if matches!(self.host.as_deref(), None | Some("" | "localhost" | "127.0.0.1" | "::1")) {
             // By the socket: that is where the server looks at who we are.
             admin.host = None;
             if self.engine == Engine::Postgres {

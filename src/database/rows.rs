@@ -1,5 +1,5 @@
-//! The answers of the query clients and the rows in dumps, taken apart: MariaDB's XML and the values of its INSERT, and
-//! PostgreSQL's COPY text. All tell NULL from any text. Pure: bytes in, rows out.
+//! The answers of the query clients, taken apart into rows: MariaDB's XML and PostgreSQL's COPY text. Both tell NULL
+//! from any text. Pure: bytes in, rows out.
 
 /// A row; `None` is NULL. What is not UTF-8 is shown with replacement characters.
 pub type Row = Vec<Option<String>>;
@@ -67,70 +67,6 @@ fn copy_field(field: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(&plain).into_owned())
 }
 
-/// The rows of `(1,'text',NULL),(2,'more',0x41);`, as MariaDB's dump client writes them.
-pub fn from_insert(values: &[u8], each: &mut dyn FnMut(Row)) {
-    let mut rest = values;
-    while let Some(open) = memchr::memchr(b'(', rest) {
-        rest = &rest[open + 1..];
-        let mut row = Row::new();
-        loop {
-            let (value, after) = insert_value(rest);
-            row.push(value);
-            match after.split_first() {
-                Some((b',', after)) => rest = after,
-                Some((_, after)) => {
-                    rest = after;
-                    break;
-                }
-                None => return,
-            }
-        }
-        each(row);
-    }
-}
-
-/// A value, and what follows it.
-fn insert_value(text: &[u8]) -> (Option<String>, &[u8]) {
-    let text = text.strip_prefix(b"_binary ").unwrap_or(text);
-    if let Some(quoted) = text.strip_prefix(b"'") {
-        let (plain, rest) = unescape_insert(quoted);
-        return (Some(String::from_utf8_lossy(&plain).into_owned()), rest);
-    }
-    let end = text.iter().position(|byte| matches!(byte, b',' | b')')).unwrap_or(text.len());
-    let (value, rest) = text.split_at(end);
-    if value == b"NULL" {
-        return (None, rest);
-    }
-    let hexadecimal = value.strip_prefix(b"0x").and_then(|digits| {
-        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
-        digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?)).collect::<Option<Vec<u8>>>()
-    });
-    (Some(String::from_utf8_lossy(hexadecimal.as_deref().unwrap_or(value)).into_owned()), rest)
-}
-
-/// The text up to the quote that ends it, and what follows that.
-fn unescape_insert(quoted: &[u8]) -> (Vec<u8>, &[u8]) {
-    let mut plain = Vec::new();
-    let mut at = 0;
-    while let Some(&byte) = quoted.get(at) {
-        let next = quoted.get(at + 1).copied();
-        let (byte, taken) = match (byte, next) {
-            (b'\\', Some(b'0')) => (0, 2),
-            (b'\\', Some(b'n')) => (b'\n', 2),
-            (b'\\', Some(b'r')) => (b'\r', 2),
-            (b'\\', Some(b't')) => (b'\t', 2),
-            (b'\\', Some(b'Z')) => (26, 2),
-            (b'\\', Some(other)) => (other, 2),
-            (b'\'', Some(b'\'')) => (b'\'', 2),
-            (b'\'', _) => return (plain, &quoted[at + 1..]),
-            (byte, _) => (byte, 1),
-        };
-        plain.push(byte);
-        at += taken;
-    }
-    (plain, &[])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,15 +88,5 @@ mod tests {
             from_copy(b"1\t\\N\tNULL\ta\\tb\\\\c\\n\t"),
             [some("1"), None, some("NULL"), some("a\tb\\c\n"), some("")]
         );
-    }
-
-    #[test]
-    fn inserted_rows_tell_null_from_its_name_and_undo_escapes() {
-        let mut rows = Vec::new();
-        let values = b" (1,NULL,'NULL','a\\'b''c\\\\d\\n(,);',''),\n(-2,0x4142,_binary 'x',1.5e3,NULL);";
-        from_insert(values, &mut |row| rows.push(row));
-        assert_eq!(rows.len(), 2);
-        assert_eq!(rows[0], [some("1"), None, some("NULL"), some("a'b'c\\d\n(,);"), some("")]);
-        assert_eq!(rows[1], [some("-2"), some("AB"), some("x"), some("1.5e3"), None]);
     }
 }

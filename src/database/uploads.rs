@@ -2,11 +2,14 @@
 //! Reads a stream; knows no pool.
 
 use super::Engine;
-use super::excerpt::{Role, Table, excerpt};
-use super::rows::{self, Row};
-use super::scanner::{Piece, names};
+use super::excerpt::Table;
+use super::scanner::{Scanner, TableRows};
 use crate::error::{Fault, Result};
-use std::io::Read;
+use crate::sys::signals;
+use std::io::{ErrorKind, Read};
+use std::sync::mpsc::channel;
+
+const BUFFER: usize = 256 << 10;
 
 /// A file as Moodle knows it: the columns of its table of files (lib/db/install.xml).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +22,6 @@ pub struct Upload {
     pub component: String,
     /// The plugin's own division: `content`.
     pub filearea: String,
-    /// The folder in it: `/`.
-    pub filepath: String,
     /// The name that it was uploaded under.
     pub filename: String,
     /// Its size in bytes.
@@ -31,113 +32,59 @@ pub struct Upload {
     pub timemodified: i64,
 }
 
-const COLUMNS: [&str; 9] =
-    ["contenthash", "contextid", "component", "filearea", "filepath", "filename", "filesize", "author", "timemodified"];
+const COLUMNS: [&str; 8] =
+    ["contenthash", "contextid", "component", "filearea", "filename", "filesize", "author", "timemodified"];
 
 impl Upload {
-    fn from_row(row: &Row, positions: &[Option<usize>]) -> Self {
-        let field = |number: usize| positions[number].and_then(|at| row.get(at)?.clone()).unwrap_or_default();
+    fn from_row(row: &[Option<Vec<u8>>]) -> Self {
+        let field = |number: usize| {
+            let value = row.get(number).and_then(Option::as_deref).unwrap_or_default();
+            String::from_utf8_lossy(value).into_owned()
+        };
         Upload {
             contenthash: field(0),
             contextid: field(1),
             component: field(2),
             filearea: field(3),
-            filepath: field(4),
-            filename: field(5),
-            filesize: field(6).parse().unwrap_or_default(),
-            author: field(7),
-            timemodified: field(8).parse().unwrap_or_default(),
+            filename: field(4),
+            filesize: field(5).parse().unwrap_or_default(),
+            author: field(6),
+            timemodified: field(7).parse().unwrap_or_default(),
         }
+    }
+
+    /// Folders have rows too, with this name.
+    fn is_folder(&self) -> bool {
+        self.filename == "."
     }
 }
 
-/// Hands on every file that a dump's table of files has; folders, which are rows with the name `.`, are left out. An
-/// error if the dump cannot be read or has no such table.
-pub fn each(engine: Engine, table: &Table, dump: impl Read, visit: &mut dyn FnMut(Upload)) -> Result<()> {
-    let mut reader = Reader { engine, item: Vec::new(), positions: None, header_read: false, visit };
-    excerpt(engine, table, dump, &mut |role, piece| {
-        match (role, piece) {
-            (Role::Create | Role::Rows, Piece::Part(part)) => reader.part(role, part),
-            (Role::Create | Role::Rows, Piece::End) => reader.end(role),
-            (Role::Frame | Role::More, _) => {}
+/// Hands on every file that a dump's table of files has. An error if the dump cannot be read or has no such table.
+pub fn each(engine: Engine, table: &Table, mut dump: impl Read, visit: &mut dyn FnMut(Upload)) -> Result<()> {
+    let (sender, receiver) = channel();
+    let rows = TableRows {
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        columns: COLUMNS.map(str::to_owned).to_vec(),
+        each: Box::new(move |row| {
+            // The other side lives as long as the scanner does.
+            let _ = sender.send(Upload::from_row(row));
+        }),
+    };
+    let mut scanner = Scanner::of_rows(engine, rows);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        signals::check()?;
+        match dump.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => scanner.feed(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
-        Ok(())
-    })?;
-    match reader.positions {
-        Some(_) => Ok(()),
-        None => Err(Fault::failed(format!("the dump has no table {}", table.name)).into()),
+        receiver.try_iter().filter(|upload| !upload.is_folder()).for_each(&mut *visit);
     }
-}
-
-struct Reader<'a> {
-    engine: Engine,
-    /// MariaDB: the statement so far. PostgreSQL: the line so far.
-    item: Vec<u8>,
-    /// Where the columns stand in a row.
-    positions: Option<Vec<Option<usize>>>,
-    /// PostgreSQL: whether the line with the COPY itself is over.
-    header_read: bool,
-    visit: &'a mut dyn FnMut(Upload),
-}
-
-impl Reader<'_> {
-    fn part(&mut self, role: Role, part: &[u8]) {
-        self.item.extend_from_slice(part);
-        if (self.engine, role) == (Engine::Postgres, Role::Rows) {
-            let mut start = 0;
-            let item = std::mem::take(&mut self.item);
-            while let Some(end) = memchr::memchr(b'\n', &item[start..]) {
-                self.line(&item[start..start + end]);
-                start += end + 1;
-            }
-            self.item = item[start..].to_vec();
-        }
-    }
-
-    fn end(&mut self, role: Role) {
-        let item = std::mem::take(&mut self.item);
-        self.header_read = false;
-        if self.engine != Engine::MariaDb {
-            return;
-        }
-        match role {
-            Role::Create => {
-                let body = memchr::memchr(b'(', &item).map_or(&[][..], |open| &item[open + 1..]);
-                self.columns(&names::column_lines(body).collect::<Vec<_>>());
-            }
-            _ => self.insert(&item),
-        }
-    }
-
-    fn columns(&mut self, columns: &[String]) {
-        let position = |wanted: &&str| columns.iter().position(|column| column == *wanted);
-        self.positions = Some(COLUMNS.iter().map(position).collect());
-    }
-
-    fn insert(&mut self, item: &[u8]) {
-        let Some(values) = memchr::memmem::find(item, b" VALUES") else { return };
-        // The columns are named where the client could not rely on their order.
-        if let Some(open) = memchr::memchr(b'(', &item[..values]) {
-            self.columns(&names::all_in_backquotes(&item[open..values]));
-        }
-        let Some(positions) = self.positions.clone() else { return };
-        rows::from_insert(&item[values + b" VALUES".len()..], &mut |row| self.row(&row, &positions));
-    }
-
-    fn line(&mut self, line: &[u8]) {
-        if !self.header_read {
-            self.header_read = true;
-            let columns = memchr::memchr(b'(', line).map(|open| names::list(&line[open + 1..]));
-            self.columns(&columns.unwrap_or_default());
-        } else if let Some(positions) = self.positions.clone().filter(|_| line != b"\\.") {
-            self.row(&rows::from_copy(line), &positions);
-        }
-    }
-
-    fn row(&mut self, row: &Row, positions: &[Option<usize>]) {
-        let upload = Upload::from_row(row, positions);
-        if upload.filename != "." && !upload.filename.is_empty() {
-            (self.visit)(upload);
-        }
+    match scanner.finish().files_seen {
+        true => Ok(()),
+        false => Err(Fault::failed(format!("the dump has no table {}", table.name)).into()),
     }
 }

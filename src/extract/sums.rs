@@ -1,86 +1,36 @@
-//! Comparing files of a backup with its SHA256SUMS before they are used. Repairs nothing.
+//! Holding what is to be brought back against its sums, before anything is. Repairs nothing.
 
+use crate::entry::Reading;
 use crate::error::{Fault, Result};
-use crate::store::{layout, sums};
+use crate::store::Backup;
+use crate::store::check::{Checker, Finding};
 use crate::sys::log::Log;
-use crate::sys::signals;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use crate::sys::priority::{Effort, Io};
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file that is not what it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// Its path in the backup.
-    pub file: Vec<u8>,
-    /// What is wrong.
-    pub what: String,
+/// So many damaged files are named.
+const NAMED: usize = 5;
+
+/// Somebody waits for it: as fast as can be.
+pub fn effort() -> Effort {
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    Effort { threads, nice: 0, io: Io::Normal }
 }
 
-impl std::fmt::Display for Damage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", crate::entry::shown(&self.file), self.what)
+/// Reads files and folders of a backup and returns what is damaged of them: nothing, unless the administrator wants what
+/// is left, since otherwise that is an error.
+pub fn verify(backup: &Backup, wanted: &[&Path], force: bool, log: &Log) -> Result<Vec<Finding>> {
+    // What is read now is read again in a moment: it may stay in memory.
+    let reading = Reading { effort: effort(), from_disk: false };
+    let damaged = Checker::new(reading, log).check(backup, wanted)?.findings;
+    if force {
+        damaged.iter().for_each(|finding| log.warn(format!("damaged: {finding}")));
+        return Ok(damaged);
     }
-}
-
-/// Reads those files of a backup that are `wanted` and returns what is damaged, in the order of their names. An error if
-/// there are no sums to compare with, or on a signal.
-pub fn damaged(
-    backup: &Path,
-    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
-    threads: usize,
-    log: &Log,
-) -> Result<Vec<Damage>> {
-    let lines = sums::Reader::open(&backup.join(layout::SUMS))?;
-    let lines = Mutex::new(lines.filter(|line| line.as_ref().map_or(true, |(_, path)| wanted(path))));
-    let done = AtomicU64::new(0);
-    let next = || lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
-    let work = || -> Result<Vec<Damage>> {
-        let mut found = Vec::new();
-        while let Some(line) = next() {
-            signals::check()?;
-            let (sum, file) = line?;
-            if let Some(what) = what_is_wrong(&backup.join(OsStr::from_bytes(&file)), &sum) {
-                found.push(Damage { file, what });
-            }
-            log.progress(done.fetch_add(1, Ordering::Relaxed) + 1, 0, "files");
-        }
-        Ok(found)
-    };
-    let results: Vec<Result<Vec<Damage>>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
-        let panicked = || Err(Fault::failed("a reading thread panicked").into());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| panicked())).collect()
-    });
-    let mut all = Vec::new();
-    for result in results {
-        all.extend(result?);
-    }
-    all.sort_by(|a, b| a.file.cmp(&b.file));
-    Ok(all)
-}
-
-fn what_is_wrong(path: &Path, sum: &sums::Sum) -> Option<String> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Some("is gone".to_owned()),
-        Ok(meta) if !meta.is_file() => return Some("is no file".to_owned()),
-        _ => {}
-    }
-    match sums::sum_of_file(path) {
-        Ok(found) if found == *sum => None,
-        Ok(_) => Some("has another content than it was sealed with".to_owned()),
-        Err(error) => Some(format!("cannot be read: {}", error.root_cause())),
-    }
-}
-
-/// An error that names what is damaged, if anything is.
-pub fn refuse(damaged: &[Damage]) -> Result<()> {
     if damaged.is_empty() {
-        return Ok(());
+        return Ok(damaged);
     }
-    let named: Vec<String> = damaged.iter().take(5).map(ToString::to_string).collect();
+    let named: Vec<String> = damaged.iter().take(NAMED).map(ToString::to_string).collect();
     let more = match damaged.len().saturating_sub(named.len()) {
         0 => String::new(),
         more => format!(", and {more} more"),

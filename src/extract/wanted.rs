@@ -18,10 +18,31 @@ pub struct Wanted {
     pub part: Part,
     /// What belongs to it.
     pub components: Vec<Component>,
-    /// What of it.
+    /// What of it, by its paths: the empty one is everything.
+    pub paths: Vec<Vec<u8>>,
+    /// The same, to choose by.
     pub only: Selection,
     /// Whether that is all.
     pub whole: bool,
+}
+
+impl Wanted {
+    /// The files and folders of the backup that hold it.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of = |component: &Component| match component.kind {
+            // Plain files, of which some may do.
+            ComponentKind::Moodledata => {
+                let below = |path: &Vec<u8>| match path.is_empty() {
+                    // Joined with nothing it would end with a slash.
+                    true => component.file.clone(),
+                    false => component.file.join(crate::entry::to_path(path)),
+                };
+                self.paths.iter().map(below).collect()
+            }
+            _ => vec![component.file.clone()],
+        };
+        self.components.iter().flat_map(of).collect()
+    }
 }
 
 /// What `--only` and `--path` ask for; everything where neither does. An error if a part or a path is not there.
@@ -32,7 +53,7 @@ pub fn wanted(backup: &Backup, only: &[Part], paths: &[PathBuf]) -> Result<Vec<W
     for part in parts {
         let components: Vec<Component> = part.components(manifest)?.into_iter().cloned().collect();
         if !found.iter().any(|other| other.components == components) {
-            found.push(Wanted { part, components, only: Selection::all(), whole: true });
+            found.push(Wanted { part, components, paths: vec![Vec::new()], only: Selection::all(), whole: true });
         }
     }
     let mut of_parts: Vec<(&Component, Vec<Vec<u8>>)> = Vec::new();
@@ -47,8 +68,8 @@ pub fn wanted(backup: &Backup, only: &[Part], paths: &[PathBuf]) -> Result<Vec<W
     for (component, paths) in of_parts {
         let Some(part) = Part::of(component) else { continue };
         if !found.iter().any(|other| other.components.contains(component)) {
-            let only = Selection::of(paths);
-            found.push(Wanted { part, components: vec![component.clone()], only, whole: false });
+            let only = Selection::of(paths.clone());
+            found.push(Wanted { part, components: vec![component.clone()], paths, only, whole: false });
         }
     }
     Ok(found)

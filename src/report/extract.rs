@@ -78,10 +78,10 @@ pub fn text(extracted: &Extracted, look: &Look) -> String {
     text += &pair("Took", &human::duration(extracted.took_seconds));
     if !extracted.parts.is_empty() {
         let mut table = Table::new(&[
-            ("Part", Side::Left),
-            ("Files", Side::Right),
-            ("Size", Side::Right),
-            ("Where it is now", Side::Left),
+            ("PART", Side::Left),
+            ("FILES", Side::Right),
+            ("SIZE", Side::Right),
+            ("WHERE IT IS NOW", Side::Left),
         ]);
         for part in &extracted.parts {
             let bytes = human::bytes(part.bytes);

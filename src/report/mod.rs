@@ -3,6 +3,7 @@
 //! here reads the disk, asks the system or decides.
 
 pub mod check;
+pub mod export;
 pub mod extract;
 pub mod human;
 mod layout;

@@ -31,6 +31,8 @@ pub struct Outcome {
     pub new_files: u64,
     /// Backups that were removed by the retention settings.
     pub pruned: Vec<String>,
+    /// The file that the backup was exported to.
+    pub export: Option<String>,
     /// What it warned of.
     pub warnings: Vec<String>,
     /// Why it failed or was skipped.
@@ -114,6 +116,7 @@ fn facts(outcome: &Outcome) -> Vec<(&'static str, String)> {
         facts.push(("Removed", format!("{} by the retention settings", outcome.pruned.join(", "))));
     }
     facts.extend(outcome.folder.iter().map(|folder| ("Folder", folder.clone())));
+    facts.extend(outcome.export.iter().map(|file| ("Exported to", file.clone())));
     facts.extend(outcome.log.iter().map(|log| ("Log", log.clone())));
     facts
 }

@@ -36,7 +36,7 @@ pub struct Done {
 pub fn plan_text(plan: &Plan, look: &Look) -> String {
     let head = format!("Restore of {} from backup {}", plan.site, plan.backup);
     let mut text = look.paint(Paint::Head, &head) + "\n";
-    text += &pair("As of", &format!("{} ({})", look.minute(plan.moment), look.distance(plan.moment)));
+    text += &pair("As of", &format!("{} ({})", look.minute(plan.when), look.distance(plan.when)));
     for piece in &plan.pieces {
         text += "\n";
         text += &wrapped("", &format!("{}: {}", piece.part, piece.place));

@@ -31,6 +31,8 @@ pub struct Verify {
     pub set_aside: u64,
     /// Files of the pool that were damaged, and are whole again.
     pub mended: Vec<String>,
+    /// The restore test, if one was made.
+    pub restore_test: Option<RestoreTest>,
     /// What stood in the way, each with what to do.
     pub troubles: Vec<String>,
 }
@@ -46,6 +48,40 @@ pub struct Verdict {
     pub bytes: u64,
     /// What is damaged.
     pub damage: Vec<Damage>,
+}
+
+/// A backup that was brought back to life.
+#[derive(Clone, Debug, Serialize)]
+pub struct RestoreTest {
+    /// Whether all of it could be brought back, and was as it had been.
+    pub good: bool,
+    /// Tables that were loaded with all their rows.
+    pub tables: u64,
+    /// Those rows.
+    pub rows: u64,
+    /// Files and folders of the code.
+    pub entries: u64,
+    /// The release that Moodle told of itself.
+    pub release: Option<String>,
+    /// What went wrong.
+    pub problems: Vec<String>,
+}
+
+impl RestoreTest {
+    fn text(&self) -> String {
+        let release = self.release.as_ref().map_or("did not start".to_owned(), |release| format!("tells {release}"));
+        let what = format!(
+            "{} with {} loaded, {} of code unpacked, Moodle {release}",
+            human::count(self.tables, "table"),
+            human::count(self.rows, "row"),
+            human::count(self.entries, "file"),
+        );
+        match (self.good, self.problems.is_empty()) {
+            (true, _) => what,
+            (false, true) => format!("not completed; {what}"),
+            (false, false) => format!("FAILED; {what}"),
+        }
+    }
 }
 
 /// One thing that is damaged.
@@ -93,14 +129,43 @@ pub fn text(verify: &Verify, look: &Look) -> String {
     if verify.set_aside > 0 {
         text += &pair("Set aside", &format!("{}, in the folder damaged", human::count(verify.set_aside, "file")));
     }
-    for backup in &verify.backups {
-        let damage: Vec<String> = backup.damage.iter().map(Damage::text).collect();
-        text += &section(&plain(&format!("Damage in {}", backup.name)), &shortened(damage), look);
+    if let Some(test) = &verify.restore_test {
+        text += &pair("Restore test", &test.text());
+        text += &section("What could not be brought back", &test.problems, look);
+    }
+    for (backups, damage) in by_backups(&verify.backups) {
+        text += &section(&plain(&format!("Damage in {backups}")), &shortened(damage), look);
     }
     text += &section("Backups that cannot be read", &verify.unreadable, look);
     text += &section("Mended", &verify.mended, look);
     text += &section("What stood in the way", &verify.troubles, look);
     text + "\n" + &conclusion(verify, look)
+}
+
+/// What is damaged, each once, by the backups that it is damaged in: most of what they hold is common to many.
+fn by_backups(backups: &[Verdict]) -> Vec<(String, Vec<String>)> {
+    let mut in_which: Vec<(String, Vec<&str>)> = Vec::new();
+    for backup in backups {
+        for text in backup.damage.iter().map(Damage::text) {
+            match in_which.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, names)) => names.push(&backup.name),
+                None => in_which.push((text, vec![&backup.name])),
+            }
+        }
+    }
+    let mut groups: Vec<(Vec<&str>, Vec<String>)> = Vec::new();
+    for (text, names) in in_which {
+        match groups.iter_mut().find(|(known, _)| *known == names) {
+            Some((_, texts)) => texts.push(text),
+            None => groups.push((names, vec![text])),
+        }
+    }
+    let title = |names: &[&str]| match names {
+        [one] => (*one).to_owned(),
+        [first, .., last] => format!("{} backups, from {first} to {last}", names.len()),
+        [] => String::new(),
+    };
+    groups.into_iter().map(|(names, texts)| (title(&names), texts)).collect()
 }
 
 fn verdict(backup: &Verdict, finished: bool) -> String {
@@ -118,8 +183,10 @@ fn verdict(backup: &Verdict, finished: bool) -> String {
 
 fn conclusion(verify: &Verify, look: &Look) -> String {
     let site = &verify.site;
+    let failed = verify.restore_test.as_ref().is_some_and(|test| !test.problems.is_empty());
     let damaged = verify.backups.iter().filter(|backup| !backup.damage.is_empty()).count() + verify.unreadable.len();
     let (paint, words) = match (damaged as u64, verify.finished) {
+        _ if failed => (Paint::Bad, "This backup cannot be brought back as it is.".to_owned()),
         (0, true) if verify.sampled => (Paint::Good, format!("Nothing of what was read of {site} is damaged.")),
         (0, true) => (Paint::Good, format!("Nothing of {site} is damaged.")),
         (0, false) => {

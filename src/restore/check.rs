@@ -85,7 +85,9 @@ fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
     }
 }
 
-/// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works.
+/// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works. Of
+/// `checks.php`, 1 means that there are warnings only (admin/cli/checks.php: as Nagios has it), such as that cron has not
+/// run since; they are for the log.
 fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Result<()> {
     let Some(path) = site.layout.cli(&site.config.admin, script) else { return Ok(()) };
     let program = site.php.start().folder(&site.layout.root).arg(path).args(arguments).timeout(CLI_TIMEOUT);
@@ -93,6 +95,9 @@ fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Resul
     crate::sys::signals::check()?;
     match output {
         Ok(output) if output.status.success() => log.info(format!("Moodle's {script} finds nothing wrong")),
+        Ok(output) if script == "checks.php" && output.status.code() == Some(1) => {
+            log.detail(format!("Moodle's {script} says: {}", said(&output)));
+        }
         Ok(output) => log.warn(format!("Moodle's {script} says: {}", said(&output))),
         Err(error) => log.warn(format!("Moodle's {script} could not be run: {error:#}")),
     }
@@ -100,12 +105,19 @@ fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Resul
 }
 
 fn said(output: &Output) -> String {
-    let words = format!("{} {}", output.text().trim(), output.stderr.trim());
+    let words = without_colours(&format!("{} {}", output.text().trim(), output.stderr.trim()));
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(500) {
         Some((end, _)) => format!("{}...", &words[..end]),
         None => words,
     }
+}
+
+/// Text without the escapes by which terminals are told of colours.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
 }
 
 /// Asks for the front page as a browser would. It tells, and decides nothing: this machine may not be able to reach the

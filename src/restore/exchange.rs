@@ -30,23 +30,27 @@ pub fn all(job: &Job, here: &Here, staged: &Staged, changes: &mut Changes, log: 
             changes,
         )?;
     }
-    staged.trees.iter().try_for_each(|(live, new)| tree(live, new, changes, log))
+    staged.trees.iter().try_for_each(|(live, new)| tree(here, live, new, changes, log))
 }
 
-/// Exchanges a tree whole: by its name, or where it is a mount point and stays, by what is in it.
-fn tree(live: &Path, new: &Path, changes: &mut Changes, log: &Log) -> Result<()> {
+/// Exchanges a tree whole, by its name; or by what is in it, where it is a mount point, or holds the dataroot or the code,
+/// which are no part of it.
+fn tree(here: &Here, live: &Path, new: &Path, changes: &mut Changes, log: &Log) -> Result<()> {
     log.info(format!("exchanging {}", live.display()));
     let aside = changes.folder_for(live)?;
     let name = new.file_name().unwrap_or_default().to_string_lossy().replacen("new", "old", 1);
     let old = aside.join(name);
-    if aside.starts_with(live) {
-        let kept = [PathBuf::from(undo::FOLDER), PathBuf::from("lost+found")];
-        let mut exclude = Exclusions::none();
-        kept.iter().for_each(|path| exclude.add_path(path.as_os_str().as_bytes()));
-        return folder(&Exchange { live, new, old: &old, kept: &kept, exclude }, Path::new(""), changes);
+    let inside =
+        [&here.root, &here.dataroot, &here.filedir].into_iter().filter_map(|path| path.strip_prefix(live).ok());
+    let mut kept: Vec<PathBuf> = inside.filter(|path| !path.as_os_str().is_empty()).map(Path::to_path_buf).collect();
+    if kept.is_empty() && !aside.starts_with(live) {
+        changes.rename(live, &old)?;
+        return changes.rename(new, live).map(drop);
     }
-    changes.rename(live, &old)?;
-    changes.rename(new, live).map(drop)
+    kept.extend([PathBuf::from(undo::FOLDER), PathBuf::from("lost+found")]);
+    let mut exclude = Exclusions::none();
+    kept.iter().for_each(|path| exclude.add_path(path.as_os_str().as_bytes()));
+    folder(&Exchange { live, new, old: &old, kept: &kept, exclude }, Path::new(""), changes)
 }
 
 /// Two trees, entry by entry.

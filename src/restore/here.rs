@@ -2,6 +2,7 @@
 //! where not. Changes nothing.
 
 use super::Job;
+use super::load::wanted;
 use super::place::{Place, require_same_site};
 use crate::database::Connection;
 use crate::error::{Fault, OrFault, Result};
@@ -143,11 +144,13 @@ impl Here {
             require_parent(place)?;
         }
         self.require_room(job)?;
-        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database))
-            && connection.session().is_ok()
-        {
-            // What cannot be set aside shows before the site is closed.
-            connection.plan_aside(0)?;
+        // What cannot be set aside, or made, shows before the site is closed.
+        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
+            match connection.session() {
+                Ok(_) => connection.plan_aside("0").map(drop)?,
+                Err(_) if job.place.is_some() => {}
+                Err(_) => connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref()).map(drop)?,
+            }
         }
         Ok(())
     }

@@ -87,7 +87,7 @@ fn exchange(
     changes: &mut Changes,
     log: &Log,
 ) -> Result<()> {
-    let aside = connection.plan_aside(changes.number())?;
+    let aside = connection.plan_aside(changes.id())?;
     changes.set_aside(connection, aside)?;
     load(job, then, connection, log)
 }

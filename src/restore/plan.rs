@@ -34,7 +34,7 @@ pub struct Plan {
     /// Name of the backup.
     pub backup: String,
     /// The moment that it shows.
-    pub moment: DateTime<Utc>,
+    pub when: DateTime<Utc>,
     /// What is brought back.
     pub pieces: Vec<Piece>,
     /// Parts of the backup that are not.
@@ -87,7 +87,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
     Ok(Plan {
         site: job.settings.site.name.clone(),
         backup: job.backup.name.clone(),
-        moment: manifest.moment(),
+        when: manifest.moment(),
         left_out: left_out(job),
         warnings: warnings(job, &here),
         changed: changed(job, &here),

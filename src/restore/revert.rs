@@ -6,8 +6,10 @@ use crate::error::{Fault, Result};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::undo::{self, Changes, Record, Step};
-use crate::window::Window;
 use std::path::{Path, PathBuf};
+
+/// How the words begin for what an undo brings back.
+const BEFORE: &str = "the state before ";
 
 /// Puts back what the last restore of this site has replaced.
 pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
@@ -15,8 +17,8 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     let here = Here::look(job)?;
     let lock = lock(job, &here, log)?;
     let last = last(job.paths, &here.dataroot)?;
-    let record = Record::new(&job.settings.site.name, &here.dataroot, format!("the state before {}", last.what));
-    let mut work = Work { changes: Changes::begin(job.paths, record, log)?, window: None, _site: lock };
+    let record = Record::new(&job.settings.site.name, &here.dataroot, before(&last.what));
+    let mut work = Work::begin(job, record, lock, log)?;
 
     log.step("close")?;
     work.window = Some(close(job, &here, log)?);
@@ -31,15 +33,20 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     super::load::purge(site.as_ref(), log)?;
 
     log.step("reopen")?;
-    let Work { changes, window, _site } = work;
-    let record = changes.keep()?;
-    let closed = window.map(Window::reopen).transpose()?;
+    let (record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {
         check::over_http(site, false, log);
     }
-    // What is left in them came from the backup and was replaced by nothing: folders only.
     log.step("report")?;
-    Ok(Outcome { closed_seconds: closed.map_or(0.0, |closed| closed.seconds), record, pool_files: 0, new: false })
+    Ok(Outcome { closed_seconds, record, pool_files: 0, new: false })
+}
+
+/// What an undo brings back, in words. The undo of an undo is what there was first.
+fn before(what: &str) -> String {
+    match what.strip_prefix(BEFORE) {
+        Some(what) => what.to_owned(),
+        None => format!("{BEFORE}{what}"),
+    }
 }
 
 /// The last restore that has succeeded.
@@ -71,7 +78,7 @@ fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
             changes.rename(to, from).map(drop)
         }
         Step::SetAside { connection, aside } => {
-            let now = connection.plan_aside(changes.number())?;
+            let now = connection.plan_aside(changes.id())?;
             changes.set_aside(connection, now)?;
             changes.bring_back(connection, aside.clone())
         }

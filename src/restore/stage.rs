@@ -10,15 +10,15 @@ use crate::entry::{Owners, Selection};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes;
 use crate::pool;
-use crate::store::manifest::EmptiedFolder;
 use crate::store::{Part, inside, layout, owners, sums};
 use crate::sys::log::Log;
 use crate::sys::{files, signals};
 use crate::tree;
 use crate::undo::Changes;
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -134,9 +134,7 @@ fn moodledata(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
         return Err(damaged(job, &Path::new(layout::MOODLEDATA).join(crate::entry::to_path(missing))));
     }
     compare(job, &into)?;
-    for folder in &job.backup.manifest.paths.emptied {
-        make_emptied(job, owners, folder, &into)?;
-    }
+    make_emptied(job, owners, &into)?;
     if job.place.as_ref().is_some_and(|place| place.clone) {
         apart::set_caches_aside(&into, log)?;
     }
@@ -157,25 +155,30 @@ fn compare(job: &Job, copy: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A folder that was left out, since Moodle fills it again by itself.
-fn make_emptied(job: &Job, owners: &Owners, folder: &EmptiedFolder, copy: &Path) -> Result<()> {
-    let path = match folder.path.strip_prefix(&job.backup.manifest.paths.dataroot) {
-        Ok(below) => copy.join(below),
+/// Makes the folders that were left out, since Moodle fills them again by itself: in the copy without following any link
+/// of it; and those that config.php has elsewhere, where they are gone.
+fn make_emptied(job: &Job, owners: &Owners, copy: &Path) -> Result<()> {
+    let manifest = &job.backup.manifest;
+    tree::add_folders(copy, &owners::emptied(manifest, owners))?;
+    for folder in &manifest.paths.emptied {
+        let place = &folder.path;
         // In another place they come into the dataroot, where Moodle makes them.
-        Err(_) if folder.path.exists() || job.place.is_some() => return Ok(()),
-        Err(_) => folder.path.clone(),
-    };
-    let make = || -> std::io::Result<()> {
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-            // Outside of the dataroot, in a folder that is not there either: Moodle makes it when it wants it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            made => made?,
+        let elsewhere = place.starts_with(&manifest.paths.dataroot) || job.place.is_some();
+        if elsewhere || place.symlink_metadata().is_ok() {
+            continue;
         }
-        chown(&path, owners.user_called(&folder.user), owners.group_called(&folder.group))?;
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(folder.mode))
-    };
-    make().or_fault(|| Fault::failed(format!("cannot make the folder {}", path.display())))
+        let make = || -> std::io::Result<()> {
+            DirBuilder::new().mode(0o700).create(place)?;
+            lchown(place, owners.user_called(&folder.user), owners.group_called(&folder.group))?;
+            std::fs::set_permissions(place, PermissionsExt::from_mode(folder.mode))
+        };
+        match make() {
+            // In a folder that is not there either: Moodle makes it when it wants it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            made => made.or_fault(|| Fault::failed(format!("cannot make the folder {}", place.display())))?,
+        }
+    }
+    Ok(())
 }
 
 fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<u64> {

@@ -59,6 +59,9 @@ fn arguments(settings: &Settings, run: &cli::Run, log: &Path) -> Vec<OsString> {
     if let Some(window) = run.window.and_then(|window| name(window.to_possible_value())) {
         args.push(format!("--window={window}").into());
     }
+    if let Some(export) = run.export.as_ref().and_then(|export| std::path::absolute(export).ok()) {
+        args.extend(["--export".into(), export.into()]);
+    }
     args.extend(run.label.iter().map(|label| format!("--label={label}").into()));
     args
 }

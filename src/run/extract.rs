@@ -4,10 +4,12 @@
 use super::{Session, exit_code, listing};
 use crate::cli::Restore;
 use crate::error::{Fault, OrFault, Result};
+use crate::extract::unpack::{self, Needed, Unpacked};
 use crate::extract::{self, Job, tables, uploads, wanted};
 use crate::report::extract::{self as view, Extracted, File, Part, Use};
 use crate::store::{Backup, Store, source};
-use chrono::DateTime;
+use crate::sys::files;
+use chrono::{DateTime, Local};
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -15,9 +17,10 @@ use std::time::Instant;
 /// Brings back what was asked for.
 pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
     let started = Instant::now();
-    let (store, backup) = backup(session, args)?;
+    let unpacked = unpack(session, args)?;
+    let from = unpacked.as_ref().map(Unpacked::folder).or(args.from.as_deref());
+    let (store, backup) = backup(session, args.backup.as_deref(), from)?;
     let _held = backup.hold()?;
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let mut shown = Extracted {
         site: backup.manifest.site.name.clone(),
         backup: backup.name.clone(),
@@ -29,9 +32,9 @@ pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
         warnings: Vec::new(),
     };
     if let Some(name) = &args.table {
-        table(session, &backup, name, args, threads, &mut shown)?;
+        table(session, &backup, name, args, &mut shown)?;
     } else if let Some(to) = &args.to {
-        into_folder(session, &store, &backup, args, to, threads, &mut shown)?;
+        into_folder(session, &store, &backup, args, to, &mut shown)?;
     }
     shown.warnings = session.log.warnings();
     shown.took_seconds = started.elapsed().as_secs_f64();
@@ -41,16 +44,37 @@ pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
     Ok(exit_code(&shown.warnings))
 }
 
-fn backup(session: &Session, args: &Restore) -> Result<(Store, Backup)> {
-    let wanted = args.backup.as_deref();
-    let Some(from) = &args.from else {
-        let store = listing::existing_store(&session.settings()?)?;
-        let backup = store.find(wanted.unwrap_or("latest"))?;
-        return Ok((store, backup));
+/// An export is unpacked first, beside the place where things are to go.
+fn unpack(session: &Session, args: &Restore) -> Result<Option<Unpacked>> {
+    let Some(file) = args.from.as_deref().filter(|from| from.is_file()) else { return Ok(None) };
+    let needed = match (&args.table, &args.file, args.path.is_empty(), args.only.is_empty()) {
+        (Some(_), ..) => Needed::Databases,
+        (_, Some(_), ..) => Needed::Uploads,
+        (.., true, true) => Needed::Everything,
+        (.., true, false) => Needed::Parts(args.only.clone()),
+        (.., false, _) => Needed::Trees(args.only.clone()),
     };
-    let source = source::open(from)?;
-    let backup = source.store.find(wanted.or(source.backup.as_deref()).unwrap_or("latest"))?;
-    Ok((source.store, backup))
+    let to = args.to.as_deref().filter(|to| *to != Path::new("-"));
+    // What goes to standard output needs no large disk.
+    let near = to.map_or(Path::new("/var/tmp"), files::parent);
+    unpack::unpack(file, near, &needed, &session.log).map(Some)
+}
+
+fn backup(session: &Session, wanted: Option<&str>, from: Option<&Path>) -> Result<(Store, Backup)> {
+    let (store, named) = match from {
+        Some(from) => source::open(from).map(|source| (source.store, source.backup))?,
+        None => (listing::existing_store(&session.settings()?)?, None),
+    };
+    let wanted = wanted.or(named.as_deref()).unwrap_or("latest");
+    let backups = store.backups()?;
+    let backup = backups.find(wanted, &Local)?;
+    if backup.name != wanted {
+        // One of them may be the one that was meant.
+        for damaged in backups.unreadable {
+            session.log.warn(format!("{} is damaged and was not considered: {}", damaged.name, damaged.reason));
+        }
+    }
+    Ok((store, backup))
 }
 
 fn into_folder(
@@ -59,11 +83,10 @@ fn into_folder(
     backup: &Backup,
     args: &Restore,
     to: &Path,
-    threads: usize,
     shown: &mut Extracted,
 ) -> Result<()> {
     if let Some(file) = &args.file {
-        tables::verify(backup, &backup.manifest.database, threads, &session.log)?;
+        tables::verify(backup, &backup.manifest.database, args.force, &session.log)?;
         let placed = uploads::extract(backup, &store.pool(), file, to, &session.log)?;
         shown.files = placed.iter().map(described).collect();
         return Ok(());
@@ -77,7 +100,6 @@ fn into_folder(
         owner: args.owner,
         plain: args.plain,
         force: args.force,
-        threads,
     };
     let placed = extract::extract(&job, &session.log)?;
     let part = |placed: &extract::Placed| Part {
@@ -107,18 +129,9 @@ fn described(placed: &uploads::Placed) -> File {
     }
 }
 
-fn table(
-    session: &Session,
-    backup: &Backup,
-    name: &str,
-    args: &Restore,
-    threads: usize,
-    shown: &mut Extracted,
-) -> Result<()> {
+fn table(session: &Session, backup: &Backup, name: &str, args: &Restore, shown: &mut Extracted) -> Result<()> {
     let found = tables::find(backup, name)?;
-    if !args.force {
-        tables::verify(backup, &backup.manifest.database, threads, &session.log)?;
-    }
+    tables::verify(backup, &backup.manifest.database, args.force, &session.log)?;
     match args.to.as_deref().filter(|to| *to != Path::new("-")) {
         None if session.global.json => {
             return Err(Fault::usage("--json needs a place for the table: --to FILE").into());

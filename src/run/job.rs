@@ -4,7 +4,8 @@ use super::record::{self, LastRun};
 use super::{Session, detach, exit_code, follow, logs, plan};
 use crate::backup::{self, Job};
 use crate::cli;
-use crate::error::{self, Kind, Result};
+use crate::error::{self, Fault, Kind, Result};
+use crate::export::To;
 use crate::report::Failure;
 use crate::report::outcome::{self, Ending, Outcome};
 use crate::settings::Settings;
@@ -13,11 +14,14 @@ use crate::sys::log::{Log, StepTime};
 use crate::sys::time;
 use crate::window::{Hold, Tally, Totals};
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs a backup. By hand on a terminal it runs apart from the terminal, which only shows it.
 pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     let settings = session.settings()?;
+    // It takes hours until it is needed.
+    export_file(run)?;
     if run.dry_run {
         return plan::plan(session, &settings, run);
     }
@@ -56,6 +60,7 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         },
         scheduled: run.scheduled,
         label: run.label.clone(),
+        export: export_file(run)?,
         closed: Tally::default(),
     };
     let result = backup::run(&job, &session.log);
@@ -75,6 +80,20 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
     session.log.finish();
     session.print(&last.outcome, outcome::text)?;
     Ok(last.outcome.exit_code)
+}
+
+/// The file that the new backup is to be exported to. An error if it is certain that it cannot be.
+fn export_file(run: &cli::Run) -> Result<Option<PathBuf>> {
+    let Some(file) = &run.export else { return Ok(None) };
+    let to = To::typed(file);
+    if to == To::Stdout {
+        return Err(Fault::usage("a run cannot export to standard output")
+            .hint("name a file; or, after the run: moodle-backup export latest -")
+            .into());
+    }
+    to.compression(false)?;
+    to.require(false)?;
+    Ok(Some(std::path::absolute(file)?))
 }
 
 /// What users noticed of a run that failed.
@@ -107,6 +126,7 @@ fn view(
         added_bytes: 0,
         new_files: 0,
         pruned: Vec::new(),
+        export: None,
         warnings: session.log.warnings(),
         failure: None,
         steps,
@@ -121,6 +141,7 @@ fn view(
             view.new_files = manifest.pool.new_files;
             view.added_bytes = own.map(|part| part.stored_bytes).sum::<u64>() + manifest.pool.new_bytes;
             view.pruned.clone_from(&done.pruned);
+            view.export = done.exported.as_ref().map(|path| path.display().to_string());
             view.exit_code = exit_code(&view.warnings);
             view.result = if view.warnings.is_empty() { Ending::Done } else { Ending::Warnings };
         }

@@ -126,9 +126,10 @@ fn is_tree(part: &Component) -> bool {
     matches!(part.kind, ComponentKind::Code | ComponentKind::Directory | ComponentKind::Moodledata)
 }
 
-/// The last check. Damage that was found otherwise, or after it, counts more.
+/// The last check. Damage that was found when another backup was checked, or after it, counts more.
 fn verified(notes: &Notes) -> Option<Verified> {
-    let damage = notes.damage.iter().map(|damage| Verified { when: damage.at, how: "use".to_owned(), good: false });
+    let damage =
+        notes.damage.iter().map(|damage| Verified { when: damage.at, how: "checksums".to_owned(), good: false });
     let damage = damage.max_by_key(|found| found.when);
     match (notes.verified.as_ref().map(tested), damage) {
         (Some(checked), Some(_)) if !checked.good => Some(checked),

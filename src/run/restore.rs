@@ -8,8 +8,7 @@ use crate::report::restore::{self as view, Done};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
-use crate::sys::files;
-use crate::sys::time;
+use crate::sys::{files, signals, time};
 use std::io::{BufRead, IsTerminal, Write};
 
 /// Restores, undoes the last restore, or deletes what it had set aside.
@@ -72,7 +71,7 @@ fn question(plan: &Plan) -> String {
     if plan.new {
         return "A site is put where none is now; nothing that is there is changed.".into();
     }
-    let since = plan.moment.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
+    let since = plan.when.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
     format!("What users have done since {since} is gone from the site after this, until it is undone.")
 }
 
@@ -106,6 +105,8 @@ fn finish(
     if let Err(error) = session.log.keep_in(log) {
         session.log.warn(format!("this restore has no log of its own: {error:#}"));
     }
+    // A lost connection must not undo the work of an hour.
+    signals::ignore_hangup()?;
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("restore of site {} begins", job.settings.site.name));
     let result = work(job, &session.log);

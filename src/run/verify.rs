@@ -1,18 +1,12 @@
 //! The command `verify`. It needs the settings and the target only; with `--repair` the site too.
 
-use super::{Session, listing};
+use super::{Session, listing, watched};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Kind, Result};
-use crate::report::progress::Follower;
-use crate::report::verify::{self, Damage, Verdict, Verify};
+use crate::report::verify::{self, Damage, RestoreTest, Verdict, Verify};
 use crate::store::damage;
-use crate::sys::log::{Log, Verbosity};
-use crate::verify::{Job, Mended, Outcome};
-use std::io::IsTerminal;
-use std::time::{Duration, Instant};
-
-/// How often the progress is shown.
-const INTERVAL: Duration = Duration::from_millis(250);
+use crate::verify::{Job, Mended, Outcome, Tested, Trial};
+use std::time::Instant;
 
 /// Verifies, and says what was found.
 pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
@@ -35,18 +29,29 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
         until: asked.max_time.map(|time| Instant::now() + time),
         anew: asked.anew,
     };
-    let (outcome, mended) = shown(session, |log| {
+    let (outcome, mended, tested) = watched::shown(session, |log| {
         let outcome = crate::verify::verify(&job, log)?;
         let mended = crate::verify::repair(&store, &settings, asked.repair, log)?;
-        Ok((outcome, mended))
+        let backup = listing.backups.iter().find(|backup| job.only.as_ref() == Some(&backup.name));
+        let tested = backup.filter(|_| asked.restore_test).map(|backup| {
+            let trial = Trial {
+                settings: &settings,
+                backup,
+                folder: &asked.scratch_folder,
+                database: asked.scratch_database.as_deref(),
+            };
+            crate::verify::restore_test(&store, &trial, log)
+        });
+        Ok((outcome, mended, tested.transpose()?))
     })?;
-    let view = view(&job, asked.backup.as_deref(), outcome, &mended)?;
+    let view = view(&job, asked.backup.as_deref(), outcome, &mended, tested)?;
     session.print(&view, verify::text)?;
     Ok(exit_code(&view, &mended, asked.repair))
 }
 
 fn exit_code(view: &Verify, mended: &Mended, repair: bool) -> u8 {
-    let damaged = view.backups.iter().any(|backup| !backup.damage.is_empty()) || !view.unreadable.is_empty();
+    let failed = view.restore_test.as_ref().is_some_and(|test| !test.problems.is_empty());
+    let damaged = view.backups.iter().any(|backup| !backup.damage.is_empty()) || !view.unreadable.is_empty() || failed;
     match (damaged, mended.mended.is_empty() && view.troubles.is_empty()) {
         (true, _) => Kind::Failed.exit_code(),
         (false, false) if repair || !view.troubles.is_empty() => EXIT_WARNINGS,
@@ -54,28 +59,7 @@ fn exit_code(view: &Verify, mended: &Mended, repair: bool) -> u8 {
     }
 }
 
-/// Does the work, and shows on a terminal how far it is.
-fn shown<T: Send>(session: &Session, work: impl FnOnce(&Log) -> Result<T> + Send) -> Result<T> {
-    if !std::io::stderr().is_terminal() || session.global.verbosity() != Verbosity::Normal {
-        return work(&session.log);
-    }
-    // The bar tells what the lines of a log would.
-    let log = Log::to_stderr(Verbosity::Quiet);
-    let mut follower = Follower::new(true);
-    std::thread::scope(|scope| {
-        let working = scope.spawn(|| work(&log));
-        while !working.is_finished() {
-            follower.show(&log.activity());
-            std::thread::park_timeout(INTERVAL);
-        }
-        follower.finish();
-        working
-            .join()
-            .unwrap_or_else(|_| Err(Fault::failed("the program has a mistake and gave up (see above)").into()))
-    })
-}
-
-fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended) -> Result<Verify> {
+fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended, tested: Option<Tested>) -> Result<Verify> {
     let listing = job.store.backups()?;
     // Who names one backup wants to hear of that alone.
     let unreadable = listing.unreadable.iter().filter(|_| one.is_none_or(|one| one == "latest"));
@@ -90,7 +74,8 @@ fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended) -> Resu
         files: verdict.files,
         bytes: verdict.bytes,
     });
-    let troubles = outcome.unnoted.into_iter().chain(mended.trouble.clone());
+    let untested = tested.as_ref().map(|tested| tested.untested.clone()).unwrap_or_default();
+    let troubles = outcome.unnoted.into_iter().chain(mended.trouble.clone()).chain(untested);
     Ok(Verify {
         site: job.settings.site.name.clone(),
         finished: !outcome.cut_short,
@@ -103,8 +88,20 @@ fn view(job: &Job, one: Option<&str>, outcome: Outcome, mended: &Mended) -> Resu
         sampled: job.sample.is_some(),
         set_aside: mended.set_aside,
         mended: mended.mended.iter().map(damage::name_of).collect(),
+        restore_test: tested.map(restore_test),
         troubles: troubles.chain(job.store.trouble_with_latest(&listing)).collect(),
     })
+}
+
+fn restore_test(tested: Tested) -> RestoreTest {
+    RestoreTest {
+        good: tested.problems.is_empty() && tested.untested.is_empty(),
+        tables: tested.tables,
+        rows: tested.rows,
+        entries: tested.entries,
+        release: Some(tested.release).filter(|release| !release.is_empty()),
+        problems: tested.problems,
+    }
 }
 
 /// Damage as it is shown.

@@ -6,7 +6,8 @@ use super::manifest::ComponentKind;
 use super::sums::{self, Sum};
 use super::{Backup, layout};
 use crate::entry::{
-    Entry, Exclusions, Findings, Kind, Reading, Step, Trouble, lies_below, open_read, shown, stays_inside, walk,
+    Entry, Exclusions, Findings, Kind, Reading, Step, Trouble, lies_below, open_read, shown, stays_inside, to_path,
+    walk,
 };
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
@@ -19,9 +20,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -141,17 +142,19 @@ impl<'a> Checker<'a> {
 }
 
 /// What of a backup is to be checked.
-struct Wanted<'a> {
-    paths: Vec<&'a [u8]>,
+struct Wanted {
+    paths: Vec<Vec<u8>>,
 }
 
-impl<'a> Wanted<'a> {
-    fn new(paths: &[&'a Path]) -> Self {
-        Wanted { paths: paths.iter().map(|path| path.as_os_str().as_bytes()).collect() }
+impl Wanted {
+    fn new(paths: &[&Path]) -> Self {
+        // A slash at the end, which joining an empty path leaves there, means nothing.
+        let plain = |path: &&Path| path.components().collect::<PathBuf>().into_os_string().into_vec();
+        Wanted { paths: paths.iter().map(plain).collect() }
     }
 
     fn has(&self, path: &[u8]) -> bool {
-        let is_in = |wanted: &&[u8]| *wanted == path || lies_below(path, wanted);
+        let is_in = |wanted: &Vec<u8>| *wanted == path || lies_below(path, wanted);
         path == layout::MANIFEST.as_bytes() || self.paths.iter().any(is_in)
     }
 
@@ -321,10 +324,13 @@ impl Expected {
     fn left(self, backup: &Backup, met: &HashSet<Vec<u8>>, wanted: &Wanted) -> Vec<Finding> {
         let parts = backup.manifest.components.iter().map(|part| part.file.as_os_str().as_bytes().to_vec());
         let parts = parts.filter(|path| wanted.has(path));
+        // What nobody knows of cannot be wanted in vain.
+        let asked = wanted.paths.iter().filter(|path| !path.is_empty() && !backup.path.join(to_path(path)).exists());
+        let parts = parts.chain(asked.cloned());
         let unmet: BTreeSet<Vec<u8>> =
             self.summed.into_keys().chain(parts).filter(|path| !met.contains(path)).collect();
         let unmet = unmet.into_iter().filter_map(|path| {
-            let trouble = match std::fs::symlink_metadata(backup.path.join(crate::entry::to_path(&path))) {
+            let trouble = match std::fs::symlink_metadata(backup.path.join(to_path(&path))) {
                 // A part that is a folder, as moodledata is.
                 Ok(meta) if meta.is_dir() && is_folder_part(backup, &path) => return None,
                 Ok(meta) => Trouble::of_kind(meta.mode()).unwrap_or(Trouble::Missing),

@@ -78,6 +78,8 @@ pub fn classify(name: &[u8]) -> Name {
     let Ok(name) = std::str::from_utf8(name) else { return Name::Unknown };
     match name {
         SITE_FILE | LATEST | POOL | INCOMING | DAMAGED | NOTES => Name::Own,
+        // Where an export was unpacked.
+        RESTORE => Name::Own,
         // Made by mkfs where the site's folder is a file system of its own.
         "lost+found" => Name::Own,
         name if label::is_label(name) => Name::Backup,

@@ -2,13 +2,15 @@
 //! here. Changes no file.
 
 use super::layout;
-use super::manifest::{Manifest, Ownership};
+use super::manifest::{EmptiedFolder, Manifest, Ownership};
 use crate::entry::owners::{Owner, Then};
-use crate::entry::{Owners, Reader};
+use crate::entry::{Entry, Owners, Reader, compare_paths};
 use crate::error::{Fault, Result};
 use crate::pool;
+use crate::tree;
 use nix::unistd::User;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 /// The owners of a backup's files here. With `wanted`, what belonged to the web user and its group belongs to these;
 /// else it goes by names, and where only numbers are known, by those, but for the web user's.
@@ -54,4 +56,21 @@ pub fn of_pool(ownership: &Ownership, owners: &Owners) -> Result<pool::Ownership
         folder_mode: or(ownership.folder_mode, 0o2777),
         file_mode: or(ownership.file_mode, 0o666),
     })
+}
+
+/// Folders of moodledata that are not in a backup and that Moodle wants to be there, with their owners here; those that
+/// hold others first.
+pub fn emptied(manifest: &Manifest, owners: &Owners) -> Vec<Entry> {
+    let paths = &manifest.paths;
+    let plain = |path: &Path| {
+        path.components().next().is_some() && path.components().all(|it| matches!(it, Component::Normal(_)))
+    };
+    let folder = |folder: &EmptiedFolder| {
+        let below = folder.path.strip_prefix(&paths.dataroot).ok().filter(|below| plain(below))?;
+        let (uid, gid) = (owners.user_called(&folder.user)?, owners.group_called(&folder.group)?);
+        Some(tree::folder(below.as_os_str().as_bytes(), uid, gid, folder.mode & 0o7777))
+    };
+    let mut folders: Vec<Entry> = paths.emptied.iter().filter_map(folder).collect();
+    folders.sort_by(|a, b| compare_paths(&a.path, &b.path));
+    folders
 }

@@ -3,7 +3,7 @@
 
 use super::manifest::Manifest;
 use super::sums::{self, Sum};
-use super::{Backup, Draft, Owner, layout, restore_text};
+use super::{Backup, Damage, Draft, Owner, damage, layout, restore_text};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::{files, signals, time};
 use nix::dir::Dir;
@@ -147,7 +147,10 @@ impl Draft {
 
     fn write_sums(&self, previous: Option<&Backup>, known: HashMap<Vec<u8>, Sum>) -> Result<()> {
         let fault = || Fault::failed(format!("cannot sum up the files of {}", self.path().display()));
-        let carried = previous.and_then(|previous| sums::Reader::open(&previous.path.join(layout::SUMS)).ok());
+        // Where something of that backup is known to be damaged, it may be its sums.
+        let is_own = |damage: &Damage| damage::pool_file(&damage.file).is_none();
+        let trusted = previous.filter(|previous| !previous.notes.damage.iter().any(is_own));
+        let carried = trusted.and_then(|previous| sums::Reader::open(&previous.path.join(layout::SUMS)).ok());
         let mut writer = SumsWriter {
             out: BufWriter::new(File::create(self.file(layout::SUMS)).or_fault(fault)?),
             known,

@@ -2,6 +2,7 @@
 //! Copies no trees: that is `tree.rs` and `pool.rs`.
 
 use crate::error::{Fault, OrFault, Result};
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::statvfs::statvfs;
 use sha1::{Digest, Sha1};
@@ -68,6 +69,85 @@ pub fn switch_link(link: &Path, destination: &Path) -> Result<()> {
     std::os::unix::fs::symlink(destination, &temporary)
         .or_fault(|| Fault::failed(format!("cannot make {}", link.display())))?;
     rename_durably(&temporary, link)
+}
+
+/// A file on its way to its name: until it is published it is called `NAME.part`. Dropped before that it is removed; one that a
+/// killed process has left gives way to the next of that name.
+#[derive(Debug)]
+pub struct Unfinished {
+    file: File,
+    part: PathBuf,
+    path: PathBuf,
+    published: bool,
+}
+
+impl Unfinished {
+    /// Begins a file that its owner alone may read. An error if another process is writing one of that name.
+    pub fn begin(path: &Path) -> Result<Self> {
+        let mut part = path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let fault = || Fault::unfit(format!("cannot make {}", part.display()));
+        let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part);
+        let file = match create() {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let left = open_plain(&part).or_fault(|| fault().hint("remove what stands in its place"))?;
+                let free = left.metadata().or_fault(fault)?.uid() == nix::unistd::geteuid().as_raw()
+                    && fs2::FileExt::try_lock_exclusive(&left).is_ok();
+                if !free {
+                    return Err(fault().hint("another process is writing it, or it is somebody else's").into());
+                }
+                std::fs::remove_file(&part).or_fault(fault)?;
+                create().or_fault(fault)?
+            }
+            made => made.or_fault(fault)?,
+        };
+        fs2::FileExt::try_lock_exclusive(&file).or_fault(|| Fault::unfit(format!("cannot lock {}", part.display())))?;
+        Ok(Unfinished { file, part, path: path.to_path_buf(), published: false })
+    }
+
+    /// The file, to write to.
+    pub fn file(&self) -> std::io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Waits until the disk has the content, and gives it the name. An error if something has that name meanwhile, unless it
+    /// is to be replaced.
+    pub fn publish(mut self, replace: bool) -> Result<()> {
+        let fault = || Fault::failed(format!("cannot write {}", self.path.display()));
+        self.file.sync_all().or_fault(fault)?;
+        let meta = std::fs::symlink_metadata(&self.part).or_fault(fault)?;
+        let own = self.file.metadata().or_fault(fault)?;
+        if (meta.dev(), meta.ino()) != (own.dev(), own.ino()) {
+            return Err(fault().hint("another process has taken its place: try again").into());
+        }
+        if replace {
+            std::fs::rename(&self.part, &self.path).or_fault(fault)?;
+        } else {
+            rename_new(&self.part, &self.path).or_fault(fault)?;
+        }
+        self.published = true;
+        sync_folder(parent(&self.path))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = std::fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// Renames to a name that must be free.
+fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat, renameat2};
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // Some file systems, such as those of the network, know plain renames only.
+        Err(Errno::EINVAL | Errno::ENOSYS) if to.symlink_metadata().is_err() => renameat(AT_FDCWD, from, AT_FDCWD, to),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(Errno::EEXIST),
+        renamed => renamed,
+    }
 }
 
 /// Waits until the disk has the names in a folder.

@@ -59,6 +59,11 @@ impl Paths {
         self.restores().join(format!("{}.json", super::files::unique_name(dataroot)))
     }
 
+    /// The note of what nobody needs any more of a restore of that site, until it is deleted.
+    pub fn swept(&self, dataroot: &Path, id: &str) -> PathBuf {
+        self.restores().join(format!("{}.{id}.swept.json", super::files::unique_name(dataroot)))
+    }
+
     /// The note of the last restore of that site that has succeeded.
     pub fn restored(&self, dataroot: &Path) -> PathBuf {
         self.restores().join(format!("{}.done.json", super::files::unique_name(dataroot)))

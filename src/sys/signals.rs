@@ -39,6 +39,13 @@ pub fn install() -> Result<()> {
     Ok(())
 }
 
+/// From now on the end of the terminal does not end the work.
+pub fn ignore_hangup() -> Result<()> {
+    // SAFETY: ignoring a signal installs no code.
+    unsafe { nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn) }?;
+    Ok(())
+}
+
 /// An error if a signal has asked the program to end.
 pub fn check() -> Result<()> {
     match RECEIVED.load(Ordering::SeqCst) {

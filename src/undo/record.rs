@@ -4,7 +4,6 @@
 use crate::database::{Aside, Connection, Missing};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
-use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
@@ -77,14 +76,15 @@ pub enum Step {
 impl Record {
     /// A record without any change yet.
     pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
-        let started = crate::sys::time::now().timestamp();
+        let now = crate::sys::time::now();
         Record {
             site: site.to_owned(),
             dataroot: dataroot.to_path_buf(),
             what,
-            id: started.to_string(),
+            // Two restores of a site are further apart than that.
+            id: now.timestamp_millis().to_string(),
             pid: std::process::id(),
-            started,
+            started: now.timestamp(),
             finished: None,
             folders: Vec::new(),
             steps: Vec::new(),
@@ -111,7 +111,7 @@ impl Record {
     }
 
     /// Takes all changes back, the last first. Each is looked at: some may have been taken back already.
-    pub(super) fn roll_back(&self, log: &Log) -> Result<()> {
+    pub(super) fn roll_back(&self) -> Result<()> {
         for step in self.steps.iter().rev() {
             match step {
                 Step::Renamed { from, to } => rename_back(from, to)?,
@@ -124,12 +124,6 @@ impl Record {
                     connection.set_aside(aside)?;
                 }
                 Step::BroughtBack { .. } => {}
-            }
-        }
-        // Only what came from the backup is left in them.
-        for folder in &self.folders {
-            if let Err(error) = remove_container(folder) {
-                log.warn(format!("{error:#}; nothing needs it any more"));
             }
         }
         Ok(())
@@ -154,8 +148,17 @@ impl Record {
     }
 }
 
-/// The records of restores that are at work, or have died.
-pub(super) fn all(paths: &Paths) -> Result<Vec<PathBuf>> {
+/// What a record tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A restore that is at work, or has died.
+    AtWork,
+    /// One whose leavings nobody needs.
+    Swept,
+}
+
+/// All records of a kind.
+pub(super) fn all(paths: &Paths, wanted: Kind) -> Result<Vec<PathBuf>> {
     let folder = paths.restores();
     let entries = match std::fs::read_dir(&folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -164,7 +167,13 @@ pub(super) fn all(paths: &Paths) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "json") && !path.to_string_lossy().ends_with(".done.json") {
+        let name = path.to_string_lossy();
+        let kind = match () {
+            () if name.ends_with(".swept.json") => Some(Kind::Swept),
+            () if name.ends_with(".done.json") => None,
+            () => name.ends_with(".json").then_some(Kind::AtWork),
+        };
+        if kind == Some(wanted) {
             found.push(path);
         }
     }

@@ -81,7 +81,9 @@ fn of_backup(backup: &Backup, wanted: &BTreeSet<Hash>, log: &Log) -> Result<BTre
     let contexts = contexts(backup, &files, log)?;
     let courses = courses(backup, &contexts, log)?;
     let mut named: BTreeMap<Hash, Vec<String>> = BTreeMap::new();
-    for file in files {
+    // Copies that forms were filled in with say little.
+    let (drafts, files): (Vec<FileRow>, Vec<FileRow>) = files.into_iter().partition(|file| file.area == "draft");
+    for file in files.into_iter().chain(drafts) {
         let names = named.entry(file.hash).or_default();
         let name = file.words(&contexts, &courses);
         if !names.contains(&name) {

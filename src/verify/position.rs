@@ -38,6 +38,7 @@ impl Position {
         let which = job.only.as_deref().unwrap_or("all");
         let folder = job.paths.state().join("verify").join(files::unique_name(job.store.folder()));
         let path = folder.join(format!("{which}.json"));
+        forget_what_is_gone(&folder, listing);
         let read = || -> Option<Kept> { serde_json::from_slice(&std::fs::read(&path).ok()?).ok() };
         // One that cannot be read is worth no more than none.
         let kept = if job.anew || job.sample.is_some() { None } else { read() };
@@ -109,6 +110,17 @@ impl Position {
                 ));
             }
             _ => {}
+        }
+    }
+}
+
+/// Takes away what is kept of backups that are no longer there.
+fn forget_what_is_gone(folder: &std::path::Path, listing: &Listing) {
+    let Ok(kept) = std::fs::read_dir(folder) else { return };
+    for path in kept.flatten().map(|entry| entry.path()) {
+        let name = path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+        if name != "all" && !listing.backups.iter().any(|backup| backup.name == name) {
+            let _ = std::fs::remove_file(&path);
         }
     }
 }

@@ -84,7 +84,7 @@ pub fn the_web_server_is_stopped_and_started(server: &mut Server) {
     server.close_for_long(true);
     server.set("stop_services", "true");
     server.machine.shell("systemctl start --no-block moodle-backup.service");
-    server.machine.wait_until(&format!("! systemctl is-active --quiet {}", server.release.web_server()));
+    server.wait_until_stopped();
     server.machine.shell("kill -KILL \"$(systemctl show --property=MainPID --value moodle-backup.service)\"");
     server.machine.wait_until("systemctl is-failed --quiet moodle-backup.service");
     server.assert_as_before();

@@ -23,12 +23,13 @@ done 2>/dev/null
 exec systemd-nspawn --quiet --register=no --keep-unit --private-network --machine="$name" "$@"
 "#;
 
-/// Takes away the control groups that a container leaves.
+/// Takes away the control groups that a container leaves, as soon as the last of its processes is gone.
 const SWEEP: &str = r#"
-for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/*; do
-    find "$hierarchy/$1" -depth -type d -exec rmdir {} +
-done 2>/dev/null
-true
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    find /sys/fs/cgroup -depth -type d "(" -path "*/$1" -o -path "*/$1/*" ")" -exec rmdir {} ";" 2>/dev/null
+    find /sys/fs/cgroup -type d -path "*/$1" | grep -q . || exit 0
+    sleep 0.1
+done
 "#;
 
 /// A machine, on or off.
@@ -129,6 +130,18 @@ impl Machine {
     /// A command on a terminal there.
     pub fn terminal(&self, words: &[&str]) -> Terminal {
         Terminal::start(self.command(words))
+    }
+
+    /// Shuts it down in good order.
+    pub fn shut_down(&mut self) {
+        let Running { mut container, init } = self.running.take().expect("the machine is on");
+        // What asks systemd for it, with all that belongs to it (systemd(1)).
+        let power_off = nix::libc::SIGRTMIN() + 4;
+        // SAFETY: kill(2) takes integers.
+        assert_eq!(unsafe { nix::libc::kill(init.as_raw(), power_off) }, 0, "the machine is on");
+        wait_for("the machine to be off", BOOT, || container.has_ended());
+        drop(container);
+        succeed(Command::new("sh").args(["-c", SWEEP, "sh", &self.name]));
     }
 
     /// Ends everything on it at once; what was not in its memory alone is still there.

@@ -21,14 +21,18 @@ use server::Server;
 
 fn a_life_of_the_package(release: Release) {
     let mut server = Server::with_a_site(release);
-    let tries: [(&str, fn(&mut Server)); 14] = [
+    let tries: [(&str, fn(&mut Server)); 18] = [
         ("installing starts nothing", package::installing_starts_nothing),
         ("the timer makes a backup", nights::the_timer_makes_a_backup),
         ("a stopped run leaves the site open", nights::a_stopped_run_leaves_the_site_open),
         ("a killed run leaves the site open", nights::a_killed_run_leaves_the_site_open),
         ("a power cut leaves the site open", nights::a_power_cut_leaves_the_site_open),
+        ("a shutdown leaves the site open", nights::a_shutdown_leaves_the_site_open),
+        ("a failure is told", nights::a_failure_is_told),
+        ("the weekly check reads backups", nights::the_weekly_check_reads_backups),
         ("hooks run outside the sandbox", sandbox::hooks_run_outside),
         ("the sandbox forbids what it says", sandbox::it_forbids_what_it_says),
+        ("a lock of the web user is no run", sandbox::a_lock_of_the_web_user_is_no_run),
         ("a run by hand survives its session", by_hand::a_run_survives_its_session),
         ("a run by hand is stopped through systemd", by_hand::a_run_is_stopped_through_systemd),
         ("the web server is stopped and started", by_hand::the_web_server_is_stopped_and_started),

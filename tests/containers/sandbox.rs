@@ -84,3 +84,13 @@ pub fn it_forbids_what_it_says(server: &mut Server) {
     assert!(exposure <= 4.0, "{words}");
     machine.shell("systemd-analyze verify --man=no /usr/lib/systemd/system/moodle-backup*.service /usr/lib/systemd/system/moodle-backup*.timer");
 }
+
+/// P8: the web user, who may lock his folder as well, cannot keep a run off by it, also where the run is in its sandbox.
+pub fn a_lock_of_the_web_user_is_no_run(server: &mut Server) {
+    let before = server.backups();
+    let machine = &server.machine;
+    machine.shell("systemd-run --quiet --unit=locker --uid=www-data flock /var/moodledata sleep 600");
+    machine.wait_until("! flock --nonblock /var/moodledata true");
+    machine.shell("systemctl start moodle-backup.service; systemctl stop locker.service");
+    assert_eq!(server.backups().len(), before.len() + 1);
+}

@@ -94,6 +94,14 @@ impl Server {
         self.machine.shell(&format!("systemctl show --property={property} {unit} | cut -d= -f2-"))
     }
 
+    /// Waits until a run has closed the site and stopped its web server.
+    #[track_caller]
+    pub fn wait_until_stopped(&self) {
+        self.machine.wait_until("test -e /var/moodledata/climaintenance.html");
+        let state = format!("systemctl show --property=ActiveState --value {}", self.release.web_server());
+        self.machine.wait_until(&format!("test \"$({state})\" = inactive"));
+    }
+
     /// Waits until none of these units is at work any more.
     #[track_caller]
     pub fn wait_for_end(&self, units: &str) {

@@ -156,6 +156,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether the process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends a signal to the whole group.
     pub fn signal(&self, signal: Signal) {
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
@@ -177,7 +182,7 @@ impl Daemon {
     /// Whether every process of the group is gone: the last one to go still has the port.
     fn is_gone(&mut self) -> bool {
         let group = self.child.id().cast_signed();
-        let ended = !matches!(self.child.try_wait(), Ok(None));
+        let ended = self.has_ended();
         // Dead ones that nobody has waited for have nothing open any more.
         ended && !processes().any(|process| process.group == group && process.state != 'Z')
     }

@@ -125,8 +125,11 @@ fn owners_are_mapped() {
     }
 }
 
+/// A member's kind, name and target.
+type Member<'a> = (tar::EntryType, &'a [u8], &'a [u8]);
+
 /// An archive with these members, as somebody who means harm would write it.
-fn hostile(file: &Path, members: &[(tar::EntryType, &[u8], &[u8])]) {
+fn hostile(file: &Path, members: &[Member]) {
     let mut builder = tar::Builder::new(zstd::Encoder::new(fs::File::create(file).unwrap(), 1).unwrap());
     for (kind, name, target) in members {
         let mut header = tar::Header::new_gnu();
@@ -150,14 +153,14 @@ fn hostile_archives_are_refused_and_write_nothing_elsewhere() {
     use tar::EntryType::{Block, Char, Directory, Fifo, Link, Regular, Symlink};
     let disk = Disk::ext4(64);
     let outside = disk.folder("outside");
-    let root: (tar::EntryType, &[u8], &[u8]) = (Directory, b"./", b"");
+    let root: Member = (Directory, b"./", b"");
     let way_out = outside.as_os_str().as_encoded_bytes();
     let absolute = [way_out, b"/planted"].concat();
     let shadow = [way_out, b"/secret"].concat();
     write(&outside.join("secret"), b"secret", 0o600, (0, 0), (1, 1));
     touch(&outside, (7, 7));
     let before = picture(&outside);
-    let cases: [(&[(tar::EntryType, &[u8], &[u8])], &str); 12] = [
+    let cases: [(&[Member], &str); 12] = [
         (&[root, (Regular, b"../outside/planted", b"")], "the name ../outside/planted leads out of its folder"),
         (&[root, (Regular, &absolute, b"")], "is absolute"),
         (

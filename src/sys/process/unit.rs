@@ -1,6 +1,6 @@
 //! Programs in units of systemd's own: they are outside the sandbox and the control group of the unit that we run in.
 
-use super::Program;
+use super::{Output, Program};
 use crate::error::{Fault, OrFault, Result};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -10,6 +10,9 @@ use std::time::Duration;
 /// systemd has its folder there if, and only if, it is what runs the machine (sd_booted(3)).
 const SYSTEMD: &str = "/run/systemd/system";
 
+/// Where D-Bus is to be had.
+const BUS: &str = "/run/dbus/system_bus_socket";
+
 /// How long systemd may take to begin or end a unit of ours.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -18,9 +21,10 @@ pub fn systemd_runs() -> bool {
     Path::new(SYSTEMD).is_dir()
 }
 
-/// Whether we run in a sandbox of systemd's, which programs that are not ours should not be in.
+/// Whether we run in a sandbox of systemd's, which programs that are not ours should not be in, and can have them run
+/// outside of it: waiting for the end of a unit takes D-Bus, which small systems may lack.
 pub fn in_sandbox() -> bool {
-    systemd_runs() && nix::sys::prctl::get_no_new_privs().unwrap_or(false)
+    systemd_runs() && nix::sys::prctl::get_no_new_privs().unwrap_or(false) && Path::new(BUS).exists()
 }
 
 /// Starts a command, to be added with its options behind a `--`, as a unit of this name, and does not wait for it: it goes
@@ -44,15 +48,26 @@ pub fn word(text: &OsStr) -> OsString {
 }
 
 /// Ends a unit, and waits for its end.
-pub fn stop(unit: &str) -> Result<()> {
+fn stop(unit: &str) -> Result<()> {
     let stopped = Program::new("systemctl").args(["stop", unit]).despite_signals().timeout(LIMIT).success();
     stopped.map(drop).or_fault(|| Fault::failed(format!("cannot stop {unit}")))
 }
 
 impl Program {
+    /// Runs it to its end; where we run in a sandbox, outside of it, in a unit of this name.
+    pub fn output_outside(self, unit: &str) -> Result<Output> {
+        if !in_sandbox() {
+            return self.output();
+        }
+        self.in_unit(unit).output().inspect_err(|_| {
+            // What it says of this must not hide why it came to this.
+            let _ = stop(unit);
+        })
+    }
+
     /// The same in a unit of this name. It ends as the program does, which writes to the same places. Its environment
     /// can be read by every user of the machine. Ending it does not end the unit: see [`stop`].
-    pub fn in_unit(self, unit: &str) -> Program {
+    fn in_unit(self, unit: &str) -> Program {
         let mut outside = Program::new("systemd-run")
             .args(["--quiet", "--collect", "--wait", "--pipe"])
             .arg(format!("--unit={unit}"))
