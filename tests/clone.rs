@@ -432,3 +432,20 @@ fn a_backup_is_not_restored_over_another_site() {
     assert!(output.stderr.contains("is not the one in this backup"), "{}", output.stderr);
     before.assert_untouched(&other.site, "refused");
 }
+
+#[test]
+fn a_site_comes_back_from_an_export() {
+    let world = World::builder(PocketSite::builder().build()).build();
+    world.run(&["run"]).expect_code(0);
+    let file = world.scratch().join("site.tar.zst");
+    let file = file.to_str().unwrap();
+    world.run(&["export", "latest", file]).expect_code(0);
+    std::fs::remove_dir_all(world.site_folder()).unwrap();
+    let files = world.site.value("SELECT COUNT(*) FROM mdl_files");
+    world.site.upload(b"uploaded after the backup");
+    std::fs::remove_file(world.site.root.join("version.php")).unwrap();
+    world.run(&["restore", "--from", file, "--yes"]).expect_code(0);
+    assert_eq!(world.site.value("SELECT COUNT(*) FROM mdl_files"), files);
+    assert!(world.site.is_open());
+    support::assert_same("files over the web", world.site.unserved_files());
+}

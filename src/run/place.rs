@@ -4,6 +4,7 @@
 use super::{Session, listing};
 use crate::cli;
 use crate::error::{Fault, OrFault, Result};
+use crate::extract::unpack::{Needed, Unpacked, unpack};
 use crate::moodle::overrides::Secret;
 use crate::restore::{self, Place};
 use crate::settings::{self, Settings};
@@ -26,12 +27,19 @@ pub struct Source {
     pub backup: Backup,
     /// The place, where it is another one.
     pub place: Option<Place>,
+    /// An export that was unpacked, to be kept until all is done.
+    pub unpacked: Option<Unpacked>,
 }
 
 /// Finds backup and settings, and makes sense of the options.
 pub fn source(session: &Session, args: &cli::Restore) -> Result<Source> {
     let wanted = args.backup.as_deref();
-    let (mut settings, backup) = match &args.from {
+    // An export is unpacked where it lies.
+    let export = args.from.as_deref().filter(|from| from.is_file());
+    let unpacked =
+        export.map(|file| unpack(file, files::parent(file), &Needed::Everything, &session.log)).transpose()?;
+    let from = unpacked.as_ref().map(Unpacked::folder).or(args.from.as_deref());
+    let (mut settings, backup) = match from {
         None => {
             let settings = session.settings()?;
             let backup = listing::existing_store(&settings)?.find(wanted.unwrap_or("latest"))?;
@@ -59,7 +67,7 @@ pub fn source(session: &Session, args: &cli::Restore) -> Result<Source> {
         settings.site.root.clone_from(&place.root);
         settings.site.web_user = Some(place.web_user.name.clone());
     }
-    Ok(Source { settings, backup, place })
+    Ok(Source { settings, backup, place, unpacked })
 }
 
 /// Where this machine has no settings for it, the site comes back as it was.

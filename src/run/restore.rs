@@ -16,7 +16,7 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.to.is_some() || args.table.is_some() {
         return extract::restore(session, args);
     }
-    let Source { settings, backup, place } = place::source(session, args)?;
+    let Source { settings, backup, place, unpacked: _until_done } = place::source(session, args)?;
     let job = job(session, &settings, &backup, place, args)?;
     if args.discard {
         return discard(session, &job, args);
