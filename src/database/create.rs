@@ -149,10 +149,10 @@ impl Connection {
         format!("{}@{}", self.sql_text(&self.user), self.sql_text(host))
     }
 
-    /// Makes database and account on a server that has neither, as this administrator.
+    /// Makes the database on a server that does not have it, as this administrator; and the account, if that is another.
     pub fn make_as(&self, admin: &Connection, wanted: &Wanted) -> Result<()> {
         let host = self.account_host(wanted);
-        let missing = Missing { admin: admin.clone(), database: true, account: true, host };
+        let missing = Missing { admin: admin.clone(), database: true, account: self.user != admin.user, host };
         match self.engine {
             Engine::MariaDb => self.make_mariadb(&missing, wanted),
             Engine::Postgres => self.make_postgres(&missing, wanted),
