@@ -12,7 +12,7 @@ mod record;
 pub use close::run_cron;
 pub use locks::{hold_site, hold_store};
 
-use crate::error::{Fault, Kind, OrFault, Result, kind};
+use crate::error::{Fault, Kind, OrFault, Result, kind, unpanicked};
 use crate::export::{self, Destination, To};
 use crate::hooks::{Context, Hooks, Phase};
 use crate::pool::Pool;
@@ -121,19 +121,6 @@ fn as_end_of_run(error: anyhow::Error, begun: bool, log: &Log) -> anyhow::Error 
         }
         _ => error,
     }
-}
-
-/// A panic is an error like any other: what is open is closed on the way, and the run says that it has failed.
-fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Err(Fault::failed(format!(
-            "the program has a mistake and gave up: {}",
-            words.unwrap_or("it does not say which")
-        ))
-        .hint("please report it, with the run's log")
-        .into())
-    })
 }
 
 fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {

@@ -240,8 +240,8 @@ More examples:
                               the backup in a file that \"export\" has written
 
 Exit codes: 0 done, 1 failed (and put back), 3 done with warnings, or something
-is damaged or lost, 4 a run is at work on this site, 5 refused before anything
-was begun.";
+is damaged or lost, 4 a run is at work on this site, 5 refused, because of the
+settings or this machine: everything is as it was.";
 
 /// `restore`
 #[derive(Args, Clone, Debug)]

@@ -112,6 +112,19 @@ impl<T, E: Into<anyhow::Error>> OrFault<T> for std::result::Result<T, E> {
     }
 }
 
+/// A panic is an error like any other: what is open is closed on the way, and whoever waits is told that it has failed.
+pub fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        Err(Fault::failed(format!(
+            "the program has a mistake and gave up: {}",
+            words.unwrap_or("it does not say which")
+        ))
+        .hint("please report it, with the log")
+        .into())
+    })
+}
+
 /// The kind of an error: that of its outermost [`Fault`]; plain errors are failures of the work.
 pub fn kind(error: &anyhow::Error) -> Kind {
     error.downcast_ref::<Fault>().map_or(Kind::Failed, |fault| fault.kind)

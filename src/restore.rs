@@ -19,7 +19,7 @@ pub use plan::{Piece, Plan, plan};
 pub use revert::{discard, revert};
 
 use crate::backup;
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, OrFault, Result, unpanicked};
 use crate::moodle::{MAINTENANCE_PAGE, maintenance_page};
 use crate::preflight::{Site, read_site};
 use crate::settings::Settings;
@@ -27,10 +27,9 @@ use crate::store::{Backup, Part};
 use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::{files, priority};
+use crate::sys::priority;
 use crate::undo::{self, Broom, Changes, Record};
 use crate::window::{self, Request, Tally, Window};
-use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,10 +110,7 @@ impl Work {
 
 /// Brings the parts back. On an error everything is as it was before.
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| restored(job, log)));
-    result.unwrap_or_else(|_| {
-        Err(Fault::failed("the program has a mistake and gave up (see above); everything was put back").into())
-    })
+    unpanicked(|| restored(job, log))
 }
 
 fn restored(job: &Job, log: &Log) -> Result<Outcome> {
@@ -194,10 +190,9 @@ fn take_down_page(here: &Here) -> Result<()> {
 /// and the page that closes the site are to be in it.
 fn lock(job: &Job, here: &Here, log: &Log) -> Result<FolderLock> {
     let dataroot = &here.dataroot;
+    here.require_places()?;
     if !dataroot.exists() && !here.is_new() {
-        std::fs::DirBuilder::new().mode(0o770).create(dataroot)?;
-        chown(dataroot, Some(here.web_user.uid), Some(here.web_user.gid))?;
-        files::sync_folder(files::parent(dataroot))?;
+        undo::make_folder_for(dataroot, &here.web_user)?;
     }
     backup::hold_site(job.paths, &job.settings.site.name, dataroot, log)
 }

@@ -99,12 +99,7 @@ impl Changes {
         if was_there {
             return Ok(());
         }
-        let make = || -> std::io::Result<()> {
-            DirBuilder::new().mode(0o770).create(folder)?;
-            chown(folder, Some(owner.uid), Some(owner.gid))
-        };
-        make().or_fault(|| Fault::failed(format!("cannot make the folder {}", folder.display())))?;
-        files::sync_folder(files::parent(folder))
+        make_folder_for(folder, owner)
     }
 
     /// Makes a database and its account where they are missing; true if there was anything to make.
@@ -278,6 +273,16 @@ fn container(place: &Path) -> Result<PathBuf> {
 /// Whether the folders for a place have been in it before: so it stays when a file system is mounted differently.
 fn place_is_own_container(place: &Path) -> bool {
     place.join(FOLDER).is_dir()
+}
+
+/// Makes a dataroot, whose owner then sees to the rest.
+pub fn make_folder_for(folder: &Path, owner: &Identity) -> Result<()> {
+    let make = || -> std::io::Result<()> {
+        DirBuilder::new().mode(0o770).create(folder)?;
+        chown(folder, Some(owner.uid), Some(owner.gid))
+    };
+    make().or_fault(|| Fault::failed(format!("cannot make the folder {}", folder.display())))?;
+    files::sync_folder(files::parent(folder))
 }
 
 fn make_private(folder: &Path) -> Result<()> {

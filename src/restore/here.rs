@@ -140,9 +140,6 @@ impl Here {
             _ => {}
         }
         self.require_same_dataroot(job)?;
-        for place in [&self.root, &self.dataroot] {
-            require_parent(place)?;
-        }
         self.require_room(job)?;
         // What cannot be set aside, or made, shows before the site is closed.
         if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
@@ -153,6 +150,11 @@ impl Here {
             }
         }
         Ok(())
+    }
+
+    /// That what is gone can be made where it was: before anything is, even the dataroot for its lock.
+    pub fn require_places(&self) -> Result<()> {
+        [&self.root, &self.dataroot].into_iter().try_for_each(|place| require_parent(place))
     }
 
     /// The config.php of the backup is to lead to the same dataroot as the one here.

@@ -6,13 +6,15 @@ use super::relocate::{self, Relocated};
 use super::{Here, Job, apart};
 use crate::archive::{self, Extract};
 use crate::entry::owners::Owner;
-use crate::entry::{Owners, Selection};
+use crate::entry::{Owners, Reading, Selection, shown};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes;
 use crate::pool;
+use crate::store::check::Checker;
 use crate::store::{Part, inside, layout, owners, sums};
+use crate::sys::files;
 use crate::sys::log::Log;
-use crate::sys::{files, signals};
+use crate::sys::priority::{Effort, Io};
 use crate::tree;
 use crate::undo::Changes;
 use std::fs::DirBuilder;
@@ -35,32 +37,30 @@ pub struct Staged {
     pub config: Option<Relocated>,
 }
 
-/// Compares the dumps and lists that will be used with their sums. Archives and plain files are compared while they are
+/// Holds the dumps, lists and plain files that will be used against their sums. Archives are compared while they are
 /// unpacked, pool files while they are copied: each before it is used.
 pub fn verify(job: &Job, log: &Log) -> Result<()> {
     let manifest = &job.backup.manifest;
-    let mut wanted: Vec<PathBuf> = vec![layout::MANIFEST.into()];
-    if job.wants(&Part::Database) {
-        wanted.push(manifest.database.file.clone());
-        wanted.extend(manifest.database.more_files.iter().map(PathBuf::from));
-    }
+    let mut wanted = vec![PathBuf::from(layout::MANIFEST)];
     for part in &job.parts {
-        if let Part::ExtraDatabase(_) = part {
+        if let Part::Database | Part::ExtraDatabase(_) = part {
             wanted.extend(part.components(manifest)?.into_iter().map(|component| component.file.clone()));
         }
     }
     if job.wants(&Part::Moodledata) {
-        wanted.extend([layout::POOL_LIST.into(), index_of("moodledata")]);
+        wanted.extend([layout::POOL_LIST.into(), layout::moodledata_index(), layout::MOODLEDATA.into()]);
     }
-    for file in wanted {
-        log.detail(format!("comparing {} with its sum", file.display()));
-        let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
-        if sums::sum_of_file(&inside::named(&job.backup.path, &file)?)? != expected {
-            return Err(damaged(job, &file));
-        }
-        signals::check()?;
+    let wanted: Vec<&Path> = wanted.iter().map(PathBuf::as_path).collect();
+    // What is read now is read again in a moment: it may stay in memory.
+    let reading = Reading { effort: effort(job), from_disk: false };
+    match Checker::new(reading, log).check(job.backup, &wanted)?.findings.first() {
+        None => Ok(()),
+        Some(finding) => Err(damaged(job, &finding.to_string())),
     }
-    Ok(())
+}
+
+fn effort(job: &Job) -> Effort {
+    Effort { threads: job.settings.resources.threads, nice: 0, io: Io::Normal }
 }
 
 /// Lays everything ready.
@@ -107,7 +107,7 @@ fn archive(job: &Job, file: &Path, place: &Path, owners: &Owners, changes: &mut 
     let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
     match extracted.sha256 == sums::hex(&expected) {
         true => Ok(into),
-        false => Err(damaged(job, file)),
+        false => Err(damaged(job, &format!("{} is not what was backed up", file.display()))),
     }
 }
 
@@ -127,32 +127,17 @@ fn moodledata(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
     log.info("copying moodledata");
     let into = changes.folder_for(&here.dataroot)?.join("new-moodledata");
     let source = job.backup.path.join(layout::MOODLEDATA);
-    let index = job.backup.path.join(index_of("moodledata"));
+    let index = job.backup.path.join(layout::moodledata_index());
     let work = tree::Restore { source: &source, index: Some(&index), into: &into, only: &Selection::all(), owners };
     let restored = tree::restore(&work, log)?;
     if let Some(missing) = restored.missing.first() {
-        return Err(damaged(job, &Path::new(layout::MOODLEDATA).join(crate::entry::to_path(missing))));
+        return Err(damaged(job, &format!("{}/{} is missing", layout::MOODLEDATA, shown(missing))));
     }
-    compare(job, &into)?;
     make_emptied(job, owners, &into)?;
     if job.place.as_ref().is_some_and(|place| place.clone) {
         apart::set_caches_aside(&into, log)?;
     }
     Ok(into)
-}
-
-/// Compares the copy with the backup's sums.
-fn compare(job: &Job, copy: &Path) -> Result<()> {
-    let prefix = [layout::MOODLEDATA.as_bytes(), b"/"].concat();
-    for line in sums::Reader::open(&job.backup.path.join(layout::SUMS))? {
-        let (sum, path) = line?;
-        let Some(below) = path.strip_prefix(prefix.as_slice()) else { continue };
-        signals::check()?;
-        if sums::sum_of_file(&copy.join(crate::entry::to_path(below)))? != sum {
-            return Err(damaged(job, crate::entry::to_path(&path)));
-        }
-    }
-    Ok(())
 }
 
 /// Makes the folders that were left out, since Moodle fills them again by itself: in the copy without following any link
@@ -199,7 +184,7 @@ fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
         pool: &job.site_folder.join(layout::POOL),
         filedir: &here.filedir,
         ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
-        effort: pool::Effort { threads: job.settings.resources.threads, nice: 0, io: crate::sys::priority::Io::Normal },
+        effort: effort(job),
         set_aside: &set_aside,
         expected: manifest.pool.files,
     };
@@ -212,20 +197,15 @@ fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, lo
                 lost.len(),
                 hashes::to_hex(first)
             ))
-            .hint("\"moodle-backup verify\" names them; --allow-missing brings the rest back")
+            .hint("\"moodle-backup verify\" names them; \"restore --to DIR --force\" brings back what there is, beside the site")
             .into());
         }
     }
     Ok(restored.copied)
 }
 
-fn index_of(name: &str) -> PathBuf {
-    Path::new(layout::INDEX).join(format!("{name}.zst"))
-}
-
-fn damaged(job: &Job, file: &Path) -> anyhow::Error {
-    let path = job.backup.path.join(file);
-    Fault::failed(format!("{} is damaged: it is not what was backed up", path.display()))
+fn damaged(job: &Job, what: &str) -> anyhow::Error {
+    Fault::failed(format!("the backup {} is damaged: {what}", job.backup.path.display()))
         .hint("nothing was changed here; another backup may have it whole: moodle-backup list, moodle-backup verify")
         .into()
 }
