@@ -105,7 +105,7 @@ Exit codes: 0 all is fine, 3 there are warnings, 5 a backup would be refused."
     #[command(after_long_help = "\
 Needs no settings, and can be called again and again. A site that is kept closed
 by \"run --restart half\" or \"none\" stays closed: see \"moodle-backup resume\".")]
-    Recover,
+    Recover(Recover),
     /// List the backups
     List,
     /// Show all about one backup
@@ -385,6 +385,15 @@ pub struct Status {
     /// Fail if the last good backup is older, such as 26h or 2d
     #[arg(long, value_name = "AGE", value_parser = units::duration)]
     pub max_age: Option<Duration>,
+}
+
+/// `recover`
+#[derive(Args, Clone, Debug)]
+pub struct Recover {
+    /// Undo an interrupted restore although the site was opened by hand
+    /// since: what was done there since is lost
+    #[arg(long, verbatim_doc_comment)]
+    pub undo_restore: bool,
 }
 
 /// `prune`

@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         match command {
             Command::Run(run) => job::run(self, run),
             Command::Attach => follow::attach(self),
-            Command::Recover => self.recover(),
+            Command::Recover(recover) => self.recover(recover.undo_restore),
             Command::Resume => self.resume(),
             Command::Check => check::check(self),
             Command::List => listing::list(self),
@@ -138,13 +138,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn recover(&self) -> Result<u8> {
-        let undone = undo::recover(&self.paths, &self.log);
-        let recovered = window::recover(&self.paths, &self.log)?;
+    fn recover(&self, undo_restore: bool) -> Result<u8> {
+        let objection = |dataroot: &Path| match undo_restore {
+            true => Ok(()),
+            false => window::require_not_opened(&self.paths, dataroot),
+        };
+        let undone = undo::recover(&self.paths, &objection, &self.log);
+        // Whatever became of one site, the others are opened.
+        let recovered = window::recover(&self.paths, &self.log);
         for restore in undone? {
             self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
         }
         undo::sweep(&self.paths, &self.log);
+        let recovered = recovered?;
         if recovered.is_empty() {
             self.log.info("no site was left closed");
         }
@@ -169,10 +175,9 @@ impl<'a> Session<'a> {
 
     /// What an interrupted run has left on the target, where settings tell which that is and no run is at work there.
     fn remove_half_made(&self) -> Result<()> {
-        if !self.settings_file().exists() {
-            return Ok(());
-        }
-        let Some(store) = listing::store(&self.settings()?)? else { return Ok(()) };
+        // Without settings, or with such as are not filled in yet, there was no run.
+        let Ok(settings) = self.settings() else { return Ok(()) };
+        let Some(store) = listing::store(&settings)? else { return Ok(()) };
         if let Some(lock) = store.try_lock()? {
             for name in store.clean_partials(&lock)? {
                 self.log.info(format!("removed {name}, which an interrupted run had left"));

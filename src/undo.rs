@@ -146,7 +146,7 @@ impl Drop for Changes {
         if !self.open {
             return;
         }
-        if !self.record.steps.is_empty() {
+        if self.record.has_changed_anything() {
             self.log.info("putting everything back as it was");
         }
         // It may be what brought us here; what follows must be done all the same.
@@ -209,21 +209,24 @@ pub fn discard(paths: &Paths, record: &Record) -> Result<()> {
     remove_file(&paths.restored(&record.dataroot))
 }
 
+/// Says by an error why a restore of the site with this dataroot must not be undone; asked only if it has changed anything.
+pub type Objection<'a> = &'a dyn Fn(&Path) -> Result<()>;
+
 /// Puts back what a restore of this site has moved that died. The caller holds the site's lock, which shows that it
 /// is dead.
-pub fn recover_site(paths: &Paths, dataroot: &Path) -> Result<Option<Record>> {
-    recover_file(paths, &paths.restoring(dataroot))
+pub fn recover_site(paths: &Paths, dataroot: &Path, objection: Objection) -> Result<Option<Record>> {
+    recover_file(paths, &paths.restoring(dataroot), objection)
 }
 
 /// Puts back what dead restores have moved, on all sites. Returns those records.
-pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
+pub fn recover(paths: &Paths, objection: Objection, log: &Log) -> Result<Vec<Record>> {
     let mut recovered = Vec::new();
     let mut failed = None;
     for file in record::all(paths, Kind::AtWork)? {
         let Some(record) = Record::read(&file)? else { continue };
         let lock = FolderLock::hold_within(&record.dataroot, &paths.lock(&record.dataroot), A_MOMENT)?;
         // Whoever holds it is at work on that very restore.
-        match if lock.is_none() { Ok(None) } else { recover_file(paths, &file) } {
+        match if lock.is_none() { Ok(None) } else { recover_file(paths, &file, objection) } {
             Ok(one) => recovered.extend(one),
             // One site that cannot be put in order must not keep another from it.
             Err(error) => {
@@ -235,8 +238,13 @@ pub fn recover(paths: &Paths, log: &Log) -> Result<Vec<Record>> {
     failed.map_or(Ok(recovered), Err)
 }
 
-fn recover_file(paths: &Paths, file: &Path) -> Result<Option<Record>> {
+fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Option<Record>> {
     let Some(record) = Record::read(file)? else { return Ok(None) };
+    if record.has_changed_anything() {
+        // First: on a disk that is not mounted nothing of the site can be seen.
+        record.require_folders()?;
+        objection(&record.dataroot)?;
+    }
     roll_back(paths, file, &record).or_fault(|| {
         Fault::failed(format!(
             "a restore of {} was interrupted, and what it had moved cannot be put back; the site stays closed",

@@ -180,15 +180,7 @@ fn lose(site: &mut PocketSite) {
     site.stop_serving();
     fs::remove_dir_all(&site.root).unwrap();
     fs::remove_dir_all(&site.dataroot).unwrap();
-    let support::Database { server, name, user, .. } = &site.database;
-    let admin = server.database(if server.engine() == Engine::MariaDb { "mysql" } else { "postgres" }, "", "");
-    let (name, user) = (admin.identifier(name), admin.identifier(user));
-    match server.engine() {
-        Engine::MariaDb => {
-            admin.query(&format!("DROP DATABASE {name}; DROP USER {user}@'localhost'; DROP USER {user}@'127.0.0.1'"))
-        }
-        Engine::Postgres => admin.query(&format!("DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {user}")),
-    };
+    site.database.lose();
 }
 
 /// Steps after which everything is as restored.
@@ -244,6 +236,21 @@ fn p9_killed_at_any_step_a_restore_is_undone_by_its_guard() {
     }
 }
 
+/// Ends a restore at a step with all that belongs to it at once, as a power cut does.
+fn cut_power(world: &mut World, step: &str) {
+    let run = world.spawn_failing(&["restore", "--yes"], step, "stop");
+    run.wait_until_stopped();
+    // The guard first: it must not see the end of the others.
+    let mut processes = world.processes();
+    processes.sort_by_key(|(_, line)| !line.contains(" guard "));
+    assert!(processes[0].1.contains(" guard "), "{processes:?}");
+    for (id, _) in processes {
+        let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+    }
+    run.wait();
+    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+}
+
 /// A restore that is cut off with its guard, as by a power cut, at a step while the site is half replaced.
 #[test]
 fn p9_a_power_cut_is_undone_by_recover() {
@@ -252,20 +259,7 @@ fn p9_a_power_cut_is_undone_by_recover() {
             let mut world = world(engine);
             change(&world.site);
             let today = State::of(&world.site);
-            world.set_env("MOODLE_BACKUP_FAILPOINT", format!("{step}=stop"));
-            let run = world.spawn(&["restore", "--yes"]);
-            world.set_env("MOODLE_BACKUP_FAILPOINT", "");
-            let stat = format!("/proc/{}/stat", run.id());
-            wait_for("the restore to stop", LIMIT, || fs::read_to_string(&stat).is_ok_and(|it| it.contains(") T ")));
-            // The guard first: it must not see the end of the others.
-            let mut processes = world.processes();
-            processes.sort_by_key(|(_, line)| !line.contains(" guard "));
-            assert!(processes[0].1.contains(" guard "), "{processes:?}");
-            for (id, _) in processes {
-                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-            }
-            run.wait();
-            wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+            cut_power(&mut world, step);
             assert!(!world.site.is_open(), "{step}: half a site is not to be opened");
 
             let output = world.run(&["recover"]).expect_code(0);
@@ -350,4 +344,59 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     today.assert_is(site, "after refusals");
     assert_same("folders set aside", set_aside(site));
     assert!(site.is_open());
+}
+
+#[test]
+fn p9_a_site_that_was_opened_by_hand_since_is_left_as_it_is() {
+    for engine in Engine::ALL {
+        let mut world = world(engine);
+        change(&world.site);
+        let today = State::of(&world.site);
+        cut_power(&mut world, "check");
+        // Somebody helps himself, and people work on.
+        fs::remove_file(world.site.maintenance_page()).unwrap();
+        world.site.set_config("by_hand", "loaded and worked on");
+        let by_hand = State::of(&world.site);
+        for command in [&["recover"][..], &["run"], &["restore", "--yes"]] {
+            let output = world.run(command).expect_code(1);
+            assert!(output.stderr.contains("somebody has opened the site since"), "{command:?}: {}", output.stderr);
+            assert!(output.stderr.contains("recover --undo-restore"), "{command:?}: {}", output.stderr);
+            by_hand.assert_is(&world.site, "left as it is");
+        }
+        world.run(&["recover", "--undo-restore"]).expect_code(0);
+        today.assert_is(&world.site, "undone when that was asked for");
+        assert!(world.site.is_open());
+    }
+}
+
+#[test]
+fn p9_what_is_set_aside_on_a_disk_that_is_not_mounted_is_not_forgotten() {
+    let disk = TestTarget::ext4(200);
+    let site = PocketSite::builder().dataroot(disk.path()).build();
+    let mut world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    change(&world.site);
+    let today = State::of(&world.site);
+    cut_power(&mut world, "load");
+    disk.unmount();
+    let output = world.run(&["recover"]).expect_code(1);
+    assert!(output.stderr.contains("mount its file system"), "{}", output.stderr);
+    disk.mount_again();
+    world.run(&["recover"]).expect_code(0);
+    today.assert_is(&world.site, "with its disk");
+    assert!(world.site.is_open());
+}
+
+#[test]
+fn a_place_that_is_gone_with_the_folder_above_it_is_not_made() {
+    let place = support::Scratch::new();
+    let above = place.join("disk");
+    fs::create_dir(&above).unwrap();
+    let site = PocketSite::builder().dataroot(&above.join("data")).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    fs::remove_dir_all(&above).unwrap();
+    let output = world.run(&["restore", "--yes"]).expect_code(5);
+    assert!(output.stderr.contains("there is no folder") && output.stderr.contains("mounted?"), "{}", output.stderr);
+    assert!(!above.exists());
 }

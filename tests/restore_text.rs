@@ -11,8 +11,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use support::{
-    ByHand, Database, Engine, Layout, PocketSite, Scratch, Server, TreeCompare, World, assert_same, changes,
-    compare_snapshots, fingerprint, owner_ids, rows_compare, rows_snapshot, tree_compare,
+    ByHand, Engine, Layout, PocketSite, Scratch, Server, TreeCompare, World, assert_same, changes, compare_snapshots,
+    fingerprint, owner_ids, rows_compare, rows_snapshot, tree_compare,
 };
 
 /// What a shell, SQL and PHP each have their own opinion of.
@@ -198,15 +198,7 @@ fn lose(world: &mut World) -> PathBuf {
     if elsewhere.exists() {
         fs::rename(&elsewhere, lost.join("elsewhere")).unwrap();
     }
-    let Database { server, name, user, .. } = &site.database;
-    let admin = server.database(if server.engine() == Engine::MariaDb { "mysql" } else { "postgres" }, "", "");
-    let (name, user) = (admin.identifier(name), admin.identifier(user));
-    match server.engine() {
-        Engine::MariaDb => {
-            admin.query(&format!("DROP DATABASE {name}; DROP USER {user}@'localhost'; DROP USER {user}@'127.0.0.1'"))
-        }
-        Engine::Postgres => admin.query(&format!("DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {user}")),
-    };
+    site.database.lose();
     lost
 }
 

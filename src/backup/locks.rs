@@ -72,7 +72,8 @@ pub fn hold_site(paths: &Paths, site: &str, dataroot: &Path, log: &Log) -> Resul
 
 /// Undoes what an interrupted restore or run of this site has left. The caller holds its lock.
 fn recover(paths: &Paths, dataroot: &Path, log: &Log) -> Result<()> {
-    if let Some(restore) = undo::recover_site(paths, dataroot)? {
+    if let Some(restore) = undo::recover_site(paths, dataroot, &|dataroot| window::require_not_opened(paths, dataroot))?
+    {
         log.warn(format!("a restore (process {}) had died before it was complete; it was undone", restore.pid));
     }
     if let Some(closure) = window::recover_site(paths, dataroot, log)? {

@@ -110,8 +110,35 @@ impl Record {
         files::write_durably(file, &serde_json::to_vec_pretty(self)?, 0o600)
     }
 
+    /// Whether anything of the site was changed, or may have been.
+    pub(super) fn has_changed_anything(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
+    /// An error if a folder that something was set aside in is not there: as long as its disk is not mounted, nothing could
+    /// be put back, and it would look as if there were nothing to put back.
+    pub(super) fn require_folders(&self) -> Result<()> {
+        let used = |folder: &&PathBuf| {
+            self.steps.iter().any(|step| match step {
+                Step::Renamed { from, to } => from.starts_with(folder) || to.starts_with(folder),
+                _ => false,
+            })
+        };
+        match self.folders.iter().filter(used).find(|folder| !folder.exists()) {
+            None => Ok(()),
+            Some(folder) => Err(Fault::failed(format!(
+                "{} is not there, in which a restore of {} has set things aside",
+                folder.display(),
+                self.site
+            ))
+            .hint("mount its file system, then: moodle-backup recover")
+            .into()),
+        }
+    }
+
     /// Takes all changes back, the last first. Each is looked at: some may have been taken back already.
     pub(super) fn roll_back(&self) -> Result<()> {
+        self.require_folders()?;
         for step in self.steps.iter().rev() {
             match step {
                 Step::Renamed { from, to } => rename_back(from, to)?,

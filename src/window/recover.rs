@@ -1,6 +1,7 @@
 //! Undoing what an interrupted run left, and ending a hold. Needs no settings: all is in the closure's note.
 
 use super::closure::Closure;
+use super::page;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
@@ -78,6 +79,26 @@ fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
     Err(Fault::failed(format!("{} stays closed: an interrupted restore of it is not undone yet", closure.site))
         .hint("moodle-backup recover")
         .into())
+}
+
+/// An error if somebody has opened a site by hand that an interrupted restore had left closed: what was done there since,
+/// such as a dump that was loaded by hand, would be lost if the restore were undone now.
+pub fn require_not_opened(paths: &Paths, dataroot: &Path) -> Result<()> {
+    let Some(closure) = read(&Closure::file_for(paths, dataroot)).transpose()? else { return Ok(()) };
+    if !closure.restoring || !closure.page_put_up || !dataroot.exists() || page::stands(&closure)? {
+        return Ok(());
+    }
+    Err(Fault::failed(format!(
+        "a restore of {} was interrupted, and somebody has opened the site since: it is left as it is now",
+        closure.site
+    ))
+    .hint(format!(
+        "to undo the restore, and with it what was done since: moodle-backup recover --undo-restore; to keep the site as it \
+         is: delete {} and {}",
+        paths.restoring(dataroot).display(),
+        Closure::file_for(paths, dataroot).display()
+    ))
+    .into())
 }
 
 /// The note about a site that is held closed on purpose.

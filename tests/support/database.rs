@@ -134,6 +134,18 @@ pub struct Database {
 }
 
 impl Database {
+    /// Takes the database and its account away, as a disaster would.
+    pub fn lose(&self) {
+        let admin =
+            self.server.database(if self.server.engine() == Engine::MariaDb { "mysql" } else { "postgres" }, "", "");
+        let (name, user) = (admin.identifier(&self.name), admin.identifier(&self.user));
+        match self.server.engine() {
+            Engine::MariaDb => admin
+                .query(&format!("DROP DATABASE {name}; DROP USER {user}@'localhost'; DROP USER {user}@'127.0.0.1'")),
+            Engine::Postgres => admin.query(&format!("DROP DATABASE {name} WITH (FORCE);\nDROP ROLE {user}")),
+        };
+    }
+
     /// Runs statements as the server's administrator; the rows of the last ones as text, NULL as `NULL`.
     #[track_caller]
     pub fn query(&self, sql: &str) -> Vec<Vec<String>> {
