@@ -239,8 +239,9 @@ impl fmt::Debug for Variables {
     }
 }
 
+/// Two for each core, since they wait for disks as long as they work; 4 at most.
 fn threads_of_machine() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(4))
+    std::thread::available_parallelism().map_or(2, |cores| (2 * cores.get()).min(4))
 }
 
 /// A path without needless `/` and `.` parts.

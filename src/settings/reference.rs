@@ -392,7 +392,8 @@ const RESOURCES: &[Key] = &[
         "threads",
         Kind::Whole(1, 64),
         "2",
-        "How many threads read, hash and compress. If not set: one for each core, 4 at most.",
+        "How many threads read, hash and compress. If not set: two for each core, since they wait for disks a good \
+         part of the time; 4 at most.",
     ),
     default(
         "nice",

@@ -10,6 +10,7 @@ mod table;
 mod tools;
 
 use moodle_backup::pool::{Effort, Pool, Source};
+use moodle_backup::settings;
 use moodle_backup::sys::log::{Log, Verbosity};
 use moodle_backup::sys::priority::Io;
 use std::path::Path;
@@ -122,7 +123,8 @@ fn first_copy(site: &PocketSite, table: &mut Table) {
 
 fn copy_pool(site: &PocketSite, folder: &Path) {
     let pool = Pool::open(folder, 0).expect("a pool can be made");
-    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(4);
+    let usual = settings::without_file("bench", Path::new("/site"), folder).expect("nothing else must be set");
+    let threads = usual.resources.threads;
     let effort = Effort { threads, nice: 0, io: Io::Normal };
     let source = Source { filedir: site.filedir(), trashdir: site.trashdir() };
     let log = Log::to_stderr(Verbosity::Quiet);
