@@ -12,6 +12,7 @@ pub mod export;
 pub mod extract;
 pub mod prune;
 pub mod restore;
+pub mod setup;
 pub mod verify;
 
 pub mod hooks;

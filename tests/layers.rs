@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["hashes", "entry", "settings"],
     &["retention", "database", "git", "moodle", "pool", "tree", "archive", "store"],
     &["hooks", "undo", "window", "preflight"],
-    &["prune", "export", "backup", "verify", "restore", "extract"],
+    &["prune", "export", "backup", "verify", "restore", "extract", "setup"],
     &["cli", "report"],
     &["run"],
 ];

@@ -5,7 +5,7 @@
 pub mod check;
 pub mod export;
 pub mod extract;
-pub mod human;
+
 mod layout;
 pub mod list;
 pub mod outcome;
@@ -18,6 +18,7 @@ pub mod status;
 pub mod verify;
 
 use crate::error;
+pub use crate::sys::human;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 

@@ -6,6 +6,7 @@ pub mod failpoint;
 pub mod files;
 pub mod folder_lock;
 pub mod holders;
+pub mod human;
 pub mod limits;
 pub mod lock;
 pub mod log;

@@ -24,12 +24,18 @@ pub struct Mount {
 /// The file system that holds `path`.
 pub fn of(path: &Path) -> Result<Mount> {
     let path = std::fs::canonicalize(path).or_fault(|| Fault::unfit(format!("there is no {}", path.display())))?;
-    let table = std::fs::read("/proc/self/mountinfo").or_fault(|| Fault::failed("cannot see what is mounted"))?;
-    let mounts = table.split(|byte| *byte == b'\n').filter_map(parse);
     // Of several at one place the last one counts.
-    let holding =
-        mounts.filter(|mount| path.starts_with(&mount.point)).max_by_key(|mount| mount.point.as_os_str().len());
+    let holding = all()?
+        .into_iter()
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len());
     Ok(holding.ok_or_else(|| Fault::failed(format!("no mounted file system holds {}", path.display())))?)
+}
+
+/// All that is mounted, in this mount namespace.
+pub fn all() -> Result<Vec<Mount>> {
+    let table = std::fs::read("/proc/self/mountinfo").or_fault(|| Fault::failed("cannot see what is mounted"))?;
+    Ok(table.split(|byte| *byte == b'\n').filter_map(parse).collect())
 }
 
 /// The UUID of a mounted file system, as blkid(8) reads it from the device.

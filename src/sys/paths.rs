@@ -15,6 +15,11 @@ impl Paths {
         Paths { root: root.into() }
     }
 
+    /// The same places below another root.
+    pub fn below(root: &Path) -> Self {
+        Paths { root: root.to_path_buf() }
+    }
+
     fn below_root(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
     }
@@ -78,6 +83,16 @@ impl Paths {
     /// Where a run of the site with this dataroot notes that it has begun, for as long as it has not ended.
     pub fn begun(&self, dataroot: &Path) -> PathBuf {
         self.state().join("begun").join(format!("{}.json", super::files::unique_name(dataroot)))
+    }
+
+    /// `/etc/systemd/system`: the administrator's units, and drop-ins of ours.
+    pub fn units(&self) -> PathBuf {
+        self.below_root("/etc/systemd/system")
+    }
+
+    /// `/etc/fstab`.
+    pub fn fstab(&self) -> PathBuf {
+        self.below_root("/etc/fstab")
     }
 
     /// The root itself; `/` on a real system.

@@ -1,0 +1,182 @@
+//! What the set-up is to do, as plain answers: read from a file, or given by somebody to questions. Neither questions nor
+//! work must go in here.
+
+use super::disks::Way;
+use crate::error::{Fault, OrFault, Result};
+use crate::settings::Retention;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// All answers. What is left out is as it is in the settings already, or as the set-up would propose it.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    /// Whether packages that are missing are installed with apt; `None`: not decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub install_packages: Option<bool>,
+    /// Whether the first backup is made, and verified, at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_backup: Option<bool>,
+    /// The site.
+    pub site: Site,
+    /// Where its backups go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Way>,
+    /// Further folders to be saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directories: Option<Vec<PathBuf>>,
+    /// Further databases to be saved, beside those that the settings have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
+    /// When.
+    pub schedule: Schedule,
+    /// How many backups are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Kept>,
+    /// Who is told of a failure.
+    pub notification: Notification,
+    /// What becomes of the scripts that did this work before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Predecessor>,
+}
+
+/// `[site]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Site {
+    /// The folder with config.php. `None`: the only one that is found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
+    /// What it is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The PHP of its scripts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub php: Option<PathBuf>,
+    /// The user of the web server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_user: Option<String>,
+    /// The units of the web server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
+}
+
+/// One of `[[databases]]`, on Moodle's own server.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// An option file with the account for it; Moodle's own account if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options_file: Option<PathBuf>,
+}
+
+/// `[schedule]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// When the nightly backup begins, `01:30`; or `never`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nightly: Option<String>,
+    /// Whether the backups are read again each week.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weekly_verify: Option<bool>,
+}
+
+/// `[retention]`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// The newest.
+    pub last: u32,
+    /// One a day.
+    pub daily: u32,
+    /// One a week.
+    pub weekly: u32,
+    /// One a month.
+    pub monthly: u32,
+    /// One a year.
+    #[serde(default)]
+    pub yearly: u32,
+}
+
+impl From<Retention> for Kept {
+    fn from(it: Retention) -> Kept {
+        Kept { last: it.last, daily: it.daily, weekly: it.weekly, monthly: it.monthly, yearly: it.yearly }
+    }
+}
+
+/// `[notification]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Notification {
+    /// Who gets a mail when a run fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<String>,
+}
+
+/// `[predecessor]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Predecessor {
+    /// Its settings file, whose values are taken where these answers say nothing else.
+    pub settings: PathBuf,
+    /// Its post-job script, to be taken into post-job.d.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_job: Option<PathBuf>,
+    /// Whether its line in cron is put out of use.
+    #[serde(default)]
+    pub disable_cron: bool,
+    /// The moodledata of its last set, whose files become the pool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<PathBuf>,
+}
+
+/// What `--print-answers` begins with.
+const HEAD: &str = "# Answers for \"moodle-backup setup --answers FILE\".\n";
+
+impl Answers {
+    /// Reads a file of answers. Errors are of kind unfit and tell the line.
+    pub fn read(file: &Path) -> Result<Answers> {
+        let text = std::fs::read_to_string(file)
+            .or_fault(|| Fault::unfit(format!("cannot read the answers in {}", file.display())))?;
+        toml::from_str(&text).or_fault(|| {
+            Fault::unfit(format!("{} is not as answers must be", file.display()))
+                .hint("\"moodle-backup setup --print-answers\" shows how they are written")
+        })
+    }
+
+    /// As a file for [`Answers::read`].
+    pub fn text(&self) -> Result<String> {
+        Ok(HEAD.to_owned() + &toml::to_string_pretty(self).or_fault(|| Fault::failed("answers cannot be written"))?)
+    }
+}
+
+/// `never`, or a time of the day such as `01:30`, as hour and minute.
+pub fn time_of_day(text: &str) -> std::result::Result<Option<(u32, u32)>, String> {
+    if text == "never" {
+        return Ok(None);
+    }
+    let two = |text: &str, end: u32| {
+        let digits = text.len() <= 2 && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u32>().ok().filter(|number| digits && *number < end)
+    };
+    let time = text.split_once(':').and_then(|(hour, minute)| Some((two(hour, 24)?, two(minute, 60)?)));
+    time.map(Some).ok_or_else(|| format!("{text:?} is no time of the day: write it as 01:30, or never"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_day_are_understood() {
+        assert_eq!(time_of_day("01:30"), Ok(Some((1, 30))));
+        assert_eq!(time_of_day("0:05"), Ok(Some((0, 5))));
+        assert_eq!(time_of_day("never"), Ok(None));
+        for wrong in ["24:00", "1:60", "1", "", ":", "-1:00", "01:30:00", "1.30", "+1:30"] {
+            assert!(time_of_day(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What stands against giving a device a new file system, and what would be lost. The tools that make file systems are not
+//! relied on: mkfs.ext4 writes over another one without a word where nobody sits at a terminal. Changes nothing.
+
+use super::{Device, Signature, list};
+use crate::error::{Fault, OrFault, Result};
+use crate::sys::human::bytes;
+use nix::errno::Errno;
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A reason against it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Danger {
+    /// It cannot be done, whatever anybody says.
+    Refused(String),
+    /// It can be done by somebody who knows of this, and types the name of the device.
+    Loss(String),
+}
+
+/// All that stands against giving this device a new file system. `needed` are the bytes that backups need at least; `system`
+/// the devices that the running system and the site lie on, with their disks.
+pub fn dangers(device: &Device, needed: u64, system: &[PathBuf], all: &[Device]) -> Vec<Danger> {
+    let mut dangers: Vec<Danger> = in_use(device, all).into_iter().map(Danger::Refused).collect();
+    if device.read_only {
+        dangers.push(Danger::Refused("it cannot be written (read-only)".into()));
+    }
+    dangers.extend(device.signatures.iter().map(|it| Danger::Loss(told(it))));
+    if !device.partitions.is_empty() {
+        dangers.push(Danger::Loss(format!("it has {} partitions with all that is on them", device.partitions.len())));
+    }
+    if system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk)) {
+        dangers.push(Danger::Loss("it is on a disk that this system or the site lies on".into()));
+    }
+    if device.size < needed {
+        let (size, needed) = (bytes(device.size), bytes(needed));
+        dangers.push(Danger::Loss(format!("it has {size}, and the first backup needs about {needed}")));
+    }
+    dangers
+}
+
+/// Who uses it now.
+fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
+    let mut reasons: Vec<String> =
+        device.mounts.iter().map(|point| format!("it is mounted at {}", point.display())).collect();
+    if device.swap {
+        reasons.push("it is swap, and in use".into());
+    }
+    if !device.holders.is_empty() {
+        reasons.push(format!("it is a part of {}", device.holders.join(", ")));
+    }
+    let parts = all.iter().filter(|it| device.partitions.contains(&it.path));
+    for part in parts {
+        reasons.extend(in_use(part, all).iter().map(|why| format!("its partition {}: {why}", part.path.display())));
+    }
+    if reasons.is_empty()
+        && let Err(error) = open_exclusively(&device.path)
+    {
+        reasons.push(format!("{error:#}"));
+    }
+    reasons
+}
+
+fn told(signature: &Signature) -> String {
+    let label = signature.label.as_ref().map_or(String::new(), |label| format!(" with the label {label:?}"));
+    match signature.what.as_str() {
+        "gpt" | "dos" | "PMBR" | "mac" | "sun" | "sgi" | "bsd" => {
+            format!("it has a partition table ({})", signature.what)
+        }
+        "crypto_LUKS" => format!("it is an encrypted volume (LUKS){label}"),
+        "LVM2_member" => "it belongs to a volume group (LVM)".into(),
+        "linux_raid_member" => format!("it belongs to a RAID{label}"),
+        "zfs_member" => format!("it belongs to a ZFS pool{label}"),
+        "swap" | "swsuspend" => format!("it is swap{label}"),
+        other => format!("there is something on it: {other}{label}"),
+    }
+}
+
+/// The devices that the running system, and these folders, lie on.
+pub fn system(folders: &[&Path], all: &[Device]) -> Vec<PathBuf> {
+    let own = ["/", "/boot", "/boot/efi", "/usr", "/var"].map(Path::new);
+    let mut found: Vec<PathBuf> = own.iter().chain(folders).flat_map(|folder| super::holding(folder, all)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Opens a device so that nobody else can mount it or claim it meanwhile. An error if somebody has it.
+pub fn open_exclusively(path: &Path) -> Result<File> {
+    let opened = File::options().read(true).custom_flags(nix::libc::O_EXCL | nix::libc::O_NONBLOCK).open(path);
+    opened.map_err(|error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+        Errno::EBUSY => Fault::unfit(format!("{} is in use", path.display()))
+            .hint("lsblk and findmnt show by whom; another container or program may have it too")
+            .into(),
+        _ => anyhow::Error::from(error).context(Fault::unfit(format!("cannot open {}", path.display()))),
+    })
+}
+
+/// Looks again, at the last moment, with the device held: an error unless it is still the one that was chosen, and either
+/// nothing is lost or its name was typed. Returns the device, held.
+pub fn require(seen: &Device, needed: u64, system: &[PathBuf], destroy: Option<&str>) -> Result<File> {
+    let all = list()?;
+    let path = &seen.path;
+    let now = all.iter().find(|device| device.path == *path);
+    let now = now.ok_or_else(|| Fault::unfit(format!("{} has gone", path.display())).hint("is its cable in?"))?;
+    if (now.numbers, now.size, &now.signatures, &now.partitions)
+        != (seen.numbers, seen.size, &seen.signatures, &seen.partitions)
+    {
+        return Err(Fault::unfit(format!("what is on {} has changed since it was chosen", path.display()))
+            .hint("nothing was done with it; begin again, and look at it anew")
+            .into());
+    }
+    let dangers = dangers(now, needed, system, &all);
+    refuse(path, &dangers, destroy)?;
+    let held = open_exclusively(path)?;
+    let meta = held.metadata().or_fault(|| Fault::unfit(format!("cannot look at {}", path.display())))?;
+    if meta.rdev() != now.numbers {
+        return Err(Fault::unfit(format!("{} is another device now", path.display())).into());
+    }
+    Ok(held)
+}
+
+fn refuse(path: &Path, dangers: &[Danger], destroy: Option<&str>) -> Result<()> {
+    let refused = dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why) } else { None });
+    if let Some(why) = refused {
+        return Err(Fault::unfit(format!("{} is not formatted: {why}", path.display()))
+            .hint("choose another, or set it free first")
+            .into());
+    }
+    let losses: Vec<&str> =
+        dangers.iter().filter_map(|it| if let Danger::Loss(what) = it { Some(what.as_str()) } else { None }).collect();
+    let typed = destroy.is_some_and(|typed| Path::new(typed) == path);
+    if losses.is_empty() || typed {
+        return Ok(());
+    }
+    Err(Fault::unfit(format!("{} is not formatted: {}", path.display(), losses.join("; ")))
+        .hint(format!("if all of that may be lost, say so by its name: destroy = \"{}\"", path.display()))
+        .into())
+}

@@ -1,0 +1,237 @@
+//! Mounts the disk of the backups, now and at each start of the machine: by a mount unit of systemd's, or by a line in fstab
+//! where that is how this machine does it. An absent disk holds up no start, and nothing can be written below it.
+
+use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
+use crate::sys::log::Log;
+use crate::sys::mounts;
+use crate::sys::paths::Paths;
+use crate::sys::process::Program;
+use crate::sys::process::unit::systemd_runs;
+use std::fmt::Write;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// No time is written for each file that is read; a disk that is not there is no reason to stop a start.
+const OPTIONS: &str = "noatime,nofail";
+
+/// `FS_IMMUTABLE_FL` of linux/fs.h.
+const IMMUTABLE: nix::libc::c_long = 0x10;
+
+nix::ioctl_read!(
+    /// The flags of an inode: `FS_IOC_GETFLAGS` of linux/fs.h.
+    get_flags, b'f', 1, nix::libc::c_long
+);
+nix::ioctl_write_ptr!(
+    /// Sets them: `FS_IOC_SETFLAGS`.
+    set_flags, b'f', 2, nix::libc::c_long
+);
+
+/// What is mounted where.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The device, for now.
+    pub device: &'a Path,
+    /// The UUID of its file system, for ever.
+    pub uuid: &'a str,
+    /// Its kind.
+    pub kind: &'a str,
+    /// Where.
+    pub path: &'a Path,
+}
+
+/// An error unless a disk can be mounted there: a folder that is empty or not there yet, and no other file system's.
+pub fn require_free(path: &Path) -> Result<()> {
+    if !path.is_absolute() || path == Path::new("/") {
+        return Err(Fault::unfit(format!("{} is no place for a disk", path.display()))
+            .hint("name a folder from \"/\" on, such as /srv/backup")
+            .into());
+    }
+    let Ok(mut entries) = std::fs::read_dir(path) else {
+        return match path.symlink_metadata() {
+            Ok(_) => Err(Fault::unfit(format!("{} is no folder", path.display())).into()),
+            Err(_) => Ok(()),
+        };
+    };
+    if mounts::of(path)?.point == path.canonicalize()? {
+        return Err(Fault::unfit(format!("something is mounted at {} already", path.display()))
+            .hint("choose it as it is, or name another folder")
+            .into());
+    }
+    if entries.next().is_some() {
+        return Err(Fault::unfit(format!(
+            "the folder {} is not empty: a disk there would hide what is in it",
+            path.display()
+        ))
+        .hint("name another folder")
+        .into());
+    }
+    Ok(())
+}
+
+/// Whether this machine mounts something there by itself.
+pub fn is_kept(paths: &Paths, path: &Path) -> bool {
+    unit_file(paths, path).exists() || fstab_points(paths).iter().any(|point| point == path)
+}
+
+/// Sees to it that the disk is mounted at each start.
+pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
+    if is_kept(paths, place.path) {
+        return Ok(());
+    }
+    if !systemd_runs() || has_disks_in_fstab(paths) {
+        return add_to_fstab(paths, place, log);
+    }
+    let file = unit_file(paths, place.path);
+    files::make_folders(files::parent(&file), 0o755)?;
+    files::write_durably(&file, unit(place).as_bytes(), 0o644)?;
+    log.info(format!("wrote {}", file.display()));
+    let name = file.file_name().unwrap_or_default();
+    systemctl(&["daemon-reload"])?;
+    systemctl(&["enable".as_ref(), "--quiet".as_ref(), name])
+}
+
+/// Mounts it now. The folder is made, and nothing can be written into it as long as the disk is not there.
+pub fn mount(place: &Place, log: &Log) -> Result<()> {
+    if mounts::all()?.iter().any(|mount| mount.point == place.path) {
+        return Ok(());
+    }
+    files::make_folders(place.path, 0o700)?;
+    if let Err(error) = set_immutable(place.path) {
+        log.detail(format!("{} is not closed for writing while its disk is absent: {error:#}", place.path.display()));
+    }
+    // Not through systemd: it waits for udev, which a container may not have.
+    Program::new("mount")
+        .args(["-t", place.kind, "-o", "noatime"])
+        .arg(place.device)
+        .arg(place.path)
+        .timeout(LIMIT)
+        .success()
+        .or_fault(|| Fault::failed(format!("cannot mount {} at {}", place.device.display(), place.path.display())))?;
+    log.info(format!("mounted {} at {}", place.device.display(), place.path.display()));
+    Ok(())
+}
+
+fn set_immutable(folder: &Path) -> Result<()> {
+    let folder = File::open(folder)?;
+    let mut flags: nix::libc::c_long = 0;
+    // SAFETY: the descriptor is open, and the kernel writes no more than the flags.
+    unsafe { get_flags(folder.as_raw_fd(), &raw mut flags) }?;
+    flags |= IMMUTABLE;
+    // SAFETY: as above; the kernel reads them.
+    unsafe { set_flags(folder.as_raw_fd(), &raw const flags) }?;
+    Ok(())
+}
+
+/// The mount unit. Nothing waits for it at the start of the machine: a target that wants it and has it not goes on.
+fn unit(place: &Place) -> String {
+    let what = format!("/dev/disk/by-uuid/{}", place.uuid);
+    format!(
+        "# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\nDescription=Disk of the Moodle backups\n\
+         Documentation=man:moodle-backup(8)\n# An absent disk must not hold up the start of the server.\n\
+         DefaultDependencies=no\nAfter=local-fs-pre.target\nBefore=umount.target\nConflicts=umount.target\n\n\
+         [Mount]\nWhat={what}\nWhere={}\nType={}\nOptions={OPTIONS}\nTimeoutSec=60\n\n[Install]\nWantedBy=multi-user.target\n",
+        specifiers(&place.path.to_string_lossy()),
+        place.kind
+    )
+}
+
+/// A `%` is a word of systemd's own.
+fn specifiers(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+fn unit_file(paths: &Paths, path: &Path) -> PathBuf {
+    paths.units().join(format!("{}.mount", escaped(path)))
+}
+
+/// A path as the name of a unit: systemd-escape(1) with `--path`.
+pub fn escaped(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let trimmed = bytes.strip_prefix(b"/").unwrap_or(bytes);
+    let mut name = String::new();
+    for (at, byte) in trimmed.iter().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if at == 0 => name += "\\x2e",
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => name.push(char::from(*byte)),
+            other => {
+                let _ = write!(name, "\\x{other:02x}");
+            }
+        }
+    }
+    name
+}
+
+fn systemctl<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Result<()> {
+    Program::new("systemctl").args(args).timeout(LIMIT).success()?;
+    Ok(())
+}
+
+/// Where fstab mounts disks.
+fn fstab_points(paths: &Paths) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(paths.fstab()).unwrap_or_default();
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let disks = lines.filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (device, point) = (words.next()?, words.next()?);
+        (device.contains('=') || device.starts_with("/dev/")).then(|| PathBuf::from(point.replace("\\040", " ")))
+    });
+    disks.collect()
+}
+
+/// Whether the administrator keeps disks for data there, and not only those of the system.
+fn has_disks_in_fstab(paths: &Paths) -> bool {
+    let systems = ["/", "/boot", "/boot/efi", "/usr", "/var", "/home", "/tmp", "none", "swap"];
+    fstab_points(paths)
+        .iter()
+        .any(|point| !systems.iter().any(|it| point == Path::new(it)) && !point.starts_with("/media"))
+}
+
+/// One line more; the old file is kept beside the new one.
+fn add_to_fstab(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
+    let file = paths.fstab();
+    let old = match std::fs::read_to_string(&file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        read => read.or_fault(|| Fault::failed(format!("cannot read {}", file.display())))?,
+    };
+    let point = place.path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
+    let end = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+    let new = format!(
+        "{old}{end}# The disk of the Moodle backups, by \"moodle-backup setup\"\nUUID={} {point} {} {OPTIONS},x-systemd.device-timeout=30s 0 2\n",
+        place.uuid, place.kind
+    );
+    if !old.is_empty() {
+        files::write_durably(&file.with_extension("before-moodle-backup"), old.as_bytes(), 0o644)?;
+    }
+    files::write_durably(&file, new.as_bytes(), 0o644)?;
+    log.info(format!("added a line to {}", file.display()));
+    if systemd_runs() {
+        systemctl(&["daemon-reload"])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_named_as_systemd_names_them() {
+        // As systemd-escape --path prints them.
+        for (path, name) in [
+            ("/srv/backup", "srv-backup"),
+            ("/srv/moodle-backup", "srv-moodle\\x2dbackup"),
+            ("/mnt/my disk", "mnt-my\\x20disk"),
+            ("/.hidden/x.y", "\\x2ehidden-x.y"),
+            ("/srv/ü", "srv-\\xc3\\xbc"),
+        ] {
+            assert_eq!(escaped(Path::new(path)), name);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A mail when a run fails: a small program in failure.d, written and found again here. Whether mails arrive is the mail
+//! system's business.
+
+use crate::sys::paths::Paths;
+use std::path::PathBuf;
+
+/// The line of the program by which it is known as ours, and by which its address is found again.
+const MARK: &str = "to=";
+
+const HEAD: &str = "\
+#!/bin/sh
+# Mails the error of a run that has failed. Written by \"moodle-backup setup\", which changes it only as long as this
+# line is in it.
+set -eu
+";
+
+const BODY: &str = r#"
+{
+    printf 'To: %s\n' "$to"
+    printf 'Subject: The backup of Moodle site %s failed on %s\n' "$MOODLE_BACKUP_SITE" "$(uname -n)"
+    printf 'Content-Type: text/plain; charset=UTF-8\n'
+    printf 'Auto-Submitted: auto-generated\n\n'
+    printf '%s\n\n' "${MOODLE_BACKUP_ERROR:-}"
+    printf 'Log: %s\n' "${MOODLE_BACKUP_LOG:-}"
+    printf 'On the server, "moodle-backup status" tells how things stand, and "moodle-backup check" what to do.\n'
+} | /usr/sbin/sendmail -i -t
+"#;
+
+/// Where it is.
+pub fn file(paths: &Paths) -> PathBuf {
+    paths.etc().join("failure.d/50-mail")
+}
+
+/// The program that mails to this address, which [`address`] has taken.
+pub fn program(address: &str) -> String {
+    format!("{HEAD}{MARK}'{address}'\n{BODY}")
+}
+
+/// The address that gets a mail now.
+pub fn present(paths: &Paths) -> Option<String> {
+    let text = std::fs::read_to_string(file(paths)).ok().filter(|text| text.starts_with(HEAD))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(MARK))?;
+    address(line.trim_matches('\'')).ok()
+}
+
+/// Whether there is something else than our program: the administrator's own.
+pub fn is_of_somebody_else(paths: &Paths) -> bool {
+    std::fs::read_to_string(file(paths)).is_ok_and(|text| !text.starts_with(HEAD))
+}
+
+/// Whether this server has a mail system.
+pub fn can_mail(paths: &Paths) -> bool {
+    paths.root().join("usr/sbin/sendmail").exists()
+}
+
+/// An address of a mail, or the name of a local user. Nothing that a shell or a header takes for more than a word.
+pub fn address(text: &str) -> Result<String, String> {
+    let word = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._%+-".contains(c))
+    };
+    let fine = match text.split_once('@') {
+        Some((name, host)) => word(name) && word(host),
+        None => word(text),
+    };
+    if fine { Ok(text.to_owned()) } else { Err(format!("{text:?} is not an address such as admin@example.org")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_shell_would_take_apart_is_no_address() {
+        for fine in ["root", "admin@example.org", "first.last+moodle@mail.example.org"] {
+            assert_eq!(address(fine).as_deref(), Ok(fine));
+        }
+        for wrong in ["", "@", "a@", "@b", "a b", "a'b", "-oops@x", "a@b@c", "a\nb", "$(id)@x", "a;b"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

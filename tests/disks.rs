@@ -1,0 +1,376 @@
+//! Making the place for the backups, on real loop devices: what is made, and above all what is not. Each guard is tried with
+//! something that would be destroyed without it.
+
+mod support;
+
+use moodle_backup::error;
+use moodle_backup::setup::disks::guard::{Danger, dangers, system};
+use moodle_backup::setup::disks::prepare::{Prepared, Request, done, prepare, steps};
+use moodle_backup::setup::disks::{Device, FileSystem, Way, list, look, partition};
+use moodle_backup::sys::log::{Log, Verbosity};
+use moodle_backup::sys::paths::Paths;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::{Scratch, succeed};
+
+/// A disk of its own, which is detached at the end, with all that is mounted from it.
+struct Disk {
+    path: PathBuf,
+    scratch: Scratch,
+}
+
+impl Disk {
+    fn new() -> Disk {
+        Disk::of_mebibytes(200)
+    }
+
+    fn of_mebibytes(size: u64) -> Disk {
+        let scratch = Scratch::on_machine();
+        let image = scratch.join("disk.img");
+        fs::File::create(&image).unwrap().set_len(size << 20).unwrap();
+        let made = succeed(Command::new("losetup").args(["--find", "--show"]).arg(&image));
+        Disk { path: String::from_utf8(made).unwrap().trim().into(), scratch }
+    }
+
+    /// Runs a program on it, with the device as its last argument.
+    fn with(self, program: &str, args: &[&str]) -> Disk {
+        succeed(Command::new(program).args(args).arg(&self.path));
+        self
+    }
+
+    /// Two partitions, and free space after them.
+    fn with_partitions(self) -> Disk {
+        let script = r#"printf 'label: gpt\nsize=40M\nsize=20M\n' | sfdisk --quiet --no-reread "$0""#;
+        succeed(Command::new("sh").args(["-c", script]).arg(&self.path));
+        succeed(Command::new("partx").args(["--update"]).arg(&self.path));
+        self
+    }
+
+    fn part(&self, number: u32) -> PathBuf {
+        PathBuf::from(format!("{}p{number}", self.path.display()))
+    }
+
+    fn device(&self) -> Device {
+        look(&self.path).unwrap()
+    }
+
+    /// Everything on it.
+    fn content(&self) -> Vec<u8> {
+        fs::read(self.scratch.join("disk.img")).unwrap()
+    }
+
+    fn format(&self, to: &Scratch) -> Way {
+        format(&self.path, FileSystem::Ext4, to)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        for device in list().unwrap() {
+            if device.path.to_string_lossy().starts_with(&*self.path.to_string_lossy()) {
+                for point in device.mounts {
+                    let _ = Command::new("umount").arg(point).status();
+                }
+                let _ = Command::new("swapoff").arg(&device.path).stderr(std::process::Stdio::null()).status();
+            }
+        }
+        let _ = Command::new("partx").arg("--delete").arg(&self.path).stderr(std::process::Stdio::null()).status();
+        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+    }
+}
+
+/// A machine's own files, and the folder where disks are mounted.
+fn machine() -> Scratch {
+    let machine = Scratch::on_machine();
+    fs::create_dir_all(machine.join("etc/systemd/system")).unwrap();
+    machine
+}
+
+fn unlock(folder: &Path) {
+    let _ = Command::new("chattr").arg("-i").arg(folder).status();
+}
+
+fn format(device: &Path, file_system: FileSystem, machine: &Scratch) -> Way {
+    Way::Format { device: device.into(), file_system, path: machine.join("backup"), destroy: None }
+}
+
+fn try_it(way: &Way, machine: &Scratch) -> Result<Prepared, String> {
+    try_seen(way, None, 0, machine)
+}
+
+fn try_seen(way: &Way, seen: Option<&Device>, needed: u64, machine: &Scratch) -> Result<Prepared, String> {
+    let paths = Paths::below(machine.path());
+    let request = Request { way, seen, needed, site: vec!["/".into()], paths: &paths };
+    let result = prepare(&request, &Log::to_stderr(Verbosity::Quiet));
+    result.map_err(|error| error::lines(&error).join("\n"))
+}
+
+/// The guard says no, by these words, and nothing on the disk is other than it was.
+#[track_caller]
+fn refused(disk: &Disk, way: &Way, words: &str) {
+    let machine = machine();
+    succeed(Command::new("sync").arg("-f").arg(disk.scratch.path()));
+    let before = disk.content();
+    let why = try_it(way, &machine).expect_err("this must not be formatted");
+    assert!(why.contains(words), "{why}");
+    succeed(Command::new("blockdev").arg("--flushbufs").arg(&disk.path));
+    assert!(before == disk.content(), "something was written: {why}");
+}
+
+#[test]
+fn an_empty_disk_becomes_the_place_for_the_backups() {
+    for file_system in [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs] {
+        let (disk, machine) = (Disk::of_mebibytes(400), machine());
+        let way = format(&disk.path, file_system, &machine);
+        let prepared = try_it(&way, &machine).unwrap();
+        let device = disk.device();
+        assert_eq!(device.file_system().unwrap().what, file_system.name());
+        assert_eq!(prepared.mount_uuid, device.file_system().unwrap().uuid);
+        assert_eq!(device.mounts, [machine.join("backup")]);
+        fs::write(machine.join("backup/x"), "x").unwrap();
+
+        // A machine without systemd keeps its mounts in fstab, and only once.
+        let fstab = fs::read_to_string(machine.join("etc/fstab")).unwrap();
+        assert!(fstab.contains(&format!("UUID={} ", prepared.mount_uuid.as_ref().unwrap())), "{fstab}");
+        assert!(fstab.contains("nofail"), "{fstab}");
+        assert_eq!(try_it(&way, &machine).as_ref(), Ok(&prepared), "a second time");
+        assert_eq!(fs::read_to_string(machine.join("etc/fstab")).unwrap(), fstab);
+        assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x", "nothing is made anew");
+
+        // Without its disk nothing goes into the folder below.
+        succeed(Command::new("umount").arg(machine.join("backup")));
+        assert!(fs::write(machine.join("backup/y"), "y").is_err(), "written below an absent disk");
+        assert_eq!(try_it(&way, &machine).as_ref(), Ok(&prepared), "mounted again, not made anew");
+        assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x");
+        succeed(Command::new("umount").arg(machine.join("backup")));
+        unlock(&machine.join("backup"));
+    }
+}
+
+#[test]
+fn nothing_with_something_on_it_is_formatted() {
+    let to = machine();
+    for (program, args, words) in [
+        ("mkfs.ext4", &["-q", "-F", "-L", "exams"][..], "ext4 with the label \"exams\""),
+        ("mkfs.btrfs", &["-q"], "btrfs"),
+        ("mkswap", &[], "swap"),
+    ] {
+        let disk = Disk::new().with(program, args);
+        refused(&disk, &disk.format(&to), words);
+    }
+    let disk = Disk::of_mebibytes(400).with("mkfs.xfs", &["-q"]);
+    refused(&disk, &disk.format(&to), "xfs");
+}
+
+/// Signatures of which the tools are not here, as they lie on a disk.
+#[test]
+fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
+    let to = machine();
+    let lvm = |disk: &mut Vec<u8>| {
+        disk[512..520].copy_from_slice(b"LABELONE");
+        disk[520..528].copy_from_slice(&1u64.to_le_bytes());
+        disk[532..536].copy_from_slice(&32u32.to_le_bytes());
+        disk[536..544].copy_from_slice(b"LVM2 001");
+        disk[544..576].copy_from_slice(b"AbCdEfGhIjKlMnOpQrStUvWxYz012345");
+        let sum = lvm_checksum(&disk[532..1024]);
+        disk[528..532].copy_from_slice(&sum.to_le_bytes());
+    };
+    let luks = |disk: &mut Vec<u8>| {
+        disk[..6].copy_from_slice(b"LUKS\xba\xbe");
+        disk[6..8].copy_from_slice(&1u16.to_be_bytes());
+        disk[168..204].copy_from_slice(b"2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21");
+    };
+    let cases: [(&dyn Fn(&mut Vec<u8>), &str); 2] = [(&lvm, "LVM"), (&luks, "LUKS")];
+    for (write, words) in cases {
+        let disk = Disk::new();
+        let mut head = vec![0; 4096];
+        write(&mut head);
+        fs::write(disk.scratch.join("head"), head).unwrap();
+        succeed(
+            Command::new("dd")
+                .arg(format!("if={}", disk.scratch.join("head").display()))
+                .arg(format!("of={}", disk.path.display()))
+                .args(["conv=notrunc,fsync", "status=none"]),
+        );
+        refused(&disk, &disk.format(&to), words);
+    }
+}
+
+/// The checksum of LVM's label: CRC-32 without the usual ends.
+fn lvm_checksum(bytes: &[u8]) -> u32 {
+    let mut crc: u32 = 0xf597_a6cf;
+    for byte in bytes {
+        crc ^= u32::from(*byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
+        }
+    }
+    crc
+}
+
+#[test]
+fn what_is_in_use_is_not_formatted_even_if_its_name_is_typed() {
+    let to = machine();
+    let typed = |disk: &Path| Way::Format {
+        device: disk.into(),
+        file_system: FileSystem::Ext4,
+        path: to.join("backup"),
+        destroy: Some(disk.display().to_string()),
+    };
+    let mounted = Disk::new().with("mkfs.ext4", &["-q", "-F"]);
+    let point = mounted.scratch.join("mnt");
+    fs::create_dir(&point).unwrap();
+    succeed(Command::new("mount").args(["-o", "ro"]).arg(&mounted.path).arg(&point));
+    refused(&mounted, &typed(&mounted.path), "it is mounted at");
+
+    let swap = Disk::new().with("mkswap", &["-q"]).with("swapon", &[]);
+    refused(&swap, &typed(&swap.path), "it is swap, and in use");
+
+    let parted = Disk::new().with_partitions();
+    succeed(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(parted.part(1)));
+    let point = parted.scratch.join("mnt");
+    fs::create_dir(&point).unwrap();
+    succeed(Command::new("mount").args(["-o", "ro"]).arg(parted.part(1)).arg(&point));
+    refused(&parted, &typed(&parted.path), "its partition");
+
+    let held = Disk::new();
+    let holder = moodle_backup::setup::disks::guard::open_exclusively(&held.path).unwrap();
+    refused(&held, &typed(&held.path), "is in use");
+    drop(holder);
+    assert!(dangers(&held.device(), 0, &[], &list().unwrap()).is_empty(), "free again");
+}
+
+#[test]
+fn a_disk_with_partitions_is_not_formatted_unless_its_name_is_typed() {
+    let (disk, machine) = (Disk::of_mebibytes(400).with_partitions(), machine());
+    refused(&disk, &disk.format(&machine), "partition table (gpt)");
+    refused(&disk, &disk.format(&machine), "2 partitions");
+    let wrong = |destroy: &str| Way::Format {
+        device: disk.path.clone(),
+        file_system: FileSystem::Ext4,
+        path: machine.join("backup"),
+        destroy: Some(destroy.into()),
+    };
+    refused(&disk, &wrong("/dev/sda"), "is not formatted");
+    refused(&disk, &wrong("yes"), "is not formatted");
+    let typed = wrong(&disk.path.display().to_string());
+    let prepared = try_it(&typed, &machine).unwrap();
+    assert_eq!(disk.device().file_system().unwrap().uuid, prepared.mount_uuid);
+    assert!(!disk.device().has_gpt(), "nothing of the old is left to be found");
+    // The name that was typed once does not make it be lost a second time.
+    fs::write(machine.join("backup/x"), "x").unwrap();
+    assert_eq!(try_it(&typed, &machine), Ok(prepared));
+    assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x");
+    succeed(Command::new("umount").arg(machine.join("backup")));
+    unlock(&machine.join("backup"));
+}
+
+#[test]
+fn a_partition_is_made_in_free_space_and_the_others_stay() {
+    let (disk, machine) = (Disk::of_mebibytes(400).with_partitions(), machine());
+    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "exams"]).arg(disk.part(1)));
+    let before = fs::read(disk.part(1)).unwrap();
+    let way = Way::Partition { disk: disk.path.clone(), file_system: FileSystem::Ext4, path: machine.join("backup") };
+    let free = partition::free(&disk.device()).unwrap().unwrap();
+    assert!(free > 300 << 20, "{free}");
+    let prepared = try_it(&way, &machine).unwrap();
+    let made = look(&disk.part(3)).unwrap();
+    assert_eq!(made.mounts, [machine.join("backup")]);
+    assert_eq!(made.file_system().unwrap().uuid, prepared.mount_uuid);
+    assert!(before == fs::read(disk.part(1)).unwrap(), "another partition was written to");
+    assert_eq!(try_it(&way, &machine), Ok(prepared), "a second time");
+    assert!(look(&disk.part(4)).is_err());
+    succeed(Command::new("umount").arg(machine.join("backup")));
+    unlock(&machine.join("backup"));
+}
+
+#[test]
+fn an_empty_disk_gets_a_partition_table() {
+    let (disk, machine) = (Disk::of_mebibytes(400), machine());
+    let way = Way::Partition { disk: disk.path.clone(), file_system: FileSystem::Ext4, path: machine.join("backup") };
+    try_it(&way, &machine).unwrap();
+    assert!(disk.device().has_gpt());
+    assert_eq!(look(&disk.part(1)).unwrap().mounts, [machine.join("backup")]);
+    succeed(Command::new("umount").arg(machine.join("backup")));
+    unlock(&machine.join("backup"));
+}
+
+#[test]
+fn what_changed_since_it_was_chosen_is_left_alone() {
+    let (disk, machine) = (Disk::new(), machine());
+    let seen = disk.device();
+    let disk = disk.with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
+    let before = disk.content();
+    let mut way = disk.format(&machine);
+    for destroy in [None, Some(disk.path.display().to_string())] {
+        if let Way::Format { destroy: typed, .. } = &mut way {
+            *typed = destroy;
+        }
+        let why = try_seen(&way, Some(&seen), 0, &machine).unwrap_err();
+        assert!(why.contains("has changed since it was chosen"), "{why}");
+    }
+    assert!(before == disk.content());
+}
+
+#[test]
+fn a_disk_that_vanished_is_named() {
+    // Of a size of its own: another test may get the device meanwhile, which is then not the one that was chosen.
+    let (disk, machine) = (Disk::of_mebibytes(123), machine());
+    let (seen, way) = (disk.device(), disk.format(&machine));
+    drop(disk);
+    let why = try_seen(&way, Some(&seen), 0, &machine).unwrap_err();
+    assert!(["there is no disk or partition", "has changed"].iter().any(|it| why.contains(it)), "{why}");
+}
+
+#[test]
+fn a_disk_smaller_than_the_data_is_not_taken() {
+    let (disk, machine) = (Disk::new(), machine());
+    let before = disk.content();
+    let why = try_seen(&disk.format(&machine), None, 1 << 30, &machine).unwrap_err();
+    assert!(why.contains("the first backup needs about 1.0 GiB"), "{why}");
+    assert!(before == disk.content());
+}
+
+#[test]
+fn a_folder_with_something_in_it_is_no_mount_point() {
+    let (disk, machine) = (Disk::new(), machine());
+    fs::create_dir(machine.join("backup")).unwrap();
+    fs::write(machine.join("backup/precious"), "x").unwrap();
+    let before = disk.content();
+    let why = try_it(&disk.format(&machine), &machine).unwrap_err();
+    assert!(why.contains("is not empty"), "{why}");
+    assert!(before == disk.content(), "nothing is formatted that cannot be mounted");
+}
+
+#[test]
+fn the_disk_of_the_system_is_known() {
+    let all = list().unwrap();
+    let disks = system(&[], &all);
+    let root = all.iter().find(|device| device.mounts.contains(&PathBuf::from("/")));
+    // In a container the root is no disk.
+    if let Some(root) = root {
+        assert!(disks.contains(&root.path), "{disks:?}");
+        let found = dangers(root, 0, &disks, &all);
+        assert!(found.iter().any(|it| matches!(it, Danger::Refused(why) if why.contains("mounted at /"))), "{found:?}");
+    }
+}
+
+#[test]
+fn an_existing_file_system_is_mounted_as_it_is() {
+    let (disk, machine) = (Disk::new().with("mkfs.ext4", &["-q", "-F", "-L", "old"]), machine());
+    fs::write(machine.join("etc/fstab"), "UUID=1-2 / ext4 defaults 0 1\nUUID=3-4 /srv/data ext4 defaults 0 2").unwrap();
+    let way = Way::Mount { device: disk.path.clone(), path: machine.join("backup") };
+    let paths = Paths::below(machine.path());
+    let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths };
+    let told = steps(&request).unwrap().join("\n");
+    assert!(told.contains("as it is") && told.contains("each start"), "{told}");
+    try_it(&way, &machine).unwrap();
+    assert_eq!(disk.device().file_system().unwrap().label.as_deref(), Some("old"));
+    assert!(done(&request).unwrap().is_some());
+    assert!(steps(&request).unwrap().is_empty(), "nothing is left to do");
+    let fstab = fs::read_to_string(machine.join("etc/fstab")).unwrap();
+    assert!(fstab.starts_with("UUID=1-2 / ext4 defaults 0 1\nUUID=3-4 /srv/data ext4 defaults 0 2\n# "), "{fstab}");
+    succeed(Command::new("umount").arg(machine.join("backup")));
+    unlock(&machine.join("backup"));
+}
