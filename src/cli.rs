@@ -84,6 +84,9 @@ impl Global {
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Set everything up, by questions: site, backup disk, schedule
+    #[command(after_long_help = SETUP_AFTER)]
+    Setup(Box<Setup>),
     /// Look whether everything is in place for a backup; change nothing
     #[command(
         verbatim_doc_comment,
@@ -144,6 +147,62 @@ work on this site.")]
     /// Run Moodle's cron to its end
     #[command(hide = true)]
     Cron,
+}
+
+const SETUP_AFTER: &str = "\
+Finds the site, says which programs are missing, shows the disks and makes one
+ready for the backups, proposes hour and retention; then lists all that it will
+do, and does it. It can be called again at any time, to change something: what
+is so already is left as it is.
+
+Without a terminal nothing is asked:
+  moodle-backup setup --print-answers > answers.toml
+                                           the questions, for another server
+  moodle-backup setup --answers answers.toml
+                                           everything as the file says
+  moodle-backup setup --yes --target /srv/backup --time 01:30
+                                           what would be proposed, and these
+
+Exit codes: 0 all is set up, 1 failed or not agreed to, 2 the command line is
+wrong, 3 set up, and the first backup has warnings, 5 something of the machine
+or the answers is not fit.";
+
+/// `setup`
+#[derive(Args, Clone, Debug)]
+pub struct Setup {
+    /// Ask nothing: take the answers from this file (TOML)
+    #[arg(long, value_name = "FILE", conflicts_with = "print_answers")]
+    pub answers: Option<PathBuf>,
+    /// Ask, and print the answers as such a file; change nothing
+    #[arg(long)]
+    pub print_answers: bool,
+    /// Ask nothing: take what would be proposed
+    #[arg(long)]
+    pub yes: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long, conflicts_with = "print_answers")]
+    pub plan: bool,
+    /// The folder of Moodle's code [default: the one site that is found]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// What the site is called here [default: moodle]
+    #[arg(long, value_name = "NAME", value_parser = crate::settings::name)]
+    pub name: Option<String>,
+    /// Where the backups go: the mount point of a disk, or a plain folder
+    #[arg(long, value_name = "DIR")]
+    pub target: Option<PathBuf>,
+    /// When the nightly backup begins, such as 01:30; or never
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// Who gets a mail when a backup fails
+    #[arg(long, value_name = "ADDRESS")]
+    pub mail: Option<String>,
+    /// Install packages that are missing
+    #[arg(long)]
+    pub install_packages: bool,
+    /// Make the first backup at the end, and verify it
+    #[arg(long)]
+    pub first_backup: bool,
 }
 
 /// A command about one backup.
@@ -493,6 +552,23 @@ pub struct Verify {
     /// moodle_backup_test, in place of a server that the test starts itself
     #[arg(long, value_name = "FILE", requires = "restore_test", verbatim_doc_comment)]
     pub scratch_database: Option<PathBuf>,
+}
+
+impl Verify {
+    /// The newest backup, all of it.
+    pub fn newest() -> Verify {
+        Verify {
+            backup: None,
+            all: false,
+            sample: None,
+            max_time: None,
+            anew: false,
+            repair: false,
+            restore_test: false,
+            scratch_folder: "/var/tmp".into(),
+            scratch_database: None,
+        }
+    }
 }
 
 /// A share of many files: `5%`, or a number.

@@ -15,6 +15,7 @@ mod plan;
 mod prune;
 mod record;
 mod restore;
+mod setup;
 mod standing;
 mod status;
 mod syslog;
@@ -80,6 +81,7 @@ impl<'a> Session<'a> {
             Command::Attach => follow::attach(self),
             Command::Recover(recover) => self.recover(recover.undo_restore),
             Command::Resume => self.resume(),
+            Command::Setup(args) => setup::setup(self, args),
             Command::Check => check::check(self),
             Command::List => listing::list(self),
             Command::Show(one) => listing::show(self, &one.backup),

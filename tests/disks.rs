@@ -12,72 +12,10 @@ use moodle_backup::sys::paths::Paths;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Scratch, succeed};
+use support::{Disk, Scratch, succeed};
 
-/// A disk of its own, which is detached at the end, with all that is mounted from it.
-struct Disk {
-    path: PathBuf,
-    scratch: Scratch,
-}
-
-impl Disk {
-    fn new() -> Disk {
-        Disk::of_mebibytes(200)
-    }
-
-    fn of_mebibytes(size: u64) -> Disk {
-        let scratch = Scratch::on_machine();
-        let image = scratch.join("disk.img");
-        fs::File::create(&image).unwrap().set_len(size << 20).unwrap();
-        let made = succeed(Command::new("losetup").args(["--find", "--show"]).arg(&image));
-        Disk { path: String::from_utf8(made).unwrap().trim().into(), scratch }
-    }
-
-    /// Runs a program on it, with the device as its last argument.
-    fn with(self, program: &str, args: &[&str]) -> Disk {
-        succeed(Command::new(program).args(args).arg(&self.path));
-        self
-    }
-
-    /// Two partitions, and free space after them.
-    fn with_partitions(self) -> Disk {
-        let script = r#"printf 'label: gpt\nsize=40M\nsize=20M\n' | sfdisk --quiet --no-reread "$0""#;
-        succeed(Command::new("sh").args(["-c", script]).arg(&self.path));
-        succeed(Command::new("partx").args(["--update"]).arg(&self.path));
-        self
-    }
-
-    fn part(&self, number: u32) -> PathBuf {
-        PathBuf::from(format!("{}p{number}", self.path.display()))
-    }
-
-    fn device(&self) -> Device {
-        look(&self.path).unwrap()
-    }
-
-    /// Everything on it.
-    fn content(&self) -> Vec<u8> {
-        fs::read(self.scratch.join("disk.img")).unwrap()
-    }
-
-    fn format(&self, to: &Scratch) -> Way {
-        format(&self.path, FileSystem::Ext4, to)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        for device in list().unwrap() {
-            if device.path.to_string_lossy().starts_with(&*self.path.to_string_lossy()) {
-                for point in device.mounts {
-                    let _ = Command::new("umount").arg(point).status();
-                }
-                let _ = Command::new("swapoff").arg(&device.path).stderr(std::process::Stdio::null()).status();
-            }
-        }
-        let _ = Command::new("partx").arg("--delete").arg(&self.path).stderr(std::process::Stdio::null()).status();
-        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
-    }
+fn device(disk: &Disk) -> Device {
+    look(&disk.path).unwrap()
 }
 
 /// A machine's own files, and the folder where disks are mounted.
@@ -124,7 +62,7 @@ fn an_empty_disk_becomes_the_place_for_the_backups() {
         let (disk, machine) = (Disk::of_mebibytes(400), machine());
         let way = format(&disk.path, file_system, &machine);
         let prepared = try_it(&way, &machine).unwrap();
-        let device = disk.device();
+        let device = device(&disk);
         assert_eq!(device.file_system().unwrap().what, file_system.name());
         assert_eq!(prepared.mount_uuid, device.file_system().unwrap().uuid);
         assert_eq!(device.mounts, [machine.join("backup")]);
@@ -157,17 +95,17 @@ fn nothing_with_something_on_it_is_formatted() {
         ("mkswap", &[], "swap"),
     ] {
         let disk = Disk::new().with(program, args);
-        refused(&disk, &disk.format(&to), words);
+        refused(&disk, &format(&disk.path, FileSystem::Ext4, &to), words);
     }
     let disk = Disk::of_mebibytes(400).with("mkfs.xfs", &["-q"]);
-    refused(&disk, &disk.format(&to), "xfs");
+    refused(&disk, &format(&disk.path, FileSystem::Ext4, &to), "xfs");
 }
 
 /// Signatures of which the tools are not here, as they lie on a disk.
 #[test]
 fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
     let to = machine();
-    let lvm = |disk: &mut Vec<u8>| {
+    fn lvm(disk: &mut [u8]) {
         disk[512..520].copy_from_slice(b"LABELONE");
         disk[520..528].copy_from_slice(&1u64.to_le_bytes());
         disk[532..536].copy_from_slice(&32u32.to_le_bytes());
@@ -175,14 +113,13 @@ fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
         disk[544..576].copy_from_slice(b"AbCdEfGhIjKlMnOpQrStUvWxYz012345");
         let sum = lvm_checksum(&disk[532..1024]);
         disk[528..532].copy_from_slice(&sum.to_le_bytes());
-    };
-    let luks = |disk: &mut Vec<u8>| {
+    }
+    fn luks(disk: &mut [u8]) {
         disk[..6].copy_from_slice(b"LUKS\xba\xbe");
         disk[6..8].copy_from_slice(&1u16.to_be_bytes());
         disk[168..204].copy_from_slice(b"2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21");
-    };
-    let cases: [(&dyn Fn(&mut Vec<u8>), &str); 2] = [(&lvm, "LVM"), (&luks, "LUKS")];
-    for (write, words) in cases {
+    }
+    for (write, words) in [(lvm as fn(&mut [u8]), "LVM"), (luks, "LUKS")] {
         let disk = Disk::new();
         let mut head = vec![0; 4096];
         write(&mut head);
@@ -193,7 +130,7 @@ fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
                 .arg(format!("of={}", disk.path.display()))
                 .args(["conv=notrunc,fsync", "status=none"]),
         );
-        refused(&disk, &disk.format(&to), words);
+        refused(&disk, &format(&disk.path, FileSystem::Ext4, &to), words);
     }
 }
 
@@ -238,14 +175,14 @@ fn what_is_in_use_is_not_formatted_even_if_its_name_is_typed() {
     let holder = moodle_backup::setup::disks::guard::open_exclusively(&held.path).unwrap();
     refused(&held, &typed(&held.path), "is in use");
     drop(holder);
-    assert!(dangers(&held.device(), 0, &[], &list().unwrap()).is_empty(), "free again");
+    assert!(dangers(&device(&held), 0, &[], &list().unwrap()).is_empty(), "free again");
 }
 
 #[test]
 fn a_disk_with_partitions_is_not_formatted_unless_its_name_is_typed() {
     let (disk, machine) = (Disk::of_mebibytes(400).with_partitions(), machine());
-    refused(&disk, &disk.format(&machine), "partition table (gpt)");
-    refused(&disk, &disk.format(&machine), "2 partitions");
+    refused(&disk, &format(&disk.path, FileSystem::Ext4, &machine), "partition table (gpt)");
+    refused(&disk, &format(&disk.path, FileSystem::Ext4, &machine), "2 partitions");
     let wrong = |destroy: &str| Way::Format {
         device: disk.path.clone(),
         file_system: FileSystem::Ext4,
@@ -256,8 +193,8 @@ fn a_disk_with_partitions_is_not_formatted_unless_its_name_is_typed() {
     refused(&disk, &wrong("yes"), "is not formatted");
     let typed = wrong(&disk.path.display().to_string());
     let prepared = try_it(&typed, &machine).unwrap();
-    assert_eq!(disk.device().file_system().unwrap().uuid, prepared.mount_uuid);
-    assert!(!disk.device().has_gpt(), "nothing of the old is left to be found");
+    assert_eq!(device(&disk).file_system().unwrap().uuid, prepared.mount_uuid);
+    assert!(!device(&disk).has_gpt(), "nothing of the old is left to be found");
     // The name that was typed once does not make it be lost a second time.
     fs::write(machine.join("backup/x"), "x").unwrap();
     assert_eq!(try_it(&typed, &machine), Ok(prepared));
@@ -272,7 +209,7 @@ fn a_partition_is_made_in_free_space_and_the_others_stay() {
     succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "exams"]).arg(disk.part(1)));
     let before = fs::read(disk.part(1)).unwrap();
     let way = Way::Partition { disk: disk.path.clone(), file_system: FileSystem::Ext4, path: machine.join("backup") };
-    let free = partition::free(&disk.device()).unwrap().unwrap();
+    let free = partition::free(&device(&disk)).unwrap().unwrap();
     assert!(free > 300 << 20, "{free}");
     let prepared = try_it(&way, &machine).unwrap();
     let made = look(&disk.part(3)).unwrap();
@@ -290,7 +227,7 @@ fn an_empty_disk_gets_a_partition_table() {
     let (disk, machine) = (Disk::of_mebibytes(400), machine());
     let way = Way::Partition { disk: disk.path.clone(), file_system: FileSystem::Ext4, path: machine.join("backup") };
     try_it(&way, &machine).unwrap();
-    assert!(disk.device().has_gpt());
+    assert!(device(&disk).has_gpt());
     assert_eq!(look(&disk.part(1)).unwrap().mounts, [machine.join("backup")]);
     succeed(Command::new("umount").arg(machine.join("backup")));
     unlock(&machine.join("backup"));
@@ -299,10 +236,10 @@ fn an_empty_disk_gets_a_partition_table() {
 #[test]
 fn what_changed_since_it_was_chosen_is_left_alone() {
     let (disk, machine) = (Disk::new(), machine());
-    let seen = disk.device();
+    let seen = device(&disk);
     let disk = disk.with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
     let before = disk.content();
-    let mut way = disk.format(&machine);
+    let mut way = format(&disk.path, FileSystem::Ext4, &machine);
     for destroy in [None, Some(disk.path.display().to_string())] {
         if let Way::Format { destroy: typed, .. } = &mut way {
             *typed = destroy;
@@ -317,8 +254,12 @@ fn what_changed_since_it_was_chosen_is_left_alone() {
 fn a_disk_that_vanished_is_named() {
     // Of a size of its own: another test may get the device meanwhile, which is then not the one that was chosen.
     let (disk, machine) = (Disk::of_mebibytes(123), machine());
-    let (seen, way) = (disk.device(), disk.format(&machine));
+    let (seen, way) = (device(&disk), format(&disk.path, FileSystem::Ext4, &machine));
     drop(disk);
+    // Whoever looks at it just then holds it for a moment longer.
+    support::wait_for("the disk to vanish", std::time::Duration::from_secs(30), || {
+        look(&seen.path).map_or(true, |now| now.size != seen.size)
+    });
     let why = try_seen(&way, Some(&seen), 0, &machine).unwrap_err();
     assert!(["there is no disk or partition", "has changed"].iter().any(|it| why.contains(it)), "{why}");
 }
@@ -327,7 +268,7 @@ fn a_disk_that_vanished_is_named() {
 fn a_disk_smaller_than_the_data_is_not_taken() {
     let (disk, machine) = (Disk::new(), machine());
     let before = disk.content();
-    let why = try_seen(&disk.format(&machine), None, 1 << 30, &machine).unwrap_err();
+    let why = try_seen(&format(&disk.path, FileSystem::Ext4, &machine), None, 1 << 30, &machine).unwrap_err();
     assert!(why.contains("the first backup needs about 1.0 GiB"), "{why}");
     assert!(before == disk.content());
 }
@@ -338,7 +279,7 @@ fn a_folder_with_something_in_it_is_no_mount_point() {
     fs::create_dir(machine.join("backup")).unwrap();
     fs::write(machine.join("backup/precious"), "x").unwrap();
     let before = disk.content();
-    let why = try_it(&disk.format(&machine), &machine).unwrap_err();
+    let why = try_it(&format(&disk.path, FileSystem::Ext4, &machine), &machine).unwrap_err();
     assert!(why.contains("is not empty"), "{why}");
     assert!(before == disk.content(), "nothing is formatted that cannot be mounted");
 }
@@ -366,7 +307,7 @@ fn an_existing_file_system_is_mounted_as_it_is() {
     let told = steps(&request).unwrap().join("\n");
     assert!(told.contains("as it is") && told.contains("each start"), "{told}");
     try_it(&way, &machine).unwrap();
-    assert_eq!(disk.device().file_system().unwrap().label.as_deref(), Some("old"));
+    assert_eq!(device(&disk).file_system().unwrap().label.as_deref(), Some("old"));
     assert!(done(&request).unwrap().is_some());
     assert!(steps(&request).unwrap().is_empty(), "nothing is left to do");
     let fstab = fs::read_to_string(machine.join("etc/fstab")).unwrap();

@@ -52,6 +52,15 @@ impl Check {
     }
 }
 
+impl Check {
+    /// What stands in the way of a backup, each with what to do about it.
+    pub fn problems(&self) -> Vec<String> {
+        let findings = self.groups.iter().flat_map(|group| &group.findings);
+        let problems = findings.filter(|finding| finding.level == Level::Problem);
+        problems.map(|it| it.next.iter().fold(it.text.clone(), |text, next| format!("{text} -> {next}"))).collect()
+    }
+}
+
 /// As text.
 pub fn text(check: &Check, look: &Look) -> String {
     let mut text = String::new();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 pub(super) const WIDTH: usize = 80;
 
 /// Wraps `text` behind `first`; further lines begin with as many spaces. Ends with a newline.
-pub(super) fn wrapped(first: &str, text: &str) -> String {
+pub(crate) fn wrapped(first: &str, text: &str) -> String {
     let indent = width(first);
     let mut lines = vec![first.to_owned()];
     let mut used = indent;

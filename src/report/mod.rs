@@ -6,13 +6,14 @@ pub mod check;
 pub mod export;
 pub mod extract;
 
-mod layout;
+pub(crate) mod layout;
 pub mod list;
 pub mod outcome;
 pub mod pin;
 pub mod plan;
 pub mod progress;
 pub mod restore;
+pub mod setup;
 pub mod show;
 pub mod status;
 pub mod verify;

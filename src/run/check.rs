@@ -2,15 +2,16 @@
 
 use super::{Session, standing};
 use crate::error::{EXIT_WARNINGS, Kind, Result};
-use crate::preflight::{self, Findings, Outcome};
+use crate::preflight::{self, Findings, Outcome, Site};
 use crate::report::check::{self, Check, Finding, Group, Level};
 use crate::report::status::SiteState;
 use crate::settings::Settings;
+use crate::setup::needs;
 
 /// The groups of findings, each with the names of what was looked at.
 const GROUPS: [(&str, &[&str]); 4] = [
     ("settings", &["settings", "hooks", "directories"]),
-    ("site", &["site", "code", "git", "php", "dataroot", "files", "maintenance", "upgrade", "services"]),
+    ("site", &["site", "code", "git", "php", "dataroot", "files", "maintenance", "upgrade", "services", "programs"]),
     ("database", &["database", "extra database"]),
     ("target", &["target", "backups"]),
 ];
@@ -18,27 +19,41 @@ const GROUPS: [(&str, &[&str]); 4] = [
 /// Looks whether a backup could be made now, and prints all that was found.
 pub fn check(session: &Session) -> Result<u8> {
     let settings = session.settings()?;
-    let mut findings = Findings::default();
-    findings.fine("settings", settings.file.display().to_string());
-    match preflight::read_site(&settings) {
-        Ok(site) => {
-            note_state(session, &settings, &site.config.dataroot, &mut findings);
-            findings.0.extend(preflight::examine(&settings, &site, &session.log).0.0);
-        }
-        Err(error) => {
-            crate::sys::signals::check()?;
-            findings.note("site", Err(error));
-            // What else is wrong is worth knowing at the same time.
-            findings.note("target", preflight::require_mounted(&settings).map(|()| path_of_target(&settings)));
-        }
-    }
-    let view = view(&settings, findings);
+    let view = look(session, &settings)?;
     session.print(&view, check::text)?;
     Ok(match (view.count(Level::Problem), view.count(Level::Warning)) {
         (0, 0) => 0,
         (0, _) => EXIT_WARNINGS,
         _ => Kind::Unfit.exit_code(),
     })
+}
+
+/// All that a run looks at before it begins.
+pub fn look(session: &Session, settings: &Settings) -> Result<Check> {
+    let mut findings = Findings::default();
+    findings.fine("settings", settings.file.display().to_string());
+    match preflight::read_site(settings) {
+        Ok(site) => {
+            note_state(session, settings, &site.config.dataroot, &mut findings);
+            findings.0.extend(preflight::examine(settings, &site, &session.log).0.0);
+            note_programs(&site, &mut findings);
+        }
+        Err(error) => {
+            crate::sys::signals::check()?;
+            findings.note("site", Err(error));
+            // What else is wrong is worth knowing at the same time.
+            findings.note("target", preflight::require_mounted(settings).map(|()| path_of_target(settings)));
+        }
+    }
+    Ok(view(settings, findings))
+}
+
+/// Programs that are missing and without which backups can be made all the same; the others are problems by themselves.
+fn note_programs(site: &Site, findings: &mut Findings) {
+    for need in needs::missing(Some(site), None).into_iter().filter(|need| !need.required) {
+        let package = [need.package];
+        findings.warning("programs", format!("{} is missing: {}", need.what, need.why), needs::command(&package));
+    }
 }
 
 fn path_of_target(settings: &Settings) -> String {

@@ -203,7 +203,7 @@ fn is_text(text: &str) -> bool {
     !text.trim().is_empty() && !text.contains(char::is_control)
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
     text.len() <= 64 && text.chars().all(allowed) && text.starts_with(|c: char| c.is_ascii_alphanumeric())
 }

@@ -3,6 +3,7 @@
 
 mod as_written;
 mod data;
+pub mod edit;
 pub mod reference;
 mod relations;
 #[cfg(test)]
@@ -29,6 +30,14 @@ pub fn load(path: &Path) -> Result<Settings> {
     let mut settings = parse(text).map_err(|mistakes| told(mistakes, path))?;
     settings.file = std::path::absolute(path)?;
     Ok(settings)
+}
+
+/// A name as `name` of `[site]` takes it; the error says which those are.
+pub fn name(text: &str) -> Result<String, String> {
+    match as_written::is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("It must be {}.", reference::Kind::Name.allowed())),
+    }
 }
 
 /// The settings of a site that has no settings file: everything but these is as it is by default.

@@ -14,7 +14,7 @@ pub struct Answers {
     /// Whether packages that are missing are installed with apt; `None`: not decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub install_packages: Option<bool>,
-    /// Whether the first backup is made, and verified, at the end.
+    /// Whether the first backup is made, and verified, at the end; where there is one already, none is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_backup: Option<bool>,
     /// The site.

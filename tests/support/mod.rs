@@ -11,6 +11,7 @@
 
 mod by_hand;
 mod database;
+mod disk;
 mod fingerprint;
 mod hooks;
 mod http;
@@ -36,6 +37,7 @@ mod world;
 
 pub use by_hand::ByHand;
 pub use database::{Connect, Database, Engine, Server};
+pub use disk::Disk;
 pub use fingerprint::{Fingerprint, changes, fingerprint};
 pub use hooks::{Gate, HOOK_USER, add_hook, lines};
 pub use http::Response;

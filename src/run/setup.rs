@@ -1,0 +1,203 @@
+//! The command `setup`: questions on a terminal, or answers from a file; then the list of all that will be done; then it is
+//! done. The page to read first. What is done is `crate::setup`'s; nothing is changed before the list was agreed to.
+
+mod ask;
+mod finish;
+mod more;
+mod needs;
+mod schedule;
+mod site;
+mod target;
+mod unasked;
+
+use super::Session;
+use crate::cli;
+use crate::error::{Fault, Result};
+use crate::preflight::Site;
+use crate::settings::{self, Retention, Settings};
+use crate::setup::actions;
+use crate::setup::answers::{Answers, Kept};
+use crate::setup::discover::{self, Discovery};
+use crate::setup::disks::Device;
+use crate::setup::measure::{self, Sizes};
+use crate::setup::quiet::Quiet;
+use crate::sys::log::Log;
+use ask::Person;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// What a page of questions leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// The next page.
+    Next,
+    /// The page before.
+    Back,
+    /// The same page once more.
+    Again,
+    /// There was nothing to ask: on, the way one came.
+    Pass,
+}
+
+type Page = fn(&mut Wizard) -> Result<Move>;
+
+/// The pages, in their order.
+const PAGES: [(&str, Page); 9] = [
+    ("The site", site::which),
+    ("What a backup needs", needs::programs),
+    ("Other databases", more::databases),
+    ("The server's own configuration", more::directories),
+    ("Where the backups go", target::place),
+    ("When", schedule::when),
+    ("How many backups", schedule::how_many),
+    ("If a backup fails", schedule::whom_to_tell),
+    ("Summary", finish::agree),
+];
+
+const WELCOME: &str = "\
+This sets up the backups of a Moodle site, in a few minutes; call it again to change something.
+Enter takes the answer in [brackets], ? explains a question, < goes back, Ctrl-C ends. Nothing is changed before you \
+have seen a list of all that will be done, and have agreed to it.";
+
+/// A set-up that is being asked for.
+#[derive(Debug)]
+pub struct Wizard<'a> {
+    session: &'a Session<'a>,
+    person: Person,
+    answers: Answers,
+    /// The settings as they are until now.
+    old: Option<Settings>,
+    /// What was found on this machine, once it was looked for.
+    discovery: Option<Discovery>,
+    /// The site that was chosen, as it was read.
+    looked: Option<Looked>,
+    /// The device for the backups, as it was when it was chosen.
+    seen: Option<Device>,
+}
+
+/// The chosen site, and what was measured of it.
+#[derive(Debug)]
+pub struct Looked {
+    site: Site,
+    sizes: Sizes,
+    quiet: Option<Quiet>,
+}
+
+/// Sets up.
+pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
+    let answers = unasked::from_options(args)?;
+    let mut wizard = Wizard::new(session, answers)?;
+    let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let asks = somebody && args.answers.is_none() && !args.yes && !session.global.json;
+    match (asks, args.answers.is_some() || args.yes || args.plan) {
+        (true, _) => wizard.ask_all(args)?,
+        (false, true) => wizard.resolve()?,
+        (false, false) => {
+            return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
+                .hint("give the answers in a file: --answers FILE; or take what would be proposed: --yes")
+                .into());
+        }
+    }
+    if args.print_answers {
+        print!("{}", wizard.answers.text()?);
+        return Ok(0);
+    }
+    finish::finish(&mut wizard, args, asks)
+}
+
+impl<'a> Wizard<'a> {
+    fn new(session: &'a Session, mut answers: Answers) -> Result<Wizard<'a>> {
+        let file = session.settings_file();
+        // The sample that the package brings has nothing in it yet.
+        let old = match file.exists() && !actions::is_unfilled(&file) {
+            true => Some(session.settings()?),
+            false => None,
+        };
+        if let Some(old) = &old {
+            unasked::from_settings(&mut answers, old);
+        }
+        let person = Person::default();
+        Ok(Wizard { session, person, answers, old, discovery: None, looked: None, seen: None })
+    }
+
+    /// The questions, page by page.
+    fn ask_all(&mut self, args: &cli::Setup) -> Result<()> {
+        self.person.tell(WELCOME);
+        let (mut page, mut onward) = (0, true);
+        while let Some((title, ask)) = PAGES.get(page) {
+            self.person.heading(&format!("{title} ({} of {})", page + 1, PAGES.len()));
+            if *title == "Summary" && args.print_answers {
+                return Ok(());
+            }
+            match ask(self)? {
+                Move::Next => onward = true,
+                Move::Back => onward = false,
+                Move::Again => continue,
+                Move::Pass => {}
+            }
+            page = if onward { page + 1 } else { page.saturating_sub(1) };
+            // Before the first page there is nothing.
+            onward |= page == 0;
+        }
+        Ok(())
+    }
+
+    /// Looks for sites, once: it takes some seconds.
+    fn discovery(&mut self) -> &Discovery {
+        let paths = &self.session.paths;
+        self.discovery.get_or_insert_with(|| discover::sites(paths))
+    }
+
+    /// The settings as they would be for what was answered so far; for looking at the site only.
+    fn provisional(&self) -> Result<Settings> {
+        let root = self.answers.site.root.clone().unwrap_or_default();
+        let mut settings = match &self.old {
+            Some(old) => old.clone(),
+            None => settings::without_file(&self.name(), &root, &PathBuf::from("/nowhere"))?,
+        };
+        settings.site.root = root;
+        settings.site.php.clone_from(&self.answers.site.php);
+        settings.site.web_user.clone_from(&self.answers.site.web_user);
+        Ok(settings)
+    }
+
+    fn name(&self) -> String {
+        self.answers.site.name.clone().unwrap_or_else(|| "moodle".into())
+    }
+
+    fn retention_until_now(&self) -> Kept {
+        const USUAL: Kept = Kept { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 0 };
+        self.old.as_ref().map_or(USUAL, |old| old.retention.into())
+    }
+
+    fn proposed_time(&self) -> String {
+        let (hour, minute) =
+            self.looked.as_ref().and_then(|it| it.quiet.as_ref()).map_or((1, 30), |quiet| quiet.proposed);
+        format!("{hour:02}:{minute:02}")
+    }
+
+    fn kept(&self) -> Retention {
+        let Kept { last, daily, weekly, monthly, yearly } =
+            self.answers.retention.unwrap_or_else(|| self.retention_until_now());
+        Retention { last, daily, weekly, monthly, yearly, make_room: false }
+    }
+
+    fn sizes(&self) -> Sizes {
+        self.looked.as_ref().map_or_else(Sizes::default, |it| it.sizes)
+    }
+
+    /// Bytes that the first backup takes, about.
+    fn needed(&self) -> u64 {
+        measure::room(&self.sizes(), &self.kept()).first
+    }
+
+    /// The folders of the site: their disks are kept off.
+    fn site_folders(&self) -> Vec<&Path> {
+        let Some(Looked { site, .. }) = &self.looked else { return Vec::new() };
+        vec![&site.layout.root, &site.config.dataroot, &site.config.filedir]
+    }
+
+    fn log(&self) -> &Log {
+        &self.session.log
+    }
+}

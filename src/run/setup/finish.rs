@@ -1,0 +1,113 @@
+//! The end of a set-up: the summary, the work, the look at what was made, the first backup, and how to bring it back.
+
+use super::ask::Reply;
+use super::{Move, Wizard};
+use crate::cli::{self, Restart};
+use crate::error::{Fault, Result};
+use crate::report::setup::{self as view, Done};
+use crate::run::{Session, check, job, verify};
+use crate::setup::actions::{self, Context};
+use crate::sys::process::unit::systemd_runs;
+
+const HELP: &str = "\
+Answer yes, and all of it is done in this order, each step told. Answer no, and nothing is done. With < the questions can \
+be gone through again. If a step fails, what was done stays, and a further set-up goes on from there.";
+
+/// The summary, and whether all of it is to be done.
+pub fn agree(wizard: &mut Wizard) -> Result<Move> {
+    wizard.propose_rest();
+    let plan = actions::plan(&wizard.answers, &wizard.context())?;
+    if plan.steps().is_empty() {
+        wizard.person.tell("All of it is so already: there is nothing to be done.");
+        return Ok(Move::Next);
+    }
+    wizard.person.tell("This will be done:");
+    plan.steps().iter().for_each(|step| wizard.person.item(step));
+    match wizard.person.yes("Do all of this now?", HELP, true)? {
+        Reply::Back => Ok(Move::Back),
+        Reply::Given(true) => Ok(Move::Next),
+        Reply::Given(false) => Err(Fault::interrupted("not agreed to: nothing was changed").into()),
+    }
+}
+
+/// Does all that the answers ask for, and shows what has come of it.
+pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> {
+    wizard.propose_rest();
+    let context = wizard.context();
+    let plan = actions::plan(&wizard.answers, &context)?;
+    let steps: Vec<String> = plan.steps().into_iter().map(str::to_owned).collect();
+    if args.plan {
+        wizard.session.print(&Done { steps, planned: true, ..Done::default() }, view::text)?;
+        return Ok(0);
+    }
+    actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
+    let file = context.settings_file.clone();
+    let global = cli::Global { settings: Some(file.clone()), ..wizard.session.global.clone() };
+    let session = Session { global: &global, paths: wizard.session.paths.clone(), log: wizard.session.log.clone() };
+    let settings = session.settings()?;
+    let problems = check::look(&session, &settings)?.problems();
+    let done = Done {
+        steps,
+        planned: false,
+        settings: file.display().to_string(),
+        problems: problems.clone(),
+        site: settings.site.name.clone(),
+        cron: (!systemd_runs()).then(|| wizard.answers.schedule.nightly.clone()).flatten(),
+    };
+    wizard.session.print(&done, view::text)?;
+    if !problems.is_empty() {
+        return Ok(crate::error::Kind::Unfit.exit_code());
+    }
+    first_backup(wizard, &session, asks)
+}
+
+/// Offers the first backup, makes it, reads it again, and tells how to bring it back.
+fn first_backup(wizard: &mut Wizard, session: &Session, asks: bool) -> Result<u8> {
+    let none_yet = !crate::run::listing::store(&session.settings()?)?
+        .is_some_and(|store| store.backups().is_ok_and(|listing| listing.newest().is_some()));
+    let help = "It goes on if this terminal closes; \"moodle-backup attach\" shows it again. The site is closed for about a second.";
+    let wanted = match wizard.answers.first_backup {
+        Some(wanted) => wanted && none_yet,
+        None if asks => {
+            let ask = if none_yet {
+                "Make the first backup now, and verify it?"
+            } else {
+                "Make a backup now, and verify it?"
+            };
+            wizard.person.yes(ask, help, none_yet)? == Reply::Given(true)
+        }
+        None => false,
+    };
+    if !wanted {
+        return Ok(0);
+    }
+    let run = cli::Run {
+        restart: Restart::Full,
+        window: None,
+        foreground: false,
+        scheduled: false,
+        label: none_yet.then(|| "the first backup".to_owned()),
+        export: None,
+        dry_run: false,
+        log: None,
+    };
+    let ran = job::run(session, &run)?;
+    if ran != 0 && ran != crate::error::EXIT_WARNINGS {
+        return Ok(ran);
+    }
+    let verified = verify::verify(session, &cli::Verify::newest())?;
+    wizard.person.tell(view::HOW_TO_RESTORE);
+    Ok(if verified == 0 { ran } else { verified })
+}
+
+impl Wizard<'_> {
+    fn context(&self) -> Context<'_> {
+        Context {
+            paths: &self.session.paths,
+            settings_file: self.session.settings_file(),
+            needed: self.needed(),
+            site: self.site_folders().into_iter().map(Into::into).collect(),
+            seen: self.seen.clone(),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The page about programs that are missing. Installing them is the one thing that is done before the summary: without PHP
+//! nothing can be learnt of a site. It is asked for by itself.
+
+use super::ask::Reply;
+use super::{Move, Wizard, site};
+use crate::error::Result;
+use crate::setup::needs::{self, Need};
+
+const HELP: &str = "\
+The packages are installed by apt-get, now, with what they need themselves. Answer no to install them yourself, in another \
+terminal for example, and then < to look again.";
+
+impl Wizard<'_> {
+    /// What is missing for the site and the way that were chosen.
+    pub fn missing(&self) -> Vec<Need> {
+        needs::missing(self.looked.as_ref().map(|it| &it.site), self.answers.target.as_ref())
+    }
+
+    /// Whether PHP is missing, without which no site can be read.
+    pub fn lacks_php(&self) -> bool {
+        self.missing().iter().any(|need| need.what == "php")
+    }
+}
+
+/// What is missing, and whether it is to be installed.
+pub fn programs(wizard: &mut Wizard) -> Result<Move> {
+    let missing = wizard.missing();
+    if missing.is_empty() {
+        wizard.person.tell("All programs that are needed are here.");
+        return Ok(Move::Pass);
+    }
+    for need in &missing {
+        let must = if need.required { "" } else { " (backups can be made without it)" };
+        wizard.person.item(&format!("{} is missing: {}{must}", need.what, need.why));
+    }
+    let packages = needs::packages(&missing);
+    let ask = format!("Install {} now?", packages.join(", "));
+    wizard.person.tell(&format!("\nBy hand: {}", needs::command(&packages)));
+    let Reply::Given(install) = wizard.person.yes(&ask, HELP, true)? else { return Ok(Move::Back) };
+    wizard.answers.install_packages = Some(install);
+    if install {
+        needs::install(&packages, wizard.log())?;
+    }
+    if wizard.looked.is_none() {
+        match site::looked(wizard) {
+            Ok(looked) => wizard.looked = Some(looked),
+            Err(error) => {
+                wizard.person.tell(&format!("The site still cannot be read: {error:#}"));
+                return Ok(Move::Back);
+            }
+        }
+    }
+    Ok(Move::Next)
+}

@@ -1,0 +1,120 @@
+//! The questions of when, how many and whom to tell: the night's hour, the weekly check, the retention, the mail.
+
+use super::ask::{Question, Reply};
+use super::{Move, Wizard};
+use crate::error::Result;
+use crate::report::human;
+use crate::setup::answers::{Kept, time_of_day};
+use crate::setup::measure;
+use crate::setup::notify;
+use crate::setup::quiet;
+
+/// When the backups are made, and whether they are read again each week.
+pub fn when(wizard: &mut Wizard) -> Result<Move> {
+    let proposed = wizard.proposed_time();
+    if let Some(busy) = wizard.looked.as_ref().and_then(|it| it.quiet.as_ref()) {
+        wizard.person.tell(&quiet::told(busy));
+    }
+    let default = wizard.answers.schedule.nightly.clone().unwrap_or(proposed);
+    let question = Question {
+        ask: "When is the backup to be made each night?",
+        help: "An hour and minute of this server's clock, such as 01:30; or \"never\", if something else starts it. The \
+               site is closed for about a second then, and the disks are busy for some time. About 3:00 Moodle's own \
+               tasks empty a table, which would disturb the dump: keep away from it.",
+        default: Some(default),
+    };
+    let Reply::Given(time) = wizard.person.text(&question, |answer| time_of_day(answer).map(|_| answer.to_owned()))?
+    else {
+        return Ok(Move::Back);
+    };
+    wizard.answers.schedule.nightly = Some(time);
+    let help = "Disks err without a word. Once a week the newest backup is read again, with a part of the users' files \
+                each time, and compared with its checksums. It takes up to some hours, at low priority, and stands in the \
+                way of nothing.";
+    let default = wizard.answers.schedule.weekly_verify.unwrap_or(true);
+    let Reply::Given(verify) =
+        wizard.person.yes("Are the backups to be read again each week, to find damage?", help, default)?
+    else {
+        return Ok(Move::Again);
+    };
+    wizard.answers.schedule.weekly_verify = Some(verify);
+    Ok(Move::Next)
+}
+
+/// How many backups are kept, and what that costs.
+pub fn how_many(wizard: &mut Wizard) -> Result<Move> {
+    let kept = wizard.answers.retention.unwrap_or_else(|| wizard.retention_until_now());
+    if wizard.looked.is_some() {
+        wizard.person.tell(&measure::told(&measure::room(&wizard.sizes(), &wizard.kept())));
+    }
+    let question = Question {
+        ask: "How many backups are to be kept? Five numbers: the newest so many, then one for each of so many days, weeks, \
+              months and years.",
+        help: "A backup is kept if any of the five asks for it. Users' files are stored once for all backups, so a further one \
+               costs little more than its dump. Nothing is removed before a new backup is complete.",
+        default: Some(written(kept)),
+    };
+    let Reply::Given(kept) = wizard.person.text(&question, numbers)? else { return Ok(Move::Back) };
+    wizard.answers.retention = Some(kept);
+    Ok(Move::Next)
+}
+
+/// Who is told when a run fails.
+pub fn whom_to_tell(wizard: &mut Wizard) -> Result<Move> {
+    let default = wizard.answers.notification.mail.clone().or_else(|| notify::present(&wizard.session.paths));
+    let question = Question {
+        ask: "Who is to get a mail when a backup fails? An address, or \"nobody\".",
+        help: "A small program is put into failure.d, which hands the error to this server's mail system (sendmail). Whether mails \
+               leave this server is not tried here. Other ways to be told: a program of your own in failure.d, OnFailure= of \
+               the unit, and \"moodle-backup status --max-age 26h\" for monitoring.",
+        default: Some(default.unwrap_or_else(|| "nobody".into())),
+    };
+    let Reply::Given(mail) = wizard.person.text(&question, address)? else { return Ok(Move::Back) };
+    if mail.is_some() && !notify::can_mail(&wizard.session.paths) {
+        wizard.person.tell(
+            "This server has no /usr/sbin/sendmail: no mail will leave it until a mail system is installed, for example: apt \
+             install msmtp-mta",
+        );
+    }
+    wizard.answers.notification.mail = mail;
+    Ok(Move::Next)
+}
+
+fn address(answer: &str) -> Result<Option<String>, String> {
+    match answer {
+        "nobody" => Ok(None),
+        address => notify::address(address).map(Some),
+    }
+}
+
+fn written(kept: Kept) -> String {
+    format!("{} {} {} {} {}", kept.last, kept.daily, kept.weekly, kept.monthly, kept.yearly)
+}
+
+fn numbers(answer: &str) -> Result<Kept, String> {
+    let numbers: Option<Vec<u32>> = answer
+        .split([' ', ','])
+        .filter(|word| !word.is_empty())
+        .map(|word| word.parse().ok().filter(|number| *number <= 10_000))
+        .collect();
+    match numbers.as_deref() {
+        Some([0, 0, 0, 0, 0]) => Err("That would keep none at all: at least one of them must be above 0.".into()),
+        Some(&[last, daily, weekly, monthly, yearly]) => Ok(Kept { last, daily, weekly, monthly, yearly }),
+        _ => Err(format!("Please give five whole numbers, up to {}, such as 3 7 4 12 0.", human::number(10_000))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_numbers_are_a_retention() {
+        let kept = Kept { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 0 };
+        assert_eq!(numbers(&written(kept)), Ok(kept));
+        assert_eq!(numbers("3, 7, 4, 12, 0"), Ok(kept));
+        for wrong in ["", "3 7 4 12", "0 0 0 0 0", "1 2 3 4 -5", "3 7 4 12 0 1", "10001 0 0 0 0", "a b c d e"] {
+            assert!(numbers(wrong).is_err(), "{wrong}");
+        }
+    }
+}

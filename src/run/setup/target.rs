@@ -1,0 +1,279 @@
+//! The questions about the place for the backups: which disk, in which way, and, before anything on a disk would be lost, its
+//! name to be typed.
+
+use super::ask::{Choice, Question, Reply};
+use super::{Move, Wizard};
+use crate::error::Result;
+use crate::report::human;
+use crate::setup::disks::guard::{self, Danger};
+use crate::setup::disks::{self, Device, FileSystem, Kind, Way, mount, partition};
+use crate::setup::measure;
+use crate::sys::{files, mounts};
+use std::path::{Path, PathBuf};
+
+/// Where a disk is mounted, unless somebody says otherwise.
+const USUAL: &str = "/srv/backup";
+
+const HELP: &str = "\
+Best is a disk or partition of its own: it survives the loss of the site's disk, and cannot fill that up. A disk that is \
+formatted loses all that is on it; anything with something on it asks for its name to be typed first. A plain folder is good \
+for a trial, or where another program copies the backups elsewhere (post-job.d). A network share can be used if it is \
+mounted already and keeps owners and hard links; that is tried out.";
+
+/// One thing that can be chosen.
+#[derive(Clone, Debug)]
+struct Option_ {
+    text: String,
+    unfit: Option<String>,
+    kind: Kindred,
+}
+
+#[derive(Clone, Debug)]
+enum Kindred {
+    Mounted(PathBuf),
+    Mount(Device),
+    Format(Device),
+    Partition(Device),
+    Folder,
+}
+
+/// Where the backups go.
+pub fn place(wizard: &mut Wizard) -> Result<Move> {
+    let needed = wizard.needed();
+    if needed > 0 {
+        let room = measure::room(&wizard.sizes(), &wizard.kept());
+        wizard.person.tell(&measure::told(&room));
+    }
+    let options = options(wizard)?;
+    let choices: Vec<Choice> =
+        options.iter().map(|it| Choice { text: it.text.clone(), unfit: it.unfit.clone() }).collect();
+    let default = default(wizard, &options);
+    let Reply::Given(at) = wizard.person.choose("Where are the backups to go?", HELP, &choices, default)? else {
+        return Ok(Move::Back);
+    };
+    wizard.seen = None;
+    let way = match options[at].kind.clone() {
+        Kindred::Mounted(path) => folder_on(wizard, &path)?,
+        Kindred::Folder => plain_folder(wizard)?,
+        Kindred::Mount(device) => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        Kindred::Format(device) => format(wizard, device, needed)?,
+        Kindred::Partition(device) => new_partition(wizard, device)?,
+    };
+    let Some(way) = way else { return Ok(Move::Again) };
+    tell_how_long(wizard, &way);
+    wizard.answers.target = Some(way);
+    Ok(Move::Next)
+}
+
+/// Everything there is, the fit first.
+fn options(wizard: &Wizard) -> Result<Vec<Option_>> {
+    let all = disks::list()?;
+    let site: Vec<&Path> = wizard.site_folders();
+    let system = guard::system(&site, &all);
+    let needed = wizard.needed();
+    let mut options = Vec::new();
+    for device in &all {
+        let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
+        if let Some(option) = option(device, on_system, needed, &system, &all)? {
+            options.push(option);
+        }
+        if let Some(free) = partition::free(device)?.filter(|free| *free >= needed.max(1 << 30) && !device.is_empty()) {
+            let text = format!("{}: a new partition in its free space of {}", named(device), human::bytes(free));
+            options.push(Option_ { text, unfit: None, kind: Kindred::Partition(device.clone()) });
+        }
+    }
+    options.sort_by_key(|it| (it.unfit.is_some(), !matches!(it.kind, Kindred::Mounted(_))));
+    let text =
+        "a plain folder on a disk that is there for something else (not recommended: lost with that disk)".into();
+    options.push(Option_ { text, unfit: None, kind: Kindred::Folder });
+    Ok(options)
+}
+
+fn option(
+    device: &Device,
+    on_system: bool,
+    needed: u64,
+    system: &[PathBuf],
+    all: &[Device],
+) -> Result<Option<Option_>> {
+    if let (Some(point), Some(file_system)) = (device.mounts.first(), device.file_system()) {
+        if on_system {
+            return Ok(None);
+        }
+        let free = files::space(point).map_or(0, |space| space.free_bytes);
+        let free = human::bytes(free);
+        let text = format!("{}: {}, mounted at {}, {free} free", named(device), file_system.what, point.display());
+        return Ok(Some(Option_ { text, unfit: None, kind: Kindred::Mounted(point.clone()) }));
+    }
+    // A disk that is in parts is not offered as a whole; it is still there for an answers file.
+    if !device.partitions.is_empty() {
+        return Ok(None);
+    }
+    let dangers = guard::dangers(device, needed, system, all);
+    let refused = dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why.clone()) } else { None });
+    if let (Some(file_system), None) = (device.file_system(), &refused) {
+        let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
+        let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
+        return Ok(Some(Option_ { text, unfit: None, kind: Kindred::Mount(device.clone()) }));
+    }
+    if device.kind == Kind::Loop && device.is_empty() && device.size < needed {
+        return Ok(None);
+    }
+    let what = if device.is_empty() { "empty" } else { "NOT empty" };
+    let text = format!("{}: {what}, to be formatted", named(device));
+    Ok(Some(Option_ { text, unfit: refused, kind: Kindred::Format(device.clone()) }))
+}
+
+fn named(device: &Device) -> String {
+    let kind = match device.kind {
+        Kind::Disk => "disk",
+        Kind::Partition => "partition",
+        Kind::Crypt => "opened encrypted volume",
+        Kind::Loop => "file as a disk",
+        Kind::Other => "volume",
+    };
+    let model = device.model.as_ref().map_or(String::new(), |model| format!(" {model}"));
+    format!("{kind} {}{model}, {}", device.path.display(), human::bytes(device.size))
+}
+
+/// As it is now; else the first disk of its own.
+fn default(wizard: &Wizard, options: &[Option_]) -> Option<usize> {
+    let now = wizard.answers.target.as_ref().map(|way| way.path().to_path_buf());
+    let is_now = |it: &Option_| match &it.kind {
+        Kindred::Mounted(point) => now.as_ref().is_some_and(|now| now.starts_with(point)),
+        Kindred::Folder => now.is_some(),
+        _ => false,
+    };
+    options
+        .iter()
+        .position(is_now)
+        .or_else(|| options.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, Kindred::Mount(_))))
+}
+
+/// A folder on a disk that is mounted.
+fn folder_on(wizard: &mut Wizard, point: &Path) -> Result<Option<Way>> {
+    let now = wizard.answers.target.as_ref().map(|way| way.path().to_path_buf());
+    let default = now.filter(|now| now.starts_with(point)).unwrap_or_else(|| point.to_path_buf());
+    let question = Question {
+        ask: "In which folder there?",
+        help: "The backups of each site go into a folder there, with the site's name.",
+        default: Some(default.display().to_string()),
+    };
+    let on_it = |answer: &str| match Path::new(answer) {
+        path if path.is_dir() && path.starts_with(point) => Ok(path.to_path_buf()),
+        _ => Err(format!("There is no folder {answer:?} on that disk.")),
+    };
+    Ok(given(wizard.person.text(&question, on_it)?).map(|path| Way::Mounted { path }))
+}
+
+fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
+    let now = wizard.answers.target.as_ref().map(|way| way.path().display().to_string());
+    let question = Question {
+        ask: "Which folder? It is made if it is not there.",
+        help: "Outside of Moodle's code and moodledata. If the disk that it is on is lost, so are site and backups.",
+        default: Some(now.unwrap_or_else(|| USUAL.into())),
+    };
+    let absolute = |answer: &str| match Path::new(answer) {
+        path if path.is_absolute() && path != Path::new("/") => Ok(path.to_path_buf()),
+        _ => Err("Please name the folder from \"/\" on.".to_owned()),
+    };
+    Ok(given(wizard.person.text(&question, absolute)?).map(|path| Way::Folder { path }))
+}
+
+fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
+    let question = Question {
+        ask: "Where is it to be mounted?",
+        help: "An empty folder, or one that is not there yet. It is mounted there at each start of the server; without the disk \
+               the server starts all the same, and nothing can be written into the folder.",
+        default: Some(USUAL.into()),
+    };
+    let free = |answer: &str| {
+        let path = PathBuf::from(answer);
+        mount::require_free(&path).map(|()| path).map_err(|error| format!("{error:#}."))
+    };
+    Ok(given(wizard.person.text(&question, free)?))
+}
+
+fn format(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option<Way>> {
+    let all = disks::list()?;
+    let site = wizard.site_folders();
+    let dangers = guard::dangers(&device, needed, &guard::system(&site, &all), &all);
+    let mut destroy = None;
+    if !dangers.is_empty() {
+        wizard.person.tell(&format!("\nWARNING: about {}:", device.path.display()));
+        for danger in &dangers {
+            let (Danger::Refused(what) | Danger::Loss(what)) = danger;
+            wizard.person.item(what);
+        }
+        let Some(typed) = typed(wizard, &device)? else { return Ok(None) };
+        destroy = Some(typed);
+    }
+    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
+    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
+    let way = Way::Format { device: device.path.clone(), file_system, path, destroy };
+    wizard.seen = Some(device);
+    Ok(Some(way))
+}
+
+/// All of it would be lost: its name is to be typed, and nothing is taken for granted.
+fn typed(wizard: &mut Wizard, device: &Device) -> Result<Option<String>> {
+    let name = device.path.display().to_string();
+    let ask = format!("ALL THAT IS ON {name} WILL BE LOST. To go on, type its name; to choose another, type <");
+    let question =
+        Question { ask: &ask, help: "Nothing is written to it before you have agreed to the summary.", default: None };
+    let same = |answer: &str| match answer == name {
+        true => Ok(answer.to_owned()),
+        false => Err(format!("That is not its name, {name}. < goes back.")),
+    };
+    Ok(given(wizard.person.text(&question, same)?))
+}
+
+fn file_system(wizard: &mut Wizard) -> Result<Option<FileSystem>> {
+    let kinds = [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs];
+    let texts = ["ext4: the usual one", "xfs: good for very many files", "btrfs: with checksums of its own"];
+    let choices = texts.map(Choice::new);
+    let help = "All three are good for backups. If in doubt, take ext4.";
+    let reply = wizard.person.choose("Which file system?", help, &choices, Some(0))?;
+    Ok(given(reply).map(|at| kinds[at]))
+}
+
+fn new_partition(wizard: &mut Wizard, disk: Device) -> Result<Option<Way>> {
+    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
+    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
+    Ok(Some(Way::Partition { disk: disk.path, file_system, path }))
+}
+
+fn given<T>(reply: Reply<T>) -> Option<T> {
+    match reply {
+        Reply::Given(value) => Some(value),
+        Reply::Back => None,
+    }
+}
+
+/// For how long the room will do.
+fn tell_how_long(wizard: &Wizard, way: &Way) {
+    let free = match way {
+        Way::Folder { path } | Way::Mounted { path } => {
+            let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+            if matches!(way, Way::Mounted { .. }) && mounts::same_file_system(there, Path::new("/")) {
+                wizard.person.tell("Note: that is the disk of the system itself.");
+            }
+            files::space(there).map_or(0, |space| space.free_bytes)
+        }
+        Way::Format { device, .. } => disks::look(device).map_or(0, |device| device.size / 100 * 95),
+        Way::Mount { .. } | Way::Partition { .. } => return,
+    };
+    if free < wizard.needed() {
+        let (free, needed) = (human::bytes(free), human::bytes(wizard.needed()));
+        wizard.person.tell(&format!("WARNING: there is room for {free}, and the first backup takes about {needed}."));
+    } else if let Some(days) = measure::lasts(&wizard.sizes(), &wizard.kept(), free) {
+        let about = match days {
+            0..60 => format!("{days} days"),
+            60..730 => format!("{} months", days / 30),
+            _ => format!("{} years", days / 365),
+        };
+        wizard
+            .person
+            .tell(&format!("With the usual retention and this site's growth, the room lasts for about {about}."));
+    }
+}

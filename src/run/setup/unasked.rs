@@ -1,0 +1,116 @@
+//! Answers that nobody is asked for: from the options, from the settings that are there, and, without a terminal, what the
+//! set-up would propose.
+
+use super::{Wizard, more, site};
+use crate::cli;
+use crate::error::{Fault, Result};
+use crate::settings::Settings;
+use crate::setup::answers::{Answers, time_of_day};
+use crate::setup::disks::Way;
+use crate::setup::units::{self, Units};
+use crate::setup::{discover, needs};
+use crate::sys::mounts;
+use std::path::{Path, PathBuf};
+
+/// Those of a file, if one is named, and over them those of the options.
+pub fn from_options(args: &cli::Setup) -> Result<Answers> {
+    let mut answers = args.answers.as_deref().map(Answers::read).transpose()?.unwrap_or_default();
+    answers.site.root = args.root.clone().or(answers.site.root);
+    answers.site.name = args.name.clone().or(answers.site.name);
+    answers.target = args.target.as_ref().map(|path| folder(path)).or(answers.target);
+    answers.schedule.nightly = args.time.clone().or(answers.schedule.nightly);
+    answers.notification.mail = args.mail.clone().or(answers.notification.mail);
+    answers.first_backup = args.first_backup.then_some(true).or(answers.first_backup);
+    answers.install_packages = args.install_packages.then_some(true).or(answers.install_packages);
+    if let Some(time) = &answers.schedule.nightly {
+        time_of_day(time).map_err(Fault::usage)?;
+    }
+    Ok(answers)
+}
+
+/// A folder that was named: of a disk that is mounted there, or a plain one.
+fn folder(path: &Path) -> Way {
+    let disk = path.is_dir() && mounts::of(path).is_ok_and(|mount| mount.point != Path::new("/"));
+    let path = path.to_path_buf();
+    if disk { Way::Mounted { path } } else { Way::Folder { path } }
+}
+
+/// Fills in what the settings say already.
+pub fn from_settings(answers: &mut Answers, old: &Settings) {
+    let site = &mut answers.site;
+    site.root.get_or_insert_with(|| old.site.root.clone());
+    site.name.get_or_insert_with(|| old.site.name.clone());
+    site.php = site.php.take().or_else(|| old.site.php.clone());
+    site.web_user = site.web_user.take().or_else(|| old.site.web_user.clone());
+    site.services.get_or_insert_with(|| old.site.services.clone());
+    answers.directories.get_or_insert_with(|| old.directories.paths.clone());
+    answers.target.get_or_insert_with(|| match old.target.mount_uuid {
+        Some(_) => Way::Mounted { path: old.target.path.clone() },
+        None => folder(&old.target.path),
+    });
+}
+
+impl Wizard<'_> {
+    /// Everything that was not answered, as it would be proposed.
+    pub fn resolve(&mut self) -> Result<()> {
+        if self.answers.site.root.is_none() {
+            self.answers.site.root = Some(self.only_site()?);
+        }
+        self.install_missing()?;
+        self.looked = Some(site::looked(self)?);
+        let units = Units::of(&self.session.paths, &self.session.settings_file());
+        let time = units.present().filter(|_| self.old.is_some()).unwrap_or_else(|| self.proposed_time());
+        self.answers.schedule.nightly.get_or_insert(time);
+        let verify = match (&self.old, units.verify_timer()) {
+            (Some(_), Some(timer)) => units::is_enabled(&timer),
+            _ => true,
+        };
+        self.answers.schedule.weekly_verify.get_or_insert(verify);
+        self.propose_rest();
+        if self.answers.notification.mail.is_none() && self.old.is_some() {
+            self.answers.notification.mail = crate::setup::notify::present(&self.session.paths);
+        }
+        Ok(())
+    }
+
+    /// What no page asks for, or what has a proposal that does without asking.
+    pub fn propose_rest(&mut self) {
+        self.answers.directories.get_or_insert_with(more::proposed);
+        self.answers.site.services.get_or_insert_with(units::web_services);
+        self.answers.site.name.get_or_insert_with(|| "moodle".into());
+    }
+
+    fn only_site(&mut self) -> Result<PathBuf> {
+        let discovery = self.discovery().clone();
+        match discovery.sites.as_slice() {
+            [one] => Ok(one.root.clone()),
+            [] => Err(Fault::unfit(format!("no Moodle site was found; looked at: {}", discovery.looked_at.join(", ")))
+                .hint("name the folder with its config.php: --root DIR")
+                .into()),
+            several => {
+                let several: Vec<String> = several.iter().map(discover::told).collect();
+                Err(Fault::unfit(format!("there is more than one site here: {}", several.join("; ")))
+                    .hint("say which: --root DIR; and give each a settings file: --settings FILE")
+                    .into())
+            }
+        }
+    }
+
+    fn install_missing(&mut self) -> Result<()> {
+        let missing = self.missing();
+        let packages = needs::packages(&missing);
+        if packages.is_empty() {
+            return Ok(());
+        }
+        if self.answers.install_packages == Some(true) {
+            return needs::install(&packages, self.log());
+        }
+        let required: Vec<&str> = missing.iter().filter(|need| need.required).map(|need| need.what.as_str()).collect();
+        if required.is_empty() {
+            return Ok(());
+        }
+        Err(Fault::unfit(format!("what a backup needs is missing: {}", required.join(", ")))
+            .hint(format!("{}; or let it be done: --install-packages", needs::command(&packages)))
+            .into())
+    }
+}

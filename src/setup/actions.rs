@@ -1,0 +1,284 @@
+//! What answers lead to: a list of actions, each told before it is done, each of which can be done again. What is done already
+//! is not in the list, so that a set-up can be called at any time.
+
+use super::answers::{Answers, Database};
+use super::disks::Device;
+use super::disks::prepare::{self, Request};
+use super::notify;
+use super::units::{self, Units};
+use crate::error::{Fault, OrFault, Result};
+use crate::settings::edit::{self, Change};
+use crate::settings::reference;
+use crate::sys::files;
+use crate::sys::log::Log;
+use crate::sys::paths::Paths;
+use crate::sys::process::Program;
+use crate::sys::process::unit::systemd_runs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml_edit::Value;
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What the answers are about.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// The program's own folders.
+    pub paths: &'a Paths,
+    /// The settings file that is written.
+    pub settings_file: PathBuf,
+    /// Bytes that the first backup needs, about.
+    pub needed: u64,
+    /// Folders of the site: their disks are kept off.
+    pub site: Vec<PathBuf>,
+    /// The device for the backups as somebody has seen it.
+    pub seen: Option<Device>,
+}
+
+impl Context<'_> {
+    fn units(&self) -> Units {
+        Units::of(self.paths, &self.settings_file)
+    }
+
+    fn request<'a>(&'a self, answers: &'a Answers) -> Option<Request<'a>> {
+        let way = answers.target.as_ref()?;
+        let (needed, site) = (self.needed, self.site.clone());
+        Some(Request { way, seen: self.seen.as_ref(), needed, site, paths: self.paths })
+    }
+}
+
+/// One thing to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Action {
+    /// Makes the place for the backups.
+    Place,
+    /// Writes the settings.
+    Settings,
+    /// Writes a file of our own.
+    Write { file: PathBuf, text: String, mode: u32 },
+    /// Removes a file of our own.
+    Remove(PathBuf),
+    /// Has systemd read its files again.
+    Reload,
+    /// Switches a timer on or off.
+    Switch { unit: String, on: bool },
+}
+
+/// All that is to be done, in order, each with its words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    actions: Vec<(Action, Vec<String>)>,
+}
+
+impl Plan {
+    /// What will be done, in words.
+    pub fn steps(&self) -> Vec<&str> {
+        self.actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect()
+    }
+
+    fn add(&mut self, action: Action, words: Vec<String>) {
+        self.actions.push((action, words));
+    }
+}
+
+/// What the answers ask for and is not so yet.
+pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
+    let mut plan = Plan::default();
+    let request = context.request(answers).ok_or_else(|| {
+        Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
+    })?;
+    let words = prepare::steps(&request)?;
+    if prepare::done(&request)?.is_none() {
+        plan.add(Action::Place, words);
+    }
+    let (old, new) = settings_texts(answers, context)?;
+    if old != new {
+        let words = changed_lines(&old, &new);
+        plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
+    }
+    drop_ins(answers, context, &mut plan);
+    mail(answers, context, &mut plan)?;
+    let written = plan.actions.iter().any(|(action, _)| match action {
+        Action::Write { file, .. } => file.starts_with(context.paths.units()),
+        _ => false,
+    });
+    if systemd_runs() {
+        if written {
+            plan.add(Action::Reload, Vec::new());
+        }
+        switches(answers, context, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
+    let units = context.units();
+    let target = answers.target.as_ref().map_or(Path::new("/"), |way| way.path());
+    for file in units.mount_drop_ins() {
+        let words = format!("let the service wait for the disk of the backups ({})", file.display());
+        write(plan, file, units.mount_text(target), 0o644, words);
+    }
+    if let Some(time) = &answers.schedule.nightly
+        && let Some(text) = units.schedule_text(time)
+    {
+        let file = units.schedule_drop_in();
+        let words = format!("set the time of the nightly backup to {time} ({})", file.display());
+        write(plan, file, text, 0o644, words);
+    }
+}
+
+fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
+    let file = notify::file(context.paths);
+    match &answers.notification.mail {
+        Some(address) => {
+            let address = notify::address(address).map_err(Fault::unfit)?;
+            if notify::is_of_somebody_else(context.paths) {
+                return Err(Fault::unfit(format!("{} is there and is not this program's", file.display()))
+                    .hint("leave the mail to it: answer \"nobody\"; or give it another name first")
+                    .into());
+            }
+            let words = format!("send a mail to {address} when a backup fails ({})", file.display());
+            write(plan, file, notify::program(&address), 0o755, words);
+        }
+        None if notify::present(context.paths).is_some() => {
+            let words = format!("send no mail any more (remove {})", file.display());
+            plan.add(Action::Remove(file), vec![words]);
+        }
+        None => {}
+    }
+    Ok(())
+}
+
+fn write(plan: &mut Plan, file: PathBuf, text: String, mode: u32, words: String) {
+    if std::fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
+        plan.add(Action::Write { file, text, mode }, vec![words]);
+    }
+}
+
+fn switches(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
+    let units = context.units();
+    let nightly = answers.schedule.nightly.as_deref().map(super::answers::time_of_day).transpose();
+    let nightly = nightly.map_err(Fault::unfit)?.map(|time| time.is_some());
+    let wanted = [(Some(units.timer()), nightly), (units.verify_timer(), answers.schedule.weekly_verify)];
+    for (unit, on) in wanted {
+        if let (Some(unit), Some(on)) = (unit, on)
+            && units::is_enabled(&unit) != on
+        {
+            let words = format!("switch {unit} {}", if on { "on" } else { "off" });
+            plan.add(Action::Switch { unit, on }, vec![words]);
+        }
+    }
+    Ok(())
+}
+
+/// The settings file as it is, or as the package would bring it, and as it is to be.
+fn settings_texts(answers: &Answers, context: &Context) -> Result<(String, String)> {
+    let file = &context.settings_file;
+    let old = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => reference::sample(),
+        read => read.or_fault(|| Fault::unfit(format!("cannot read {}", file.display())))?,
+    };
+    let uuid = match context.request(answers) {
+        Some(request) => prepare::done(&request)?.and_then(|done| done.mount_uuid),
+        None => None,
+    };
+    let mut new = edit::edited(&old, &changes(answers, uuid.as_deref()))?;
+    for Database { name, options_file } in &answers.databases {
+        new = edit::with_database(&new, name, options_file.as_deref())?;
+    }
+    Ok((old, new))
+}
+
+fn changes(answers: &Answers, mount_uuid: Option<&str>) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let mut set = |section, key, value: Option<Value>| changes.extend(value.map(|it| Change::set(section, key, it)));
+    let path = |path: &PathBuf| Value::from(path.to_string_lossy().into_owned());
+    let texts = |texts: &[String]| Value::from_iter(texts.iter().map(String::as_str));
+    let site = &answers.site;
+    set("site", "name", site.name.as_deref().map(Value::from));
+    set("site", "root", site.root.as_ref().map(path));
+    set("site", "php", site.php.as_ref().map(path));
+    set("site", "web_user", site.web_user.as_deref().map(Value::from));
+    set("site", "services", site.services.as_deref().filter(|it| !it.is_empty()).map(texts));
+    set("target", "path", answers.target.as_ref().map(|way| Value::from(way.path().to_string_lossy().into_owned())));
+    set("target", "mount_uuid", mount_uuid.map(Value::from));
+    let directories = answers.directories.as_deref();
+    set("directories", "paths", directories.map(|paths| paths.iter().map(path).collect()));
+    if let Some(kept) = answers.retention {
+        for (key, number) in [
+            ("last", kept.last),
+            ("daily", kept.daily),
+            ("weekly", kept.weekly),
+            ("monthly", kept.monthly),
+            ("yearly", kept.yearly),
+        ] {
+            set("retention", key, Some(i64::from(number).into()));
+        }
+    }
+    changes
+}
+
+/// What is new in a text, in a few words.
+fn changed_lines(old: &str, new: &str) -> String {
+    let before: Vec<&str> = old.lines().collect();
+    let new: Vec<&str> = new
+        .lines()
+        .filter(|line| !before.contains(line) && !line.trim().is_empty() && !line.starts_with('#'))
+        .map(str::trim)
+        .collect();
+    if new.is_empty() { "the new values".into() } else { new.join("; ") }
+}
+
+/// Does all of it. On an error it says what was done, and what was not.
+pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log) -> Result<()> {
+    for (number, (action, words)) in plan.actions.iter().enumerate() {
+        crate::sys::signals::check().and_then(|()| one(action, answers, context, log)).map_err(|error| {
+            let told = |actions: &[(Action, Vec<String>)]| {
+                let words: Vec<&str> = actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect();
+                if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
+            };
+            log.info(format!("done: {}", told(&plan.actions[..number])));
+            log.info(format!("not done: {}", told(&plan.actions[number..])));
+            let hint = crate::error::hint(&error).map_or(String::new(), |hint| format!("{hint}; then "));
+            let fault = Fault::failed("the set-up is not complete")
+                .hint(format!("{hint}call \"moodle-backup setup\" again: what is done already is not done twice"));
+            error.context(fault)
+        })?;
+        words.iter().for_each(|words| log.info(format!("done: {words}")));
+    }
+    Ok(())
+}
+
+fn one(action: &Action, answers: &Answers, context: &Context, log: &Log) -> Result<()> {
+    match action {
+        Action::Place => match context.request(answers) {
+            Some(request) => prepare::prepare(&request, log).map(drop),
+            None => Ok(()),
+        },
+        // Once more: only now the disk has its UUID.
+        Action::Settings => edit::write(&context.settings_file, &settings_texts(answers, context)?.1).map(drop),
+        Action::Write { file, text, mode } => {
+            files::make_folders(files::parent(file), 0o755)?;
+            files::write_durably(file, text.as_bytes(), *mode)
+        }
+        Action::Remove(file) => {
+            std::fs::remove_file(file).or_fault(|| Fault::failed(format!("cannot remove {}", file.display())))
+        }
+        Action::Reload => systemctl(&["daemon-reload"]),
+        Action::Switch { unit, on } => systemctl(&[if *on { "enable" } else { "disable" }, "--now", "--quiet", unit]),
+    }
+}
+
+fn systemctl(args: &[&str]) -> Result<()> {
+    let done = Program::new("systemctl").args(args).timeout(LIMIT).success();
+    done.map(drop).or_fault(|| Fault::failed(format!("systemctl {} failed", args.join(" "))))
+}
+
+/// Whether a settings file is one that nobody has filled in yet: it does not say what is backed up, or where to.
+pub fn is_unfilled(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // What is no TOML is somebody's work, with a mistake in it.
+    let Ok(table) = toml::from_str::<toml::Table>(&text) else { return false };
+    let has = |section: &str, key: &str| table.get(section).and_then(|it| it.get(key)).is_some();
+    !has("site", "root") || !has("target", "path")
+}

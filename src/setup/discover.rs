@@ -1,0 +1,115 @@
+//! The Moodle sites of this machine: looked for in the configurations of web servers and PHP, and in the usual folders. Reads
+//! only; config.php is run by PHP as the web user, as everywhere.
+
+mod config_files;
+
+use crate::moodle::Layout;
+use crate::preflight::{Site, read_site};
+use crate::settings;
+use crate::sys::paths::Paths;
+use crate::undo;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Folders whose folders, and theirs, are looked at.
+const USUAL: [&str; 4] = ["/var/www", "/srv", "/opt", "/home"];
+/// Folders that are looked at themselves.
+const SINGLE: [&str; 3] = ["/usr/share/moodle", "/usr/local/moodle", "/moodle"];
+
+/// So many folders in one are looked at; a folder of more is no place for sites.
+const MOST: usize = 1000;
+
+/// A site that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The folder with config.php.
+    pub root: PathBuf,
+    /// What led there: a file, or a folder.
+    pub because: PathBuf,
+    /// `4.5.6 (Build: 20250811)`.
+    pub release: String,
+    /// Its address, and its database; where config.php can be read.
+    pub known: Option<Known>,
+    /// Why config.php cannot be read.
+    pub trouble: Option<String>,
+}
+
+/// What config.php says of a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// `$CFG->wwwroot`.
+    pub wwwroot: String,
+    /// Its database, in words.
+    pub database: String,
+}
+
+/// What a look at the machine has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// The sites, in the order of their folders.
+    pub sites: Vec<Found>,
+    /// Where was looked.
+    pub looked_at: Vec<String>,
+}
+
+/// Looks for sites.
+pub fn sites(paths: &Paths) -> Discovery {
+    let mut candidates = config_files::folders(paths.root());
+    let mut looked_at = vec!["the configurations of Apache and nginx, and PHP's pools".to_owned()];
+    for usual in USUAL {
+        looked_at.push(format!("the folders in {usual}"));
+        let top = below(paths, usual);
+        for folder in folders_in(&top) {
+            candidates.extend(folders_in(&folder).into_iter().map(|inner| (inner, top.clone())));
+            candidates.push((folder, top.clone()));
+        }
+    }
+    candidates.extend(SINGLE.map(|single| (below(paths, single), below(paths, single))));
+    looked_at.extend(SINGLE.map(str::to_owned));
+    let mut found: BTreeMap<PathBuf, Found> = BTreeMap::new();
+    for (folder, because) in candidates {
+        // One that is being set aside or laid ready by a restore is none.
+        let Ok(layout) = Layout::find(&folder) else { continue };
+        let ours = layout.root.components().any(|part| part.as_os_str() == undo::FOLDER);
+        if !ours && !found.contains_key(&layout.root) {
+            found.insert(layout.root.clone(), look(&layout, because));
+        }
+    }
+    Discovery { sites: found.into_values().collect(), looked_at }
+}
+
+fn below(paths: &Paths, folder: &str) -> PathBuf {
+    paths.root().join(folder.trim_start_matches('/'))
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(MOST);
+    let mut folders: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
+fn look(layout: &Layout, because: PathBuf) -> Found {
+    let release = layout.release().map(|it| it.release).unwrap_or_default();
+    let read = settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it));
+    let (known, trouble) = match read {
+        Ok(Site { config, connection, .. }) => {
+            (Some(Known { wwwroot: config.wwwroot, database: connection.title() }), None)
+        }
+        Err(error) => (None, Some(format!("{error:#}"))),
+    };
+    Found { root: layout.root.clone(), because, release, known, trouble }
+}
+
+/// A site in a line or two.
+pub fn told(found: &Found) -> String {
+    let root = found.root.display();
+    match (&found.known, &found.trouble) {
+        (Some(known), _) => format!("{root}: {}, Moodle {}, {}", known.wwwroot, found.release, known.database),
+        (None, trouble) => {
+            let why = trouble.as_deref().unwrap_or("it is not known why");
+            format!("{root}: Moodle {}; its config.php cannot be read: {why}", found.release)
+        }
+    }
+}

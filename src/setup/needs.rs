@@ -1,0 +1,149 @@
+//! The programs that backups and restores of a site need, and the packages of this release that have them. Installing them is
+//! here too; whether to is asked elsewhere.
+
+use super::disks::{FileSystem, Way};
+use crate::database::Engine;
+use crate::error::{Fault, OrFault, Result};
+use crate::preflight::Site;
+use crate::sys::log::Log;
+use crate::sys::process::{Program, find};
+use std::time::Duration;
+
+/// Packages may be large, and the archive slow.
+const LIMIT: Duration = Duration::from_secs(1800);
+const QUESTION: Duration = Duration::from_secs(30);
+
+/// Something that should be there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The program, or the extension of PHP.
+    pub what: String,
+    /// The package that has it.
+    pub package: String,
+    /// What it is for.
+    pub why: &'static str,
+    /// Whether no backup can be made without it.
+    pub required: bool,
+}
+
+/// What is missing. Without a site, because it cannot be read, only what every site needs is looked for.
+pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
+    let mut missing = Vec::new();
+    let mut program = |names: &[&str], package: String, why: &'static str, required: bool| {
+        if find(names).is_none() {
+            missing.push(Need { what: names[0].to_owned(), package, why, required });
+        }
+    };
+    let own_php = site.is_some_and(|site| site.php.program().exists());
+    if !own_php {
+        program(&["php"], "php-cli".into(), "it reads config.php", true);
+    }
+    if let Some(site) = site {
+        match site.connection.engine {
+            Engine::MariaDb => program(&["mariadb-dump", "mysqldump"], client(site), "it dumps the database", true),
+            Engine::Postgres => program(&["pg_dump"], client(site), "it dumps the database", true),
+        }
+        if site.layout.root.join(".git").exists() {
+            program(&["git"], "git".into(), "it tells how the code differs from its commit", false);
+        }
+    }
+    program(&["zstd"], "zstd".into(), "a restore by hand unpacks with it", false);
+    match way {
+        Some(Way::Format { file_system, .. }) => file_system_tools(*file_system, &mut program),
+        Some(Way::Partition { file_system, .. }) => {
+            program(&["sfdisk"], "fdisk".into(), "it makes a partition", true);
+            file_system_tools(*file_system, &mut program);
+        }
+        _ => {}
+    }
+    missing.extend(site.map(extensions).unwrap_or_default());
+    missing
+}
+
+fn file_system_tools(file_system: FileSystem, program: &mut impl FnMut(&[&str], String, &'static str, bool)) {
+    let (name, package) = match file_system {
+        FileSystem::Ext4 => ("mkfs.ext4", "e2fsprogs"),
+        FileSystem::Xfs => ("mkfs.xfs", "xfsprogs"),
+        FileSystem::Btrfs => ("mkfs.btrfs", "btrfs-progs"),
+    };
+    program(&[name], package.into(), "it makes the file system", true);
+}
+
+/// The package with the client for a site's server, where the server tells what it is.
+fn client(site: &Site) -> String {
+    let facts = site.connection.session().and_then(|mut session| session.facts()).ok();
+    match (site.connection.engine, facts) {
+        (Engine::MariaDb, Some(facts)) if facts.product == "mysql" => "default-mysql-client".into(),
+        (Engine::MariaDb, _) => "mariadb-client".into(),
+        (Engine::Postgres, Some(facts)) => {
+            let versioned = format!("postgresql-client-{}", facts.major);
+            if is_known(&versioned) { versioned } else { "postgresql-client".into() }
+        }
+        (Engine::Postgres, None) => "postgresql-client".into(),
+    }
+}
+
+/// Whether this release has such a package.
+fn is_known(package: &str) -> bool {
+    let shown = Program::new("apt-cache").args(["show", package]).timeout(QUESTION).output();
+    shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+}
+
+/// PHP extensions with which Moodle's own command line runs: for the checks after a restore.
+fn extensions(site: &Site) -> Vec<Need> {
+    let script = "echo PHP_MAJOR_VERSION, '.', PHP_MINOR_VERSION, \"\\n\", implode(\"\\n\", get_loaded_extensions());";
+    let Ok(output) = site.php.start().args(["-r", script]).timeout(QUESTION).success() else { return Vec::new() };
+    let text = output.text().to_lowercase();
+    let mut lines = text.lines();
+    let version = lines.next().unwrap_or_default();
+    let loaded: Vec<&str> = lines.collect();
+    let database = match site.connection.engine {
+        Engine::MariaDb => ("mysqli", "mysql"),
+        Engine::Postgres => ("pgsql", "pgsql"),
+    };
+    let wanted = [database, ("dom", "xml"), ("mbstring", "mbstring")];
+    let missing = wanted.into_iter().filter(|(name, _)| !loaded.contains(name));
+    let need = |(name, package): (&str, &str)| Need {
+        what: format!("PHP's extension {name}"),
+        package: format!("php{version}-{package}"),
+        why: "Moodle's own command line needs it, for the checks after a restore",
+        required: false,
+    };
+    missing.map(need).collect()
+}
+
+/// The packages, each once.
+pub fn packages(needs: &[Need]) -> Vec<String> {
+    let mut packages: Vec<String> = needs.iter().map(|need| need.package.clone()).collect();
+    packages.sort();
+    packages.dedup();
+    packages
+}
+
+/// The command that installs them.
+pub fn command(packages: &[String]) -> String {
+    format!("apt install {}", packages.join(" "))
+}
+
+/// Installs packages.
+pub fn install(packages: &[String], log: &Log) -> Result<()> {
+    log.info(format!("installing {}", packages.join(", ")));
+    let apt = |arguments: &[&str]| {
+        Program::new("apt-get")
+            .args(["-y", "-q", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .timeout(LIMIT)
+    };
+    let wanted: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let install = [&["install", "--no-install-recommends"], wanted.as_slice()].concat();
+    if apt(&install).success().is_ok() {
+        return Ok(());
+    }
+    // The lists of packages may be old, or not there yet.
+    let _ = apt(&["update"]).output();
+    apt(&install).success().map(drop).or_fault(|| {
+        Fault::failed(format!("apt could not install {}", packages.join(", ")))
+            .hint(format!("try it by hand: {}", command(packages)))
+    })
+}

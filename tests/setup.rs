@@ -1,0 +1,252 @@
+//! The guided set-up: by a person at a terminal, key by key, and by answers in a file; what it makes, what it leaves alone,
+//! and what is lost when somebody changes his mind. Nothing, that is.
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use support::{Disk, Engine, HOOK_USER, PocketSite, Terminal, World, succeed};
+
+/// A machine with a site that is found by itself, and settings that nobody has filled in yet.
+fn machine(engine: Engine) -> World {
+    let world = World::builder(PocketSite::builder().engine(engine).build()).without_web().build();
+    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/settings.toml")).unwrap();
+    // Where the package is installed there is a user for hooks; here is this one.
+    let sample = sample.replace("\n#user = \"moodle-backup\"\n", &format!("\nuser = \"{HOOK_USER}\"\n"));
+    fs::write(world.settings_file(), sample).unwrap();
+    fs::create_dir_all(world.root.join("var/www")).unwrap();
+    std::os::unix::fs::symlink(&world.site.root, world.root.join("var/www/moodle")).unwrap();
+    world
+}
+
+fn target(world: &World) -> String {
+    world.target.path().display().to_string()
+}
+
+/// All files below the machine's /etc, with their content.
+fn etc(world: &World) -> Vec<(String, Vec<u8>)> {
+    let found = succeed(Command::new("find").arg(world.root.join("etc")).args(["-type", "f"]));
+    let mut files: Vec<(String, Vec<u8>)> =
+        String::from_utf8(found).unwrap().lines().map(|name| (name.to_owned(), fs::read(name).unwrap())).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothing() {
+    for engine in Engine::ALL {
+        let world = machine(engine);
+        let target = target(&world);
+        let args = ["setup", "--yes", "--target", &target, "--time", "02:10", "--mail", "root"];
+        let output = world.run(&[&args[..], &["--first-backup"]].concat()).expect_code(0);
+        assert!(output.stdout.contains("moodle is ready to be backed up"), "{}", output.stdout);
+        let backups = fs::read_dir(world.target.path().join("moodle")).unwrap();
+        let backups = backups.flatten().filter(|it| it.file_name().to_string_lossy().starts_with("20")).count();
+        assert_eq!(backups, 1);
+        let list = world.run(&["list", "--json"]).expect_code(0).stdout;
+        assert!(list.contains("\"verified\"") && list.contains("the first backup"), "{list}");
+
+        // The settings are the sample with its comments, and the values in their places.
+        let settings = fs::read_to_string(world.settings_file()).unwrap();
+        assert!(settings.contains("# The folder of Moodle's code"), "{settings}");
+        assert!(settings.contains(&format!("\nroot = {:?}\n", world.site.root.display().to_string())), "{settings}");
+        assert!(settings.contains(&format!("\npath = {target:?}\n")), "{settings}");
+        let mail = world.root.join("etc/moodle-backup/failure.d/50-mail");
+        assert_eq!(fs::metadata(&mail).unwrap().permissions().mode() & 0o777, 0o755);
+        let timer = world.root.join("etc/systemd/system/moodle-backup.timer.d/schedule.conf");
+        assert!(fs::read_to_string(timer).unwrap().contains("OnCalendar=\nOnCalendar=*-*-* 02:10"));
+        let mount = world.root.join("etc/systemd/system/moodle-backup.service.d/target.conf");
+        assert!(fs::read_to_string(mount).unwrap().contains(&format!("RequiresMountsFor={target}")));
+
+        let before = etc(&world);
+        let output = world.run(&args).expect_code(0);
+        assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
+        assert!(before == etc(&world), "a second time changes nothing");
+        let output = world.run(&["setup", "--yes"]).expect_code(0);
+        assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
+        assert!(before == etc(&world), "what is not said is as it was");
+    }
+}
+
+#[test]
+fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
+    let world = machine(Engine::MariaDb);
+    let place = world.scratch().join("backup");
+    let answers = |disk: &Disk, more: &str| {
+        let file = world.scratch().join("answers.toml");
+        let device = disk.path.display();
+        let target = format!(
+            "first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"ext4\"\npath = {place:?}\n{more}"
+        );
+        fs::write(&file, target).unwrap();
+        file.display().to_string()
+    };
+    let full = Disk::new().with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
+    let content = full.content();
+    let before = etc(&world);
+    let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(1);
+    assert!(refused.stderr.contains("ext4 with the label \"exams\""), "{}", refused.stderr);
+    assert!(refused.stderr.contains("destroy ="), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not done: "), "{}", refused.stderr);
+    assert!(content == full.content(), "something was written to a disk with exams on it");
+    assert!(before == etc(&world), "and nothing else was done");
+
+    let mistyped = world.run(&["setup", "--answers", &answers(&full, "destory = \"x\"\n")]).expect_code(5);
+    assert!(mistyped.stderr.contains("destory"), "{}", mistyped.stderr);
+
+    let empty = Disk::of_mebibytes(500);
+    let file = answers(&empty, "");
+    let planned = world.run(&["setup", "--plan", "--answers", &file]).expect_code(0);
+    assert!(planned.stdout.contains("make an ext4 file system on"), "{}", planned.stdout);
+    assert!(before == etc(&world) && empty.content().iter().all(|byte| *byte == 0), "a plan does nothing");
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    assert!(settings.contains("\nmount_uuid = \""), "{settings}");
+    assert!(place.join("moodle/latest/RESTORE.txt").exists());
+
+    let before = etc(&world);
+    let again = world.run(&["setup", "--answers", &file.clone()]).expect_code(0);
+    assert!(again.stdout.contains("nothing was changed"), "{}", again.stdout);
+    assert!(before == etc(&world));
+    drop(empty);
+    let _ = Command::new("chattr").arg("-i").arg(&place).status();
+}
+
+/// A person at the keyboard.
+struct Person {
+    terminal: Terminal,
+    read: usize,
+}
+
+impl Person {
+    fn at(world: &World, args: &[&str]) -> Person {
+        Person { terminal: Terminal::start(world.command(args)), read: 0 }
+    }
+
+    /// Waits for a question behind what was read already, and types.
+    #[track_caller]
+    fn answer(&mut self, question: &str, keys: &str) {
+        self.wait_for(question);
+        self.wait_for("> ");
+        self.terminal.type_keys(keys);
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, words: &str) {
+        let flat = |text: &str| text.replace("\r\n", "\n");
+        support::wait_for(&format!("{words:?} to be shown"), std::time::Duration::from_secs(60), || {
+            // Lines are wrapped wherever they end.
+            let text = flat(&self.terminal.text());
+            let rest = &text[self.read..];
+            let found = rest.find(words).map(|at| at + words.len());
+            self.read += found.unwrap_or(0);
+            found.is_some()
+        });
+    }
+}
+
+#[test]
+fn a_person_is_led_through_it() {
+    let mut world = machine(Engine::MariaDb);
+    world.set_env("NO_COLOR", "1");
+    let target = target(&world);
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "?\n");
+    person.wait_for("holds config.php");
+    person.answer("", "9\n");
+    person.wait_for("Please answer with a number");
+    person.answer("", "\n");
+    person.answer("What is it to be called here?", "Not A Name\n");
+    person.wait_for("It must be");
+    person.answer("", "pocket\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.answer("Where are the backups to go?", "<\n");
+    // Back a step, and on again.
+    person.answer("Which folders of the server's own", "\n");
+    person.wait_for("Where are the backups to go?");
+    person.wait_for("  a plain folder");
+    let text = person.terminal.text();
+    let number = text.lines().rfind(|line| line.contains("a plain folder")).unwrap().trim();
+    let number = number.split_whitespace().next().unwrap().to_owned();
+    person.answer("", &format!("{number}\n"));
+    person.answer("Which folder?", &format!("{target}\n"));
+    person.answer("When is the backup to be made", "25:00\n");
+    person.wait_for("no time of the day");
+    person.answer("", "04:05\n");
+    person.answer("read again each week", "y\n");
+    person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
+    person.answer("Who is to get a mail", "nobody\n");
+    person.wait_for("This will be done:");
+    assert!(before == etc(&world), "nothing is done before the summary was agreed to");
+    person.answer("Do all of this now?", "yes\n");
+    person.wait_for("is ready to be backed up");
+    person.answer("Make the first backup now", "yes\n");
+    person.wait_for("restore --plan");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let text = person.terminal.text();
+    assert!(text.is_ascii(), "a serial line shows it too");
+    let wide =
+        text.split('\n').map(|line| line.trim_end_matches('\r')).find(|line| line.contains("> ") && line.len() > 100);
+    assert_eq!(wide, None);
+    assert!(world.target.path().join("pocket/latest/manifest.json").exists());
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    for line in ["name = \"pocket\"", "last = 2", "daily = 5", "monthly = 0"] {
+        assert!(settings.lines().any(|it| it == line), "{line}: {settings}");
+    }
+}
+
+#[test]
+fn who_goes_away_leaves_nothing_half_done() {
+    let world = machine(Engine::MariaDb);
+    let before = etc(&world);
+    for (keys, code) in [("\x03", 1), ("\x04", 1)] {
+        let mut person = Person::at(&world, &["setup"]);
+        person.answer("Which site is to be backed up?", "\n");
+        person.answer("What is it to be called here?", keys);
+        person.wait_for("othing was changed");
+        assert_eq!(person.terminal.wait().code(), Some(code));
+    }
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "\n");
+    person.wait_for("What is it to be called here?");
+    person.terminal.hang_up();
+    assert!(before == etc(&world));
+}
+
+#[test]
+fn answers_are_printed_and_taken_again() {
+    let world = machine(Engine::MariaDb);
+    let target = target(&world);
+    let answers = format!(
+        "[site]\nname = \"one\"\n[target]\nway = \"folder\"\npath = {target:?}\n[retention]\nlast = 1\ndaily = 2\nweekly = 3\nmonthly = 4\n"
+    );
+    let file = world.scratch().join("answers.toml");
+    fs::write(&file, answers).unwrap();
+    let file = file.display().to_string();
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    assert!(settings.contains("\nyearly = 0\n") && settings.contains("\nweekly = 3\n"), "{settings}");
+    let nobody = world.run(&["setup"]).expect_code(2);
+    assert!(nobody.stderr.contains("--answers FILE"), "{}", nobody.stderr);
+}
+
+#[test]
+fn a_settings_file_that_somebody_wrote_stays_his() {
+    let world = machine(Engine::MariaDb);
+    let target = target(&world);
+    let mine = format!(
+        "# mine\n[site]\nroot = '{}' # the school's\n\n[target]\npath = '{target}'\n[window]\ndrain_seconds = 5 # quick\n",
+        world.site.root.display()
+    );
+    fs::write(world.settings_file(), &mine).unwrap();
+    world.run(&["setup", "--yes", "--name", "school"]).expect_code(0);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    for line in mine.lines() {
+        assert!(settings.lines().any(|it| it == line), "{line:?} is gone: {settings}");
+    }
+    assert!(settings.contains("name = \"school\""), "{settings}");
+    assert_eq!(fs::read_to_string(world.settings_file().with_extension("toml.old")).unwrap(), mine);
+}
