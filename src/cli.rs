@@ -141,6 +141,9 @@ work on this site.")]
     /// Read backups again and say what is damaged
     #[command(after_long_help = VERIFY_AFTER)]
     Verify(Verify),
+    /// Take over the settings of the Moodle Backup Scripts
+    #[command(after_long_help = IMPORT_AFTER)]
+    ImportSettings(ImportSettings),
     /// Watch over a closed site and open it if the run cannot
     #[command(hide = true)]
     Guard(Guard),
@@ -203,6 +206,44 @@ pub struct Setup {
     /// Make the first backup at the end, and verify it
     #[arg(long)]
     pub first_backup: bool,
+}
+
+const IMPORT_AFTER: &str = "\
+FILE is the settings file of the Moodle Backup Scripts, the bash commands that
+saved a site before. It is read, and never run; nothing of the scripts is
+changed. What becomes of each key is shown, and what somebody has to look at.
+
+Examples:
+  moodle-backup import-settings /root/moodlebackup/settings --dry-run
+  moodle-backup import-settings /root/moodlebackup/settings --disable-cron \\
+      --adopt /backup/moodle-last/moodledata
+
+Exit codes: 0 done, 1 failed, 3 done, and something is to be looked at, 5 FILE
+is no such file, or the settings here say something else already.";
+
+/// `import-settings`
+#[derive(Args, Clone, Debug)]
+pub struct ImportSettings {
+    /// The settings file of the Moodle Backup Scripts
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Show what becomes of it, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write over values that the settings here have already
+    #[arg(long)]
+    pub replace: bool,
+    /// Take over their post-job script, into post-job.d
+    #[arg(long, value_name = "SCRIPT")]
+    pub post_job: Option<PathBuf>,
+    /// Put their line in cron out of use; it stays as a comment
+    #[arg(long)]
+    pub disable_cron: bool,
+    /// Take the users' files of their last set into the pool in place of
+    /// copying them: the folder in it that has filedir. They are root's
+    /// from then on, there too
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    pub adopt: Option<PathBuf>,
 }
 
 /// A command about one backup.

@@ -99,6 +99,23 @@ impl Pool {
     /// Copies what the pool lacks of all that Moodle has, and puts the names of all that it has into `met`.
     /// `expected` is the number of files that is likely, for the progress display; 0 if not known.
     pub fn copy_all(&self, source: &Source, effort: Effort, expected: u64, log: &Log) -> Result<(Copied, Collector)> {
+        self.take_all(&source.filedir, |carrier, path, hash| carrier.carry(path, hash), effort, expected, log)
+    }
+
+    /// Takes over the files of another copy of filedir that nobody needs any more, without copying them where both lie on one
+    /// file system: they become root's, there too. The count of what was taken, and what was not whole.
+    pub fn adopt_all(&self, filedir: &Path, effort: Effort, log: &Log) -> Result<Copied> {
+        Ok(self.take_all(filedir, |carrier, path, hash| carrier.adopt(path, hash), effort, 0, log)?.0)
+    }
+
+    fn take_all(
+        &self,
+        filedir: &Path,
+        take: Take,
+        effort: Effort,
+        expected: u64,
+        log: &Log,
+    ) -> Result<(Copied, Collector)> {
         let next = AtomicUsize::new(0);
         let done = AtomicU64::new(0);
         let work = |number: usize| -> Result<(Copied, Collector)> {
@@ -110,7 +127,7 @@ impl Pool {
                 if top > 0xff {
                     break;
                 }
-                self.copy_top_folder(&source.filedir, top, &mut carrier, &mut met, &|files| {
+                self.take_top_folder(filedir, take, top, &mut carrier, &mut met, &|files| {
                     log.progress(done.fetch_add(files, Ordering::Relaxed) + files, expected, "files");
                 })?;
             }
@@ -123,7 +140,7 @@ impl Pool {
                 .map(|thread| thread.join().unwrap_or_else(|_| Err(Fault::failed("a copying thread panicked").into())))
                 .collect()
         });
-        let mut copied = Copied { foreign: foreign_at_top(&source.filedir)?, ..Copied::default() };
+        let mut copied = Copied { foreign: foreign_at_top(filedir)?, ..Copied::default() };
         let mut met = Collector::new(&self.incoming);
         for result in results {
             let (part, part_met) = result?;
@@ -133,9 +150,10 @@ impl Pool {
         Ok((copied, met))
     }
 
-    fn copy_top_folder(
+    fn take_top_folder(
         &self,
         filedir: &Path,
+        take: Take,
         top: usize,
         carrier: &mut Carrier,
         met: &mut Collector,
@@ -171,7 +189,7 @@ impl Pool {
         lacking.sort_unstable();
         for (_, hash) in lacking {
             signals::check()?;
-            if carrier.carry(&filedir.join(hashes::relative_path(&hash)), &hash)? == Found::Whole {
+            if take(carrier, &filedir.join(hashes::relative_path(&hash)), &hash)? == Found::Whole {
                 met.push(hash)?;
             }
             count(1);
@@ -253,6 +271,9 @@ impl Drop for Pool {
         let _ = std::fs::remove_dir_all(&self.incoming);
     }
 }
+
+/// How one file comes into the pool.
+type Take = fn(&mut Carrier, &Path, &Hash) -> Result<Found>;
 
 /// Names in a folder; none if it is not there.
 fn sorted_names(folder: &Path) -> Result<Vec<Vec<u8>>> {

@@ -6,6 +6,7 @@ mod detach;
 mod export;
 mod extract;
 mod follow;
+mod import;
 mod job;
 mod listing;
 mod logs;
@@ -91,6 +92,7 @@ impl<'a> Session<'a> {
             Command::Pin(one) => pins::set(self, &one.backup, true),
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
+            Command::ImportSettings(args) => import::import(self, args),
             Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
             Command::Verify(verify) => verify::verify(self, verify),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),

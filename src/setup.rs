@@ -8,5 +8,6 @@ pub mod disks;
 pub mod measure;
 pub mod needs;
 pub mod notify;
+pub mod predecessor;
 pub mod quiet;
 pub mod units;

@@ -250,3 +250,54 @@ fn a_settings_file_that_somebody_wrote_stays_his() {
     assert!(settings.contains("name = \"school\""), "{settings}");
     assert_eq!(fs::read_to_string(world.settings_file().with_extension("toml.old")).unwrap(), mine);
 }
+
+#[test]
+fn a_person_moves_over_from_the_old_scripts() {
+    let world = machine(Engine::MariaDb);
+    let scripts = world.root.join("opt/moodlebackup");
+    fs::create_dir_all(&scripts).unwrap();
+    let (site, target) = (&world.site, target(&world));
+    let parts =
+        |path: &Path| (path.parent().unwrap().display().to_string(), path.file_name().unwrap().display().to_string());
+    let (parent, root) = parts(&site.root);
+    fs::write(
+        scripts.join("settings"),
+        format!("backuptargetparentpath='{target}'\nbackuptargetdirname='school'\nmoodlesiteparentpath='{parent}'\nmoodlesitedirname='{root}'\n"),
+    )
+    .unwrap();
+    let set = world.target.path().join("school-last/moodledata");
+    fs::create_dir_all(&set).unwrap();
+    succeed(Command::new("cp").arg("-a").arg(site.filedir()).arg(&set));
+    let crontab = world.root.join("etc/cron.d/moodlebackup");
+    fs::create_dir_all(crontab.parent().unwrap()).unwrap();
+    fs::write(&crontab, format!("0 2 * * * root {}/run CRON\n", scripts.display())).unwrap();
+
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Take over their settings?", "\n");
+    person.answer("Put their line in cron out of use?", "\n");
+    person.answer("Take over the users' files", "\n");
+    for question in [
+        "Which site is to be backed up?",
+        "What is it to be called here?",
+        "Which folders of the server's own",
+        "Where are the backups to go?",
+    ] {
+        person.answer(question, "\n");
+    }
+    // It is the folder of a disk, or a plain one, as the machine has it.
+    person.answer("older", "\n");
+    person.answer("When is the backup to be made", "\n");
+    person.answer("read again each week", "\n");
+    person.answer("How many backups are to be kept?", "\n");
+    person.answer("Who is to get a mail", "\n");
+    person.answer("Do all of this now?", "\n");
+    person.answer("Make the first backup now", "\n");
+    person.wait_for("restore --plan");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let manifest = fs::read_to_string(world.target.path().join("school/latest/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["pool"]["new_files"], 0, "nothing was copied again");
+    assert!(
+        fs::read_to_string(&crontab).unwrap().starts_with("# put out of use by moodle-backup setup: 0 2 * * * root")
+    );
+}

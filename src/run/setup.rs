@@ -5,6 +5,7 @@ mod ask;
 mod finish;
 mod more;
 mod needs;
+mod predecessor;
 mod schedule;
 mod site;
 mod target;
@@ -42,7 +43,8 @@ pub enum Move {
 type Page = fn(&mut Wizard) -> Result<Move>;
 
 /// The pages, in their order.
-const PAGES: [(&str, Page); 9] = [
+const PAGES: [(&str, Page); 10] = [
+    ("Moving over from the Moodle Backup Scripts", predecessor::take_over),
     ("The site", site::which),
     ("What a backup needs", needs::programs),
     ("Other databases", more::databases),

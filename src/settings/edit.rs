@@ -80,13 +80,27 @@ fn one(text: &str, change: &Change) -> Result<String> {
     Ok(document.to_string())
 }
 
+/// Changes for which the text has another value already, each in words.
+pub fn clashes(text: &str, changes: &[Change]) -> Result<Vec<String>> {
+    let document = document(text)?;
+    let clash = |change: &Change| {
+        let present = document.get(change.section)?.get(change.key)?.as_value()?;
+        let value = change.value.as_ref().filter(|value| !same(present, value))?;
+        Some(format!("{} is {}, not {}", change.key, bare(present), bare(value)))
+    };
+    Ok(changes.iter().filter_map(clash).collect())
+}
+
+/// A value without the blanks and comments around it.
+fn bare(value: &Value) -> String {
+    let mut value = value.clone();
+    value.decor_mut().clear();
+    value.to_string()
+}
+
 /// Whether two values are the same, however they are written.
 fn same(left: &Value, right: &Value) -> bool {
-    let plain = |value: &Value| {
-        let mut value = value.clone();
-        value.decor_mut().clear();
-        toml::from_str::<toml::Table>(&format!("x = {value}")).ok()
-    };
+    let plain = |value: &Value| toml::from_str::<toml::Table>(&format!("x = {}", bare(value))).ok();
     plain(left).is_some() && plain(left) == plain(right)
 }
 

@@ -1,14 +1,16 @@
 //! What answers lead to: a list of actions, each told before it is done, each of which can be done again. What is done already
 //! is not in the list, so that a set-up can be called at any time.
 
-use super::answers::{Answers, Database};
+use super::answers::{Answers, Database, Predecessor};
 use super::disks::Device;
 use super::disks::prepare::{self, Request};
 use super::notify;
+use super::predecessor::adopt;
+use super::predecessor::find::{self, Found};
 use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
 use crate::settings::edit::{self, Change};
-use crate::settings::reference;
+use crate::settings::{self, reference};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
@@ -62,6 +64,10 @@ enum Action {
     Reload,
     /// Switches a timer on or off.
     Switch { unit: String, on: bool },
+    /// Takes the users' files of the predecessor's last set into the pool.
+    Adopt(PathBuf),
+    /// Puts the predecessor's line in cron out of use.
+    DisableCron(Found),
 }
 
 /// All that is to be done, in order, each with its words.
@@ -102,13 +108,40 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         Action::Write { file, .. } => file.starts_with(context.paths.units()),
         _ => false,
     });
+    if systemd_runs() && written {
+        plan.add(Action::Reload, Vec::new());
+    }
+    if let Some(predecessor) = &answers.predecessor {
+        take_over(predecessor, context, &mut plan)?;
+    }
     if systemd_runs() {
-        if written {
-            plan.add(Action::Reload, Vec::new());
-        }
         switches(answers, context, &mut plan)?;
     }
+    if let Some(predecessor) = answers.predecessor.as_ref().filter(|it| it.disable_cron)
+        && let Some(found) = find::find(context.paths).filter(|it| it.settings == predecessor.settings)
+    {
+        // Last: until now it was what made backups.
+        let words = format!("put the old scripts' line in {} out of use", found.crontab.display());
+        plan.add(Action::DisableCron(found), vec![words]);
+    }
     Ok(plan)
+}
+
+/// The predecessor's hook, and the users' files that it has saved.
+fn take_over(predecessor: &Predecessor, context: &Context, plan: &mut Plan) -> Result<()> {
+    if let Some(script) = &predecessor.post_job {
+        let hook = find::hook(context.paths);
+        let words = format!("take over the post-job script {} ({})", script.display(), hook.display());
+        write(plan, hook, find::hook_text(script)?, 0o755, words);
+    }
+    // A site that has backups has its pool already.
+    let has_backups = settings::load(&context.settings_file)
+        .is_ok_and(|it| it.target.path.join(&it.site.name).join("latest").symlink_metadata().is_ok());
+    if let Some(set) = predecessor.adopt.as_ref().filter(|_| !has_backups) {
+        let words = format!("take the users' files in {} into the pool; they become root's", set.display());
+        plan.add(Action::Adopt(set.clone()), vec![words]);
+    }
+    Ok(())
 }
 
 fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
@@ -264,6 +297,8 @@ fn one(action: &Action, answers: &Answers, context: &Context, log: &Log) -> Resu
         Action::Remove(file) => {
             std::fs::remove_file(file).or_fault(|| Fault::failed(format!("cannot remove {}", file.display())))
         }
+        Action::Adopt(set) => adopt::adopt(&settings::load(&context.settings_file)?, set, log).map(drop),
+        Action::DisableCron(found) => find::disable(context.paths, found, log),
         Action::Reload => systemctl(&["daemon-reload"]),
         Action::Switch { unit, on } => systemctl(&[if *on { "enable" } else { "disable" }, "--now", "--quiet", unit]),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Daemon, Scratch, Terminal, TestTarget, succeed, wait_for};
+use crate::support::{Daemon, Disk, Scratch, Terminal, TestTarget, succeed, wait_for};
 
 const BOOT: Duration = Duration::from_secs(90);
 
@@ -39,6 +39,7 @@ pub struct Machine {
     running: Option<Running>,
     root: TestTarget,
     disk: TestTarget,
+    blank: Disk,
     log: Scratch,
 }
 
@@ -57,12 +58,24 @@ impl Machine {
         std::fs::write(root.path().join("etc/machine-id"), "").expect("a file can be written");
         // A base system of Debian 11 has none.
         std::fs::write(root.path().join("etc/hosts"), "127.0.0.1 localhost\n").expect("a file can be written");
-        Machine { name, running: None, root, disk: TestTarget::ext4(disk_mebibytes), log: Scratch::on_machine() }
+        Machine {
+            name,
+            running: None,
+            root,
+            disk: TestTarget::ext4(disk_mebibytes),
+            blank: Disk::of_mebibytes(disk_mebibytes),
+            log: Scratch::on_machine(),
+        }
     }
 
     /// Its disk: a device that has the same name there as here.
     pub fn disk(&self) -> &TestTarget {
         &self.disk
+    }
+
+    /// Another disk, on which nothing is yet.
+    pub fn blank(&self) -> &Disk {
+        &self.blank
     }
 
     /// A path of the machine as seen from outside.
@@ -74,7 +87,10 @@ impl Machine {
     pub fn boot(&mut self) {
         let mut command = Command::new("sh");
         command.args(["-c", LAUNCH, "sh", &self.name]).arg("-D").arg(self.root.path());
-        command.arg(format!("--bind={}", self.disk.device().display())).arg("--boot");
+        for disk in [self.disk.device(), self.blank.path.clone()] {
+            command.arg(format!("--bind={}", disk.display()));
+        }
+        command.arg("--boot");
         let container = Daemon::start(&mut command, Signal::SIGKILL, &self.log.join("console"), || true);
         let children = format!("/proc/{0}/task/{0}/children", container.id());
         // The shell that has not become the container yet has children of its own.

@@ -13,6 +13,7 @@ mod package;
 mod roots;
 mod sandbox;
 mod server;
+mod setup;
 
 use std::process::Command;
 
@@ -21,7 +22,7 @@ use server::Server;
 
 fn a_life_of_the_package(release: Release) {
     let mut server = Server::with_a_site(release);
-    let tries: [(&str, fn(&mut Server)); 18] = [
+    let tries: [(&str, fn(&mut Server)); 20] = [
         ("installing starts nothing", package::installing_starts_nothing),
         ("the timer makes a backup", nights::the_timer_makes_a_backup),
         ("a stopped run leaves the site open", nights::a_stopped_run_leaves_the_site_open),
@@ -40,6 +41,8 @@ fn a_life_of_the_package(release: Release) {
         ("removing ends what runs", package::removing_ends_what_runs),
         ("purging keeps every backup", package::purging_keeps_every_backup),
         ("it can be installed again", package::it_can_be_installed_again),
+        ("answers set everything up", setup::answers_set_everything_up),
+        ("a person changes something", setup::a_person_changes_something),
     ];
     let begun = std::time::Instant::now();
     for (what, attempt) in tries {

@@ -1,13 +1,16 @@
 //! What happens at night, when nobody looks: the timer's runs, and their ends.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::server::Server;
+use crate::support;
 
 /// Times of the timer for a test: every few seconds.
 const OFTEN: &str = r"
 mkdir -p /etc/systemd/system/moodle-backup.timer.d
-cat >/etc/systemd/system/moodle-backup.timer.d/often.conf <<TIMER
+cat >/etc/systemd/system/moodle-backup.timer.d/test-often.conf <<TIMER
 [Timer]
 OnCalendar=
 OnCalendar=*-*-* *:*:0/5
@@ -46,6 +49,17 @@ pub fn the_timer_makes_a_backup(server: &mut Server) {
     for words in ["step close", "the site was closed for", &server.backups()[0]] {
         assert!(journal.contains(words), "{words}\n{journal}");
     }
+}
+
+/// The timer, as it was set up, makes one more backup, only sooner.
+pub fn the_timer_makes_one_more(server: &Server) {
+    let before = server.backups().len();
+    server.machine.shell(OFTEN);
+    support::wait_for("one more backup", Duration::from_secs(60), || server.backups().len() > before);
+    server.machine.shell("rm /etc/systemd/system/moodle-backup.timer.d/test-often.conf; systemctl daemon-reload");
+    server.machine.shell("systemctl restart moodle-backup.timer");
+    server.wait_for_end("moodle-backup.service");
+    assert_eq!(server.unit("moodle-backup.service", "Result"), "success");
 }
 
 /// P1: `systemctl stop`, as also at shutdown, while the site is closed.

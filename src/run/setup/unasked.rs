@@ -53,6 +53,10 @@ pub fn from_settings(answers: &mut Answers, old: &Settings) {
 impl Wizard<'_> {
     /// Everything that was not answered, as it would be proposed.
     pub fn resolve(&mut self) -> Result<()> {
+        if let Some(predecessor) = &self.answers.predecessor {
+            let translation = crate::setup::predecessor::read(&predecessor.settings)?;
+            super::predecessor::propose(&mut self.answers, &translation);
+        }
         if self.answers.site.root.is_none() {
             self.answers.site.root = Some(self.only_site()?);
         }

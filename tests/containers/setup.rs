@@ -1,0 +1,97 @@
+//! The guided set-up on a whole system: from a fresh installation and an empty disk to backups that the timer makes.
+
+use crate::nights;
+use crate::server::{SITE_FOLDER, Server};
+
+/// By a file of answers, as a tool for many servers would do it.
+pub fn answers_set_everything_up(server: &mut Server) {
+    let machine = &server.machine;
+    // As after an installation: nobody has said anything yet, and the disk is empty.
+    machine.shell(
+        "umount /srv/backup; rm -rf /srv/backup; DEBIAN_FRONTEND=noninteractive apt-get -y -q purge moodle-backup",
+    );
+    machine.shell(&format!("DEBIAN_FRONTEND=noninteractive apt-get -y -q install {}", crate::server::PACKAGE));
+    let disk = machine.blank().path.display();
+    machine.shell(&format!(
+        "cat >/root/answers.toml <<ANSWERS
+first_backup = true
+[target]
+way = \"format\"
+device = \"{disk}\"
+file_system = \"ext4\"
+path = \"/srv/backup\"
+[schedule]
+nightly = \"00:45\"
+weekly_verify = true
+[notification]
+mail = \"root\"
+ANSWERS"
+    ));
+    let planned = server.program("setup --answers /root/answers.toml --plan", 0);
+    for words in ["make an ext4 file system on", "mount it at /srv/backup", "switch moodle-backup.timer on"] {
+        assert!(planned.contains(words), "{words}: {planned}");
+    }
+    server.program("setup --answers /root/answers.toml", 0);
+    server.assert_as_before();
+
+    // The disk is mounted, at each start too, and nothing waits for it in vain.
+    assert_eq!(machine.shell("findmnt --noheadings --output SOURCE /srv/backup"), disk.to_string());
+    assert_eq!(machine.shell("systemctl is-enabled srv-backup.mount"), "enabled");
+    machine.shell("systemd-analyze verify --man=no /etc/systemd/system/srv-backup.mount");
+    let unit = machine.shell("cat /etc/systemd/system/srv-backup.mount");
+    assert!(unit.contains("DefaultDependencies=no") && unit.contains("nofail"), "{unit}");
+    assert!(server.unit("moodle-backup.service", "RequiresMountsFor").contains("/srv/backup"));
+    for timer in ["moodle-backup.timer", "moodle-backup-verify.timer"] {
+        assert_eq!(machine.shell(&format!("systemctl is-enabled {timer}")), "enabled");
+        assert_eq!(server.unit(timer, "ActiveState"), "active");
+    }
+    let next = server.status()["next_run"].as_str().expect("the timer's time").to_owned();
+    assert!(next.contains("T00:") || next.contains("T01:00"), "{next}");
+
+    // A first backup, which was read again.
+    let listed = server.program("list --json", 0);
+    assert!(listed.contains("the first backup") && listed.contains("\"verified\""), "{listed}");
+    let again = server.program("setup --answers /root/answers.toml", 0);
+    assert!(again.contains("nothing was changed"), "{again}");
+
+    nights::the_timer_makes_one_more(server);
+    server.program("verify", 0);
+
+    // Whoever mounts by the unit finds the disk by its UUID; here is no udev that would make the link.
+    let machine = &server.machine;
+    machine.shell(&format!(
+        "umount /srv/backup; mkdir -p /dev/disk/by-uuid; ln -s {disk} /dev/disk/by-uuid/$(blkid -p -s UUID -o value {disk})"
+    ));
+    assert!(!machine.holds("touch /srv/backup/below"), "the empty folder below takes nothing");
+    machine.shell("systemctl start srv-backup.mount");
+    assert!(machine.holds(&format!("test -e {SITE_FOLDER}/latest/RESTORE.txt")));
+}
+
+/// By a person at a terminal, who wants fewer backups.
+pub fn a_person_changes_something(server: &mut Server) {
+    let mut terminal = server.machine.terminal(&["moodle-backup", "setup"]);
+    for (question, keys) in [
+        ("Which site is to be backed up?", "\n"),
+        ("What is it to be called here?", "\n"),
+        ("Which folders of the server's own", "\n"),
+        ("Where are the backups to go?", "\n"),
+        ("In which folder there?", "\n"),
+        ("When is the backup to be made", "\n"),
+        ("read again each week", "no\n"),
+        ("How many backups are to be kept?", "1 2 3 4 5\n"),
+        ("Who is to get a mail", "\n"),
+        ("Do all of this now?", "yes\n"),
+        ("Make a backup now", "no\n"),
+    ] {
+        terminal.wait_for_text(question);
+        terminal.type_keys(keys);
+    }
+    assert!(terminal.wait().success(), "{}", terminal.text());
+    let text = terminal.text();
+    assert!(text.contains("switch moodle-backup-verify.timer off"), "{text}");
+    assert!(!text.contains("file system on") && !text.contains("mount it at"), "{text}");
+    assert!(server.machine.holds("grep -qx 'yearly = 5' /etc/moodle-backup/settings.toml"));
+    assert!(!server.machine.holds("systemctl is-enabled --quiet moodle-backup-verify.timer"));
+    assert_eq!(server.machine.shell("systemctl is-enabled moodle-backup.timer"), "enabled");
+    server.program("check", 0);
+}
