@@ -87,7 +87,7 @@ pub enum Command {
     /// Set everything up, by questions: site, backup disk, schedule
     #[command(after_long_help = SETUP_AFTER)]
     Setup(Box<Setup>),
-    /// Look whether everything is in place for a backup; change nothing
+    /// Look whether a backup can be made; change nothing
     #[command(
         verbatim_doc_comment,
         after_long_help = "\
@@ -104,7 +104,7 @@ Exit codes: 0 all is fine, 3 there are warnings, 5 a backup would be refused."
     Attach,
     /// Open the site again after a run with --restart half or none
     Resume,
-    /// Undo what an interrupted run left: the site open, nothing half done
+    /// Undo what an interrupted run left, and open the site
     #[command(after_long_help = "\
 Needs no settings, and can be called again and again. A site that is kept closed
 by \"run --restart half\" or \"none\" stays closed: see \"moodle-backup resume\".")]
@@ -121,7 +121,7 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
-    /// Bring a site back, whole or in part, in its place or into a folder
+    /// Bring a site back, whole or in part, in place or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Box<Restore>),
     /// Write a backup as one file, to be kept or brought back elsewhere
@@ -150,6 +150,9 @@ work on this site.")]
     /// Run Moodle's cron to its end
     #[command(hide = true)]
     Cron,
+    /// Print the names of the backups, for a shell to complete
+    #[command(hide = true)]
+    BackupNames,
 }
 
 const SETUP_AFTER: &str = "\

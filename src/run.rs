@@ -93,6 +93,7 @@ impl<'a> Session<'a> {
             Command::Unpin(one) => pins::set(self, &one.backup, false),
             Command::Prune(prune) => prune::prune(self, prune.dry_run),
             Command::ImportSettings(args) => import::import(self, args),
+            Command::BackupNames => listing::names(self),
             Command::Cron => backup::run_cron(&self.settings()?).map(|()| 0),
             Command::Verify(verify) => verify::verify(self, verify),
             Command::Guard(guard) => window::watch(&guard.state, Duration::from_millis(guard.max)).map(|()| 0),

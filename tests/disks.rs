@@ -171,6 +171,14 @@ fn what_is_in_use_is_not_formatted_even_if_its_name_is_typed() {
     succeed(Command::new("mount").args(["-o", "ro"]).arg(parted.part(1)).arg(&point));
     refused(&parted, &typed(&parted.path), "its partition");
 
+    // A program that has it open without a claim, as a virtual machine has.
+    let opened = Disk::new();
+    let file = fs::File::open(&opened.path).unwrap();
+    let mut program = Command::new("sleep").arg("1000").stdin(file).spawn().unwrap();
+    refused(&opened, &typed(&opened.path), "it is open: sleep (process");
+    program.kill().unwrap();
+    program.wait().unwrap();
+
     let held = Disk::new();
     let holder = moodle_backup::setup::disks::guard::open_exclusively(&held.path).unwrap();
     refused(&held, &typed(&held.path), "is in use");
@@ -248,6 +256,18 @@ fn what_changed_since_it_was_chosen_is_left_alone() {
         assert!(why.contains("has changed since it was chosen"), "{why}");
     }
     assert!(before == disk.content());
+}
+
+#[test]
+fn data_that_nobody_knows_is_not_formatted() {
+    let to = machine();
+    for place in ["0", "199"] {
+        let disk = Disk::new();
+        let to_place = format!("seek={place}");
+        let program = ["if=/dev/urandom", "bs=1M", "count=1", "conv=notrunc,fsync", "status=none"];
+        succeed(Command::new("dd").args(program).arg(to_place).arg(format!("of={}", disk.path.display())));
+        refused(&disk, &format(&disk.path, FileSystem::Ext4, &to), "of which nobody knows what it is");
+    }
 }
 
 #[test]

@@ -417,6 +417,36 @@ fn restored() -> report::restore::Done {
     }
 }
 
+fn set_up() -> report::setup::Done {
+    report::setup::Done {
+        steps: vec!["switch moodle-backup.timer on".into()],
+        planned: false,
+        settings: "/etc/moodle-backup/settings.toml".into(),
+        problems: vec![
+            "the target /srv/backup is not there -> mount the backup disk, or correct path in [target]".into(),
+        ],
+        site: "moodle".into(),
+        cron: None,
+    }
+}
+
+fn imported() -> report::import::Import {
+    report::import::Import {
+        file: "/root/moodlebackup/settings".into(),
+        settings: "/etc/moodle-backup/settings.toml".into(),
+        written: true,
+        clashes: vec!["name is \"school\", not \"moodle\"".into()],
+        set: Some("/backup/moodle-last/moodledata".into()),
+        adopted: Some(201_344),
+        lines: vec![moodle_backup::setup::predecessor::Line {
+            key: "serverservicename".into(),
+            value: "apache2".into(),
+            becomes: "services = [\"apache2.service\"] in [site]".into(),
+            look: false,
+        }],
+    }
+}
+
 fn exported() -> Exported {
     Exported {
         site: "moodle".into(),
@@ -574,6 +604,8 @@ fn json_is_as_documented() {
         ("`restore --plan`", json(&restore_plan())),
         ("`restore --to`", json(&extracted())),
         ("`export`", json(&exported())),
+        ("`setup`", json(&set_up())),
+        ("`import-settings`", json(&imported())),
         ("`pin` and `unpin`", json(&pin())),
         ("`verify`", json(&verify())),
         ("Errors", json(&failure())),

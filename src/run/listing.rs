@@ -191,3 +191,14 @@ fn parts(backup: &Backup) -> Result<Vec<Part>> {
     };
     shown.map(part).collect()
 }
+
+/// The names by which a backup can be called, a line each; none where there is nothing to be seen.
+pub fn names(session: &Session) -> Result<u8> {
+    let Some(store) = session.settings().ok().and_then(|settings| store(&settings).ok().flatten()) else {
+        return Ok(0);
+    };
+    let listing = store.backups()?;
+    println!("latest");
+    listing.backups.iter().for_each(|backup| println!("{}", backup.name));
+    Ok(0)
+}

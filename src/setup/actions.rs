@@ -2,8 +2,8 @@
 //! is not in the list, so that a set-up can be called at any time.
 
 use super::answers::{Answers, Database, Predecessor};
-use super::disks::Device;
 use super::disks::prepare::{self, Request};
+use super::disks::{Device, Way};
 use super::notify;
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
@@ -13,6 +13,7 @@ use crate::settings::edit::{self, Change};
 use crate::settings::{self, reference};
 use crate::sys::files;
 use crate::sys::log::Log;
+use crate::sys::mounts;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
 use crate::sys::process::unit::systemd_runs;
@@ -146,10 +147,11 @@ fn take_over(predecessor: &Predecessor, context: &Context, plan: &mut Plan) -> R
 
 fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
     let units = context.units();
-    let target = answers.target.as_ref().map_or(Path::new("/"), |way| way.path());
-    for file in units.mount_drop_ins() {
-        let words = format!("let the service wait for the disk of the backups ({})", file.display());
-        write(plan, file, units.mount_text(target), 0o644, words);
+    if let Some(point) = answers.target.as_ref().and_then(mount_point) {
+        for file in units.mount_drop_ins() {
+            let words = format!("let the service wait for the disk of the backups ({})", file.display());
+            write(plan, file, units.mount_text(&point), 0o644, words);
+        }
     }
     if let Some(time) = &answers.schedule.nightly
         && let Some(text) = units.schedule_text(time)
@@ -157,6 +159,17 @@ fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
         let file = units.schedule_drop_in();
         let words = format!("set the time of the nightly backup to {time} ({})", file.display());
         write(plan, file, text, 0o644, words);
+    }
+}
+
+/// Where the disk of the backups is mounted, or will be; `None` where they lie on the system's own.
+fn mount_point(way: &Way) -> Option<PathBuf> {
+    match way {
+        Way::Folder { path } | Way::Mounted { path } => {
+            let point = mounts::of(path.ancestors().find(|path| path.exists())?).ok()?.point;
+            Some(point).filter(|point| point != Path::new("/"))
+        }
+        Way::Mount { path, .. } | Way::Format { path, .. } | Way::Partition { path, .. } => Some(path.clone()),
     }
 }
 

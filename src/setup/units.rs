@@ -2,6 +2,7 @@
 //! but texts and questions to systemd; writing is `actions`'.
 
 use super::answers::time_of_day;
+use super::disks::mount;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
 use crate::sys::process::unit::systemd_runs;
@@ -53,10 +54,14 @@ impl Units {
         services.iter().map(|service| self.folder.join(format!("{service}.d/target.conf"))).collect()
     }
 
-    /// What stands in them.
-    pub fn mount_text(&self, target: &Path) -> String {
-        let target = target.to_string_lossy().replace('%', "%%");
-        format!("# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\nRequiresMountsFor={target}\n")
+    /// What stands in them; the mount unit is that of the disk's mount point.
+    pub fn mount_text(&self, mount_point: &Path) -> String {
+        let unit = format!("{}.mount", mount::escaped(mount_point)).replace('%', "%%");
+        format!(
+            "# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\n\
+             # Not RequiresMountsFor=: without the disk systemd would only not start the service, and nobody be told. The program\n\
+             # refuses to work without it, and says so by all its means.\nWants={unit}\nAfter={unit}\n"
+        )
     }
 
     /// The drop-in with the time of the nightly backup.

@@ -40,7 +40,7 @@ ANSWERS"
     machine.shell("systemd-analyze verify --man=no /etc/systemd/system/srv-backup.mount");
     let unit = machine.shell("cat /etc/systemd/system/srv-backup.mount");
     assert!(unit.contains("DefaultDependencies=no") && unit.contains("nofail"), "{unit}");
-    assert!(server.unit("moodle-backup.service", "RequiresMountsFor").contains("/srv/backup"));
+    assert!(server.unit("moodle-backup.service", "After").contains("srv-backup.mount"));
     for timer in ["moodle-backup.timer", "moodle-backup-verify.timer"] {
         assert_eq!(machine.shell(&format!("systemctl is-enabled {timer}")), "enabled");
         assert_eq!(server.unit(timer, "ActiveState"), "active");
@@ -63,6 +63,14 @@ ANSWERS"
         "umount /srv/backup; mkdir -p /dev/disk/by-uuid; ln -s {disk} /dev/disk/by-uuid/$(blkid -p -s UUID -o value {disk})"
     ));
     assert!(!machine.holds("touch /srv/backup/below"), "the empty folder below takes nothing");
+    // P10: a disk that is absent is told of. (Here nobody would bring it back.)
+    machine.shell("systemctl mask --runtime --quiet srv-backup.mount");
+    assert!(!machine.holds("systemctl start moodle-backup.service"));
+    let journal = server.journal("moodle-backup.service");
+    assert!(journal.contains("is not mounted at /srv/backup"), "{journal}");
+    assert!(server.status()["attention"].to_string().contains("not mounted"), "{}", server.status());
+    assert!(server.is_open());
+    machine.shell("systemctl unmask --runtime --quiet srv-backup.mount; systemctl reset-failed moodle-backup.service");
     machine.shell("systemctl start srv-backup.mount");
     assert!(machine.holds(&format!("test -e {SITE_FOLDER}/latest/RESTORE.txt")));
 }

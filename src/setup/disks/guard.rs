@@ -6,8 +6,12 @@ use crate::error::{Fault, OrFault, Result};
 use crate::sys::human::bytes;
 use nix::errno::Errno;
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// So much of each end of a device is looked at, in bytes.
+const LOOKED_AT: usize = 1 << 20;
 
 /// A reason against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,9 @@ pub fn dangers(device: &Device, needed: u64, system: &[PathBuf], all: &[Device])
     let mut dangers: Vec<Danger> = in_use(device, all).into_iter().map(Danger::Refused).collect();
     if device.read_only {
         dangers.push(Danger::Refused("it cannot be written (read-only)".into()));
+    }
+    if device.signatures.is_empty() && device.partitions.is_empty() && has_data(&device.path) {
+        dangers.push(Danger::Loss("there is something on it of which nobody knows what it is".into()));
     }
     dangers.extend(device.signatures.iter().map(|it| Danger::Loss(told(it))));
     if !device.partitions.is_empty() {
@@ -49,6 +56,7 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
     if !device.holders.is_empty() {
         reasons.push(format!("it is a part of {}", device.holders.join(", ")));
     }
+    reasons.extend(openers(device).iter().map(|who| format!("it is open: {who}")));
     let parts = all.iter().filter(|it| device.partitions.contains(&it.path));
     for part in parts {
         reasons.extend(in_use(part, all).iter().map(|why| format!("its partition {}: {why}", part.path.display())));
@@ -59,6 +67,43 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
         reasons.push(format!("{error:#}"));
     }
     reasons
+}
+
+/// Whether there is anything but zeros at the beginning or the end of a device: what has no signature may be somebody's all the
+/// same, such as an encrypted volume without a header. What cannot be read counts as something.
+fn has_data(path: &Path) -> bool {
+    let look = || -> std::io::Result<bool> {
+        let mut file = File::open(path)?;
+        let size = file.seek(SeekFrom::End(0))?;
+        let mut bytes = vec![0; LOOKED_AT];
+        for begin in [0, size.saturating_sub(LOOKED_AT as u64)] {
+            file.seek(SeekFrom::Start(begin))?;
+            let count = file.read(&mut bytes)?;
+            if bytes[..count].iter().any(|byte| *byte != 0) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    look().unwrap_or(true)
+}
+
+/// Programs that have a device open, which need not have claimed it: a virtual machine's disk, a copy that is under way.
+fn openers(device: &Device) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let has = |id: &u32| {
+        let open = std::fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|fd| std::fs::metadata(fd.path()).ok())
+            .any(|meta| meta.file_type().is_block_device() && meta.rdev() == device.numbers)
+    };
+    ids.filter(|id| *id != std::process::id())
+        .filter(has)
+        .map(|id| {
+            let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+            format!("{} (process {id})", name.trim())
+        })
+        .collect()
 }
 
 fn told(signature: &Signature) -> String {
