@@ -18,15 +18,19 @@ demo: deps
 check: lint test containers
 
 lint: deps deb
-	tests/install-deps.sh lintian
+	tests/install-deps.sh fish lintian man-db mandoc zsh
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --features failpoints -- -D warnings
 	shellcheck $(sort $(SHELLCHECKED))
 	find tests/pocket-moodle src -name '*.php' -print0 | xargs -0 -n1 php -l >/dev/null
-	# Man pages are still to come; and where texts lie side by side in a binary, they make words that nobody wrote.
+	tests/man-pages.sh man/*.[578]
+	bash -n completions/moodle-backup.bash
+	zsh -n completions/_moodle-backup
+	fish --no-execute completions/moodle-backup.fish
+	# Where texts lie side by side in a binary, they make words that nobody wrote.
 	lintian --display-info --display-experimental --pedantic --allow-root \
-		--suppress-tags no-manual-page,spelling-error-in-binary \
+		--suppress-tags spelling-error-in-binary \
 		--fail-on error,warning,info,pedantic,experimental $(PACKAGES)/*.deb
 
 # With failpoints: the fault tests make runs fail, hang and die at each step.

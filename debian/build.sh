@@ -25,6 +25,13 @@ $cargo zigbuild --release --target "$machine.$glibc"
 built=${CARGO_TARGET_DIR:-target}/$machine/release
 objcopy --remove-section .comment "$built/moodle-backup"
 gzip -9nc debian/changelog >"$built/changelog.gz"
+for section in 5 7 8; do
+    rm -rf "$built/man$section"
+    mkdir "$built/man$section"
+    for page in man/*."$section"; do
+        gzip -9nc "$page" >"$built/man$section/${page##*/}.gz"
+    done
+done
 mkdir -p "${CARGO_TARGET_DIR:-target}/debian"
 rm -f "${CARGO_TARGET_DIR:-target}"/debian/*.deb
 $cargo deb --quiet --no-build --no-strip --target "$machine" --output "${CARGO_TARGET_DIR:-target}/debian/"

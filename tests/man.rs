@@ -104,15 +104,7 @@ fn synopsis(name: &str, command: &Command) -> String {
         .get_arguments()
         .filter(|arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help")
         .collect();
-    let mut text = format!(
-        ".B {}\n",
-        roff(
-            &name
-                .replace('-', " ")
-                .replacen("moodle backup", "moodle-backup", 1)
-                .replace("import settings", "import-settings")
-        )
-    );
+    let mut text = format!(".B {}\n", roff(&name.replacen("moodle-backup-", "moodle-backup ", 1)));
     if own.iter().any(|arg| !arg.is_positional()) {
         text += ".RI [ option ...]\n";
     }
@@ -188,7 +180,10 @@ fn page(file: &Path) -> String {
         .replace("@GLOBAL@\n", &global_options())
         .replace("@KEYS@\n", &keys())
         .replace("@EVERY@\n", "The options for every command are in\n.BR moodle\\-backup (8).\n");
-    assert!(!text.contains('@'), "{name}: a place that nothing was put into");
+    let left = ["SYNOPSIS", "OPTIONS", "COMMANDS", "GLOBAL", "KEYS", "EVERY"]
+        .iter()
+        .find(|it| text.contains(&format!("@{it}@")));
+    assert_eq!(left, None, "{name}: a place that nothing was put into");
     head + &text
 }
 
@@ -242,7 +237,7 @@ fn examples(page: &str) -> Vec<String> {
             ".EX" => inside = true,
             ".EE" => inside = false,
             _ if inside => {
-                let line = line.replace("\\-", "-").replace("\\e", "\\");
+                let line = line.replace("\\-", "-").replace("\\e", "\\").replace("\\(dq", "\"");
                 match lines.last_mut().filter(|last| last.ends_with('\\')) {
                     Some(last) => {
                         last.pop();
@@ -260,10 +255,7 @@ fn examples(page: &str) -> Vec<String> {
 
 /// The words of a line, up to what a shell would do with its output.
 fn words(line: &str) -> Vec<String> {
-    let line = line
-        .split([">", "|", "#"].as_slice().iter().find(|it| line.contains(**it)).copied().unwrap_or("\0"))
-        .next()
-        .unwrap();
+    let line = line.split(['>', '|', '#']).next().unwrap();
     let mut words = vec![String::new()];
     let mut quoted = false;
     for c in line.trim().chars() {
@@ -320,14 +312,16 @@ fn completion(shell: Shell) -> String {
     let names = WITH_NAMES.join("|");
     match shell {
         Shell::Bash => {
-            let script = script.split("if [[ \"${BASH_VERSINFO").next().unwrap().trim_end().to_owned();
+            let script = script.rsplit_once("if [[ \"${BASH_VERSINFO").unwrap().0.trim_end().to_owned();
+            // A "-" in the name of the program is taken apart in one half of the script only.
+            let script = script.replace("moodle__subcmd__backup", "moodle__backup");
             script
                 + &format!(
                     r#"
 
 # The names of the backups, which the program tells.
 _moodle_backup_with_names() {{
-    _moodle-backup "$@"
+    _moodle__backup "$@"
     local word
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case $word in
@@ -348,13 +342,14 @@ complete -F _moodle_backup_with_names -o bashdefault -o default moodle-backup
                 )
         }
         Shell::Zsh => {
-            let is_backup = |line: &str| line.contains("backup -- ") && line.trim_end().ends_with(":_default' \\");
-            let lines: Vec<String> = script
-                .lines()
-                .map(|line| {
-                    if is_backup(line) { line.replace(":_default'", ":_moodle-backup_names'") } else { line.to_owned() }
-                })
-                .collect();
+            let mut within = false;
+            let mut completed = |line: &str| {
+                within |= line.starts_with("':backup -- ") || line.starts_with("'::backup -- ");
+                let ends = within && line.contains(":_default'");
+                within &= !ends;
+                if ends { line.replace(":_default'", ":_moodle-backup_names'") } else { line.to_owned() }
+            };
+            let lines: Vec<String> = script.lines().map(&mut completed).collect();
             let function = "# The names of the backups, which the program tells.\n_moodle-backup_names() {\n    local -a names\n    \
                             names=(${(f)\"$(moodle-backup backup-names 2>/dev/null)\"})\n    compadd -a names\n}\n\n";
             let text = lines.join("\n") + "\n";
@@ -378,7 +373,11 @@ const COMPLETIONS: [(Shell, &str); 3] =
 fn completions_are_those_of_the_program() {
     for (shell, name) in COMPLETIONS {
         let text = completion(shell);
-        assert!(text.contains("backup-names"), "{name}");
+        assert!(text.contains("backup-names 2>/dev/null"), "{name}");
+        assert_eq!(
+            text.matches(":_moodle-backup_names'").count(),
+            if shell == Shell::Zsh { WITH_NAMES.len() } else { 0 }
+        );
         same(&project().join("completions").join(name), &text);
     }
 }

@@ -12,6 +12,15 @@ pub fn installing_starts_nothing(server: &mut Server) {
     let machine = &server.machine;
     machine.shell(&format!("{INSTALL} {PACKAGE}"));
     machine.shell("getent passwd moodle-backup && getent group moodle-backup");
+    for file in [
+        "man/man8/moodle-backup-restore.8.gz",
+        "man/man5/moodle-backup.settings.5.gz",
+        "bash-completion/completions/moodle-backup",
+        "zsh/vendor-completions/_moodle-backup",
+        "fish/vendor_completions.d/moodle-backup.fish",
+    ] {
+        assert!(machine.holds(&format!("dpkg -L moodle-backup | grep -qx /usr/share/{file}")), "{file}");
+    }
     for timer in ["moodle-backup.timer", "moodle-backup-verify.timer"] {
         assert_eq!(server.unit(timer, "ActiveState"), "inactive");
         assert_eq!(server.unit(timer, "UnitFileState"), "disabled");
@@ -98,6 +107,15 @@ pub fn purging_keeps_every_backup(server: &mut Server) {
         "what the administrator made"
     );
     machine.shell("getent passwd moodle-backup && getent group moodle-backup");
+    for file in [
+        "man/man8/moodle-backup-restore.8.gz",
+        "man/man5/moodle-backup.settings.5.gz",
+        "bash-completion/completions/moodle-backup",
+        "zsh/vendor-completions/_moodle-backup",
+        "fish/vendor_completions.d/moodle-backup.fish",
+    ] {
+        assert!(machine.holds(&format!("dpkg -L moodle-backup | grep -qx /usr/share/{file}")), "{file}");
+    }
     assert_backups_are_whole(server);
 }
 

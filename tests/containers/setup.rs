@@ -102,4 +102,8 @@ pub fn a_person_changes_something(server: &mut Server) {
     assert!(!server.machine.holds("systemctl is-enabled --quiet moodle-backup-verify.timer"));
     assert_eq!(server.machine.shell("systemctl is-enabled moodle-backup.timer"), "enabled");
     server.program("check", 0);
+    // Purging takes what the set-up has written for the units, and neither a backup nor the mount of its disk.
+    server.machine.shell("DEBIAN_FRONTEND=noninteractive apt-get -y -q purge moodle-backup");
+    assert!(server.machine.holds("! ls -d /etc/systemd/system/moodle-backup*.d"));
+    assert!(server.machine.holds(&format!("test -e {SITE_FOLDER}/latest/RESTORE.txt")));
 }
