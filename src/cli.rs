@@ -349,7 +349,7 @@ settings or this machine: everything is as it was.";
 /// `restore`
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
-#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "database_admin", "undo", "discard"])
+#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "ignore_environment", "database_admin", "undo", "discard"])
     .multiple(true).conflicts_with("beside"))]
 #[command(group = ArgGroup::new("elsewhere").args(["root", "dataroot", "wwwroot", "database_host", "database_name",
     "database_user", "database_password_file", "web_user", "config_php", "clone"])
@@ -372,6 +372,9 @@ pub struct Restore {
     /// Keep the config.php that is there now
     #[arg(long, help_heading = IN_PLACE)]
     pub keep_config: bool,
+    /// Go on although PHP or the database is older than this Moodle asks for
+    #[arg(long, help_heading = IN_PLACE)]
+    pub ignore_environment: bool,
     /// An option file with an administrator's account of the database
     /// server, to make a database that is gone [default: root's own access]
     #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = IN_PLACE)]

@@ -3,6 +3,7 @@
 
 mod apart;
 mod check;
+mod environment;
 mod exchange;
 mod here;
 mod links;
@@ -55,6 +56,8 @@ pub struct Job<'a> {
     pub parts: Vec<Part>,
     /// Whether the present config.php stays.
     pub keep_config: bool,
+    /// Whether it goes on although PHP or the database is older than this Moodle asks for.
+    pub ignore_environment: bool,
     /// An option file with an administrator's account of the database server.
     pub admin: Option<PathBuf>,
     /// Whether the backup was found without the settings: it may be another site's.
@@ -134,6 +137,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
         put_up_page(&here)?;
     }
     let mut staged = stage::stage(job, &here, &mut work.changes, log)?;
+    environment::require(job, &here, staged.code(&here.root), log)?;
 
     log.step("close")?;
     if !here.is_new() {

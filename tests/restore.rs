@@ -400,3 +400,41 @@ fn a_place_that_is_gone_with_the_folder_above_it_is_not_made() {
     assert!(output.stderr.contains("there is no folder") && output.stderr.contains("mounted?"), "{}", output.stderr);
     assert!(!above.exists());
 }
+
+/// Sets what the site's code asks for: this in place of that.
+fn ask_for(site: &PocketSite, this: &str, that: &str) {
+    let file = site.root.join("admin/environment.xml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(that), "{text}");
+    fs::write(file, text.replace(that, this)).unwrap();
+}
+
+#[test]
+fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_touched() {
+    let php = (r#"<PHP version="99.1.0""#, r#"<PHP version="8.1.0""#, "PHP 99.1.0");
+    let extension = (r#"name="frobnicate""#, r#"name="json""#, "extensions frobnicate");
+    let mariadb = (r#"name="mariadb" version="99""#, r#"name="mariadb" version="10.6.7""#, "mariadb 99 is the oldest");
+    let postgres = (r#"name="postgres" version="99""#, r#"name="postgres" version="13""#, "postgres 99 is the oldest");
+    let cases = [
+        (Engine::MariaDb, php),
+        (Engine::Postgres, extension),
+        (Engine::MariaDb, mariadb),
+        (Engine::Postgres, postgres),
+    ];
+    for (engine, (this, that, words)) in cases {
+        let site = PocketSite::builder().engine(engine).build();
+        ask_for(&site, this, that);
+        let world = World::builder(site).build();
+        world.run(&["run"]).expect_code(0);
+        change(&world.site);
+        let today = State::of(&world.site);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        assert!(refused.stderr.contains("--ignore-environment"), "{}", refused.stderr);
+        today.assert_is(&world.site, "refused");
+        assert!(world.site.is_open());
+        assert_same("folders set aside", set_aside(&world.site));
+        let warned = world.run(&["restore", "--yes", "--ignore-environment"]).expect_code(3);
+        assert!(warned.stderr.contains(words), "{}", warned.stderr);
+    }
+}

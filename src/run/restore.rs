@@ -61,6 +61,7 @@ fn job<'a>(
         backup,
         parts,
         keep_config: args.keep_config,
+        ignore_environment: args.ignore_environment,
         admin: args.database_admin.clone(),
         from_elsewhere: args.from.is_some(),
         place,
