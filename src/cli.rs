@@ -113,7 +113,7 @@ by \"run --restart half\" or \"none\" stays closed: see \"moodle-backup resume\"
     List,
     /// Show all about one backup
     Show(One),
-    /// Tell how things stand: last backup, site, what runs, what is due
+    /// Tell how things stand: last backup, site, what is due
     #[command(after_long_help = "\
 Example, for monitoring:
   moodle-backup status --max-age 26h || echo \"no backup for a day\"

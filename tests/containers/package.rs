@@ -19,7 +19,8 @@ pub fn installing_starts_nothing(server: &mut Server) {
         "zsh/vendor-completions/_moodle-backup",
         "fish/vendor_completions.d/moodle-backup.fish",
     ] {
-        assert!(machine.holds(&format!("dpkg -L moodle-backup | grep -qx /usr/share/{file}")), "{file}");
+        // The base systems leave man pages out.
+        assert!(machine.holds(&format!("dpkg-deb --contents {PACKAGE} | grep -q ' ./usr/share/{file}$'")), "{file}");
     }
     for timer in ["moodle-backup.timer", "moodle-backup-verify.timer"] {
         assert_eq!(server.unit(timer, "ActiveState"), "inactive");
@@ -114,7 +115,8 @@ pub fn purging_keeps_every_backup(server: &mut Server) {
         "zsh/vendor-completions/_moodle-backup",
         "fish/vendor_completions.d/moodle-backup.fish",
     ] {
-        assert!(machine.holds(&format!("dpkg -L moodle-backup | grep -qx /usr/share/{file}")), "{file}");
+        // The base systems leave man pages out.
+        assert!(machine.holds(&format!("dpkg-deb --contents {PACKAGE} | grep -q ' ./usr/share/{file}$'")), "{file}");
     }
     assert_backups_are_whole(server);
 }
