@@ -121,10 +121,10 @@ Example, for monitoring:
 Exit codes: 0 all is well, 1 with --max-age: no good backup as recent as that,
 3 something wants attention, such as a site that is held closed.")]
     Status(Status),
-    /// Bring a site back, whole or in part, in place or into a folder
+    /// Bring a site back, whole or in part; or into a folder
     #[command(after_long_help = RESTORE_AFTER)]
     Restore(Box<Restore>),
-    /// Write a backup as one file, to be kept or brought back elsewhere
+    /// Write a backup as one file, to be kept elsewhere
     #[command(after_long_help = EXPORT_AFTER)]
     Export(Export),
     /// Keep a backup for good: prune leaves it alone
@@ -349,7 +349,7 @@ settings or this machine: everything is as it was.";
 /// `restore`
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
-#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "keep_config", "ignore_environment", "database_admin", "undo", "discard"])
+#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "backup_first", "keep_config", "ignore_environment", "database_admin", "undo", "discard"])
     .multiple(true).conflicts_with("beside"))]
 #[command(group = ArgGroup::new("elsewhere").args(["root", "dataroot", "wwwroot", "database_host", "database_name",
     "database_user", "database_password_file", "web_user", "config_php", "clone"])
@@ -369,6 +369,10 @@ pub struct Restore {
     /// Do not ask
     #[arg(long, help_heading = IN_PLACE)]
     pub yes: bool,
+    /// Make a backup of the site as it is now first; on a terminal this is
+    /// asked
+    #[arg(long, verbatim_doc_comment, help_heading = IN_PLACE)]
+    pub backup_first: bool,
     /// Keep the config.php that is there now
     #[arg(long, help_heading = IN_PLACE)]
     pub keep_config: bool,

@@ -438,3 +438,27 @@ fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_tou
         assert!(warned.stderr.contains(words), "{}", warned.stderr);
     }
 }
+
+#[test]
+fn a_backup_is_made_first_where_that_is_wanted() {
+    let world = world(Engine::MariaDb);
+    let first = world.backups()[0].clone();
+    change(&world.site);
+    let today = State::of(&world.site);
+    world.run(&["restore", &first, "--yes", "--backup-first"]).expect_code(0);
+    let backups = world.backups();
+    assert_eq!(backups.len(), 2, "{backups:?}");
+    let shown = world.run(&["show", "latest"]).expect_code(0).stdout;
+    assert!(shown.contains(&format!("before the restore of {first}")), "{shown}");
+    // It holds what was replaced.
+    world.run(&["restore", "latest", "--yes"]).expect_code(0);
+    today.assert_is(&world.site, "as it was before the restore");
+    // On a terminal it is asked, and no is taken for granted.
+    let mut terminal = support::Terminal::start(world.command(&["restore", &first]));
+    terminal.wait_for_text("Make a backup of the site as it is now");
+    terminal.type_keys("\n");
+    terminal.wait_for_text("Type the name of the site");
+    terminal.type_keys("pocket\n");
+    assert!(terminal.wait().success(), "{}", terminal.text());
+    assert_eq!(world.backups().len(), 2);
+}

@@ -1,9 +1,10 @@
 //! The command `restore`, in place: the plan, the question, the work, the result.
 
 use super::place::{self, Source};
-use super::{Session, exit_code, extract};
+use super::{Session, exit_code, extract, job};
 use crate::cli;
-use crate::error::{Fault, Result};
+use crate::error::{EXIT_WARNINGS, Fault, Result};
+use crate::preflight::read_site;
 use crate::report::restore::{self as view, Done};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
@@ -33,6 +34,11 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     }
     if !session.global.json {
         eprint!("{}", view::plan_text(&plan, &session.look()));
+    }
+    // Held from here on: the run that may come first prunes.
+    let _held = backup.hold()?;
+    if args.backup_first || wants_backup(session, &plan, args)? {
+        backup_first(session, &backup)?;
     }
     ask(session, &settings, &question(&plan), args.yes)?;
     finish(session, &job, restore::run)
@@ -66,6 +72,42 @@ fn job<'a>(
         from_elsewhere: args.from.is_some(),
         place,
     })
+}
+
+/// Whether somebody at the terminal wants the site as it is now to be backed up first: an undo lasts until the next restore, a
+/// backup longer.
+fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<bool> {
+    let asked = !args.yes && !plan.new && !session.global.json && std::io::stdin().is_terminal();
+    // What cannot be read cannot be backed up either.
+    if !asked || args.from.is_some() || session.settings().and_then(|it| read_site(&it)).is_err() {
+        return Ok(false);
+    }
+    eprint!("\nMake a backup of the site as it is now, before it is replaced? (yes or no) [no]: ");
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    signals::check()?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// A run like any other. If it fails, nothing is restored.
+fn backup_first(session: &Session, backup: &Backup) -> Result<()> {
+    let run = cli::Run {
+        restart: cli::Restart::Full,
+        window: None,
+        foreground: session.global.json,
+        scheduled: false,
+        label: Some(format!("before the restore of {}", backup.name)),
+        export: None,
+        dry_run: false,
+        log: None,
+    };
+    match job::run(session, &run)? {
+        0 | EXIT_WARNINGS => Ok(()),
+        _ => Err(Fault::failed("the backup before the restore failed, so nothing was restored")
+            .hint("see what it says above; a restore sets aside what it replaces, and can be undone without a backup")
+            .into()),
+    }
 }
 
 fn question(plan: &Plan) -> String {
