@@ -2,7 +2,7 @@
 //! differ. Site and target each lie on an ext4 of their own. Not a test: it fails only if something cannot be done.
 //!
 //! `make bench` runs it whole; `BENCH_SCALE=0.05` makes everything smaller, to try the bench itself, and `BENCH_ONLY=larger`
-//! (or `smaller`) takes one of the two sites.
+//! (or `smaller`, or `restore` for the restores of the smaller one) takes a part.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -38,6 +38,9 @@ fn main() {
     let only = std::env::var("BENCH_ONLY").ok();
     let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
     let smaller = wanted("smaller").then(|| bench("smaller", scale, 1, 1, &mut table));
+    if wanted("restore") {
+        bench("restore", scale, 1, 1, &mut table);
+    }
     let larger = wanted("larger").then(|| bench("larger", scale, 5, 4, &mut table));
     if let (Some(smaller), Some(larger)) = (smaller, larger) {
         let ratio = larger.as_secs_f64() / smaller.as_secs_f64();
@@ -62,7 +65,8 @@ fn bench(name: &str, scale: f64, files: usize, rows: usize, table: &mut Table) -
         .log_rows(count(LOG_ROWS * rows))
         .build();
     let small = files == 1;
-    if small {
+    let backups = name != "restore";
+    if small && backups {
         first_copy(&site, table);
     }
     let mut world = World::builder(site).target(target).build();
@@ -72,6 +76,10 @@ fn bench(name: &str, scale: f64, files: usize, rows: usize, table: &mut Table) -
     eprintln!("{name} site: first run");
     let first = timed(|| tools.run());
     table.figure(&format!("{name}: first run"), first, "s");
+    if !backups {
+        restores(&tools, table);
+        return Duration::ZERO;
+    }
     eprintln!("{name} site: later runs");
     let later = tools.watched(ROUNDS, || tools.run());
     table.figure(&format!("{name}: window, as a web client sees it"), later.closed, "s, at most 2");
@@ -97,6 +105,30 @@ fn bench(name: &str, scale: f64, files: usize, rows: usize, table: &mut Table) -
         }
     }
     Duration::from_secs_f64(later.closed)
+}
+
+/// Bringing the smaller site back, beside the same done by hand with the same backup.
+fn restores(tools: &Tools, table: &mut Table) {
+    for (what, all, wanted) in
+        [("after total loss", true, "at most 0.7"), ("after the loss of 1 % of users' files", false, "at most 0.2")]
+    {
+        eprintln!("smaller site: restore {what}");
+        let rounds = |way: &dyn Fn()| {
+            let round = |_| {
+                if all {
+                    tools.lose_all()
+                } else {
+                    tools.lose_some()
+                }
+                timed(way)
+            };
+            table::median((0..ROUNDS).map(round).collect())
+        };
+        let (ours, by_hand) = (rounds(&|| tools.restore()), rounds(&|| tools.restore_by_hand()));
+        table.figure(&format!("restore {what}"), ours, "s");
+        table.figure(&format!("restore {what}: rsync -a, tar x, zstdcat | mariadb"), by_hand, "s");
+        table.ratio(&format!("restore {what} / by hand"), ours / by_hand, wanted);
+    }
 }
 
 /// The first copy of the pool alone, against `rsync -a` of the same tree; both are on the disk when the clock stops.

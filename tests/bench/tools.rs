@@ -85,6 +85,7 @@ impl<'a> Tools<'a> {
         command
             .args(["-euo", "pipefail", "-c", script])
             .env("DEST", &self.place)
+            .env("STORE", self.world.site_folder())
             .env("ROOT", &site.root)
             .env("DATAROOT", &site.dataroot)
             .env("FILEDIR", site.filedir())
@@ -102,6 +103,41 @@ impl<'a> Tools<'a> {
             Server::MariaDb(server) => server.socket(),
             Server::Postgres(_) => unreachable!("the bench site is on MariaDB"),
         }
+    }
+
+    /// The site is lost: code, moodledata and database.
+    pub fn lose_all(&self) {
+        self.shell(
+            r#"rm -rf "$ROOT"; find "$DATAROOT" -mindepth 1 -delete; mariadb --socket="$SOCKET" -e "DROP DATABASE \`$DB\`""#,
+        );
+        drop_caches();
+    }
+
+    /// One in a hundred of users' files is lost.
+    pub fn lose_some(&self) {
+        self.shell(r#"find "$FILEDIR" -type f | awk 'NR % 100 == 0' | xargs -r rm"#);
+        drop_caches();
+    }
+
+    /// A restore of ours.
+    pub fn restore(&self) {
+        let mut command = self.world.command(&["restore", "--yes", "--quiet"]);
+        succeed(&mut command);
+        sync(&self.world.site.dataroot);
+    }
+
+    /// What one does by hand with the very same backup.
+    pub fn restore_by_hand(&self) {
+        self.shell(
+            r#"backup=$(readlink -f "$STORE/latest")
+            mkdir -p "$ROOT"
+            tar --extract --zstd --file="$backup/code.tar.zst" --directory="$ROOT"
+            rsync -a --exclude=/filedir "$backup/moodledata/" "$DATAROOT/"
+            rsync -a "$STORE/filedir/" "$FILEDIR/"
+            mariadb --socket="$SOCKET" -e "CREATE DATABASE IF NOT EXISTS \`$DB\` CHARACTER SET utf8mb4"
+            zstdcat "$backup/database/site.sql.zst" | mariadb --socket="$SOCKET" "$DB"
+            sync -f "$DATAROOT""#,
+        );
     }
 
     pub fn dump_through_zstd(&self) {
