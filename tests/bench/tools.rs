@@ -121,8 +121,9 @@ impl<'a> Tools<'a> {
 
     /// A restore of ours.
     pub fn restore(&self) {
-        let mut command = self.world.command(&["restore", "--yes", "--quiet"]);
-        succeed(&mut command);
+        let output = self.world.command(&["restore", "--yes", "--quiet"]).output().expect("the program starts");
+        // Done, or with warnings: Moodle's checks miss a file of its own that lies in filedir and belongs to nobody.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
         sync(&self.world.site.dataroot);
     }
 
