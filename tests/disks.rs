@@ -267,6 +267,9 @@ fn data_that_nobody_knows_is_not_formatted() {
         let program = ["if=/dev/urandom", "bs=1M", "count=1", "conv=notrunc,fsync", "status=none"];
         succeed(Command::new("dd").args(program).arg(to_place).arg(format!("of={}", disk.path.display())));
         refused(&disk, &format(&disk.path, FileSystem::Ext4, &to), "of which nobody knows what it is");
+        let partition =
+            Way::Partition { disk: disk.path.clone(), file_system: FileSystem::Ext4, path: to.join("backup") };
+        refused(&disk, &partition, "of which nobody knows what it is");
     }
 }
 

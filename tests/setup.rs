@@ -233,6 +233,34 @@ fn answers_are_printed_and_taken_again() {
     assert!(settings.contains("\nyearly = 0\n") && settings.contains("\nweekly = 3\n"), "{settings}");
     let nobody = world.run(&["setup"]).expect_code(2);
     assert!(nobody.stderr.contains("--answers FILE"), "{}", nobody.stderr);
+
+    // Asked for again, they are printed, and nothing is done.
+    let before = etc(&world);
+    let printed = world.scratch().join("printed.toml");
+    let program = world.command(&[]).get_program().to_owned();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" setup --print-answers >\"$1\""]).arg(program).arg(&printed);
+    shell.env("MOODLE_BACKUP_ROOT", &world.root);
+    let mut person = Person { terminal: Terminal::start(shell), read: 0 };
+    for (question, keys) in [
+        ("Which site is to be backed up?", "\n"),
+        ("What is it to be called here?", "two\n"),
+        ("Which folders of the server's own", "\n"),
+        ("Where are the backups to go?", "\n"),
+        ("older", "\n"),
+        ("When is the backup to be made", "05:15\n"),
+        ("read again each week", "\n"),
+        ("How many backups are to be kept?", "\n"),
+        ("Who is to get a mail", "\n"),
+    ] {
+        person.answer(question, keys);
+    }
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert!(before == etc(&world), "answers are only printed");
+    let text = fs::read_to_string(&printed).unwrap();
+    assert!(text.contains("nightly = \"05:15\"") && text.contains("name = \"two\""), "{text}");
+    world.run(&["setup", "--answers", &printed.display().to_string()]).expect_code(0);
+    assert!(fs::read_to_string(world.settings_file()).unwrap().contains("\nname = \"two\"\n"));
 }
 
 #[test]

@@ -147,9 +147,14 @@ impl Answers {
         })
     }
 
-    /// As a file for [`Answers::read`].
+    /// As a file for [`Answers::read`]. That something may be lost was said of the disk of this machine, and is left out.
     pub fn text(&self) -> Result<String> {
-        Ok(HEAD.to_owned() + &toml::to_string_pretty(self).or_fault(|| Fault::failed("answers cannot be written"))?)
+        let mut answers = self.clone();
+        if let Some(Way::Format { destroy, .. }) = &mut answers.target {
+            *destroy = None;
+        }
+        Ok(HEAD.to_owned()
+            + &toml::to_string_pretty(&answers).or_fault(|| Fault::failed("answers cannot be written"))?)
     }
 }
 
@@ -169,6 +174,15 @@ pub fn time_of_day(text: &str) -> std::result::Result<Option<(u32, u32)>, String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printed_answers_destroy_nothing_elsewhere() {
+        let text = "[target]\nway = \"format\"\ndevice = \"/dev/sdb\"\nfile_system = \"ext4\"\npath = \"/b\"\ndestroy = \"/dev/sdb\"\n";
+        let answers: Answers = toml::from_str(text).unwrap();
+        let printed = answers.text().unwrap();
+        assert!(printed.contains("device = \"/dev/sdb\"") && !printed.contains("destroy"), "{printed}");
+        assert!(toml::from_str::<Answers>(&printed).is_ok());
+    }
 
     #[test]
     fn times_of_the_day_are_understood() {

@@ -58,7 +58,22 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     if !problems.is_empty() {
         return Ok(crate::error::Kind::Unfit.exit_code());
     }
-    first_backup(wizard, &session, asks)
+    let code = first_backup(wizard, &session, asks)?;
+    tell_of_others(wizard);
+    Ok(code)
+}
+
+/// Other sites of this machine, each with the command that sets it up.
+fn tell_of_others(wizard: &Wizard) {
+    let own = wizard.looked.as_ref().map(|looked| &looked.site.layout.root);
+    let sites = wizard.discovery.iter().flat_map(|found| &found.sites).filter(|site| Some(&site.root) != own);
+    for (number, site) in sites.enumerate() {
+        let file = wizard.session.paths.etc().join(format!("site{}.toml", number + 2));
+        let (root, file) = (site.root.display(), file.display());
+        wizard.person.tell(&format!(
+            "There is another site, {root}. If its backups are not set up yet: moodle-backup --settings {file} setup --root {root}"
+        ));
+    }
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.

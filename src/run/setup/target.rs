@@ -22,14 +22,14 @@ mounted already and keeps owners and hard links; that is tried out.";
 
 /// One thing that can be chosen.
 #[derive(Clone, Debug)]
-struct Option_ {
+struct Offer {
     text: String,
     unfit: Option<String>,
-    kind: Kindred,
+    kind: What,
 }
 
 #[derive(Clone, Debug)]
-enum Kindred {
+enum What {
     Mounted(PathBuf),
     Mount(Device),
     Format(Device),
@@ -44,20 +44,20 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
         let room = measure::room(&wizard.sizes(), &wizard.kept());
         wizard.person.tell(&measure::told(&room));
     }
-    let options = options(wizard)?;
+    let offers = offers(wizard)?;
     let choices: Vec<Choice> =
-        options.iter().map(|it| Choice { text: it.text.clone(), unfit: it.unfit.clone() }).collect();
-    let default = default(wizard, &options);
+        offers.iter().map(|it| Choice { text: it.text.clone(), unfit: it.unfit.clone() }).collect();
+    let default = default(wizard, &offers);
     let Reply::Given(at) = wizard.person.choose("Where are the backups to go?", HELP, &choices, default)? else {
         return Ok(Move::Back);
     };
     wizard.seen = None;
-    let way = match options[at].kind.clone() {
-        Kindred::Mounted(path) => folder_on(wizard, &path)?,
-        Kindred::Folder => plain_folder(wizard)?,
-        Kindred::Mount(device) => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
-        Kindred::Format(device) => format(wizard, device, needed)?,
-        Kindred::Partition(device) => new_partition(wizard, device)?,
+    let way = match offers[at].kind.clone() {
+        What::Mounted(path) => folder_on(wizard, &path)?,
+        What::Folder => plain_folder(wizard)?,
+        What::Mount(device) => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        What::Format(device) => format(wizard, device, needed)?,
+        What::Partition(device) => new_partition(wizard, device)?,
     };
     let Some(way) = way else { return Ok(Move::Again) };
     tell_how_long(wizard, &way);
@@ -66,36 +66,30 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
 }
 
 /// Everything there is, the fit first.
-fn options(wizard: &Wizard) -> Result<Vec<Option_>> {
+fn offers(wizard: &Wizard) -> Result<Vec<Offer>> {
     let all = disks::list()?;
     let site: Vec<&Path> = wizard.site_folders();
     let system = guard::system(&site, &all);
     let needed = wizard.needed();
-    let mut options = Vec::new();
+    let mut offers = Vec::new();
     for device in &all {
         let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
-        if let Some(option) = option(device, on_system, needed, &system, &all)? {
-            options.push(option);
+        if let Some(offer) = offer(device, on_system, needed, &system, &all)? {
+            offers.push(offer);
         }
         if let Some(free) = partition::free(device)?.filter(|free| *free >= needed.max(1 << 30) && !device.is_empty()) {
             let text = format!("{}: a new partition in its free space of {}", named(device), human::bytes(free));
-            options.push(Option_ { text, unfit: None, kind: Kindred::Partition(device.clone()) });
+            offers.push(Offer { text, unfit: None, kind: What::Partition(device.clone()) });
         }
     }
-    options.sort_by_key(|it| (it.unfit.is_some(), !matches!(it.kind, Kindred::Mounted(_))));
+    offers.sort_by_key(|it| (it.unfit.is_some(), !matches!(it.kind, What::Mounted(_))));
     let text =
         "a plain folder on a disk that is there for something else (not recommended: lost with that disk)".into();
-    options.push(Option_ { text, unfit: None, kind: Kindred::Folder });
-    Ok(options)
+    offers.push(Offer { text, unfit: None, kind: What::Folder });
+    Ok(offers)
 }
 
-fn option(
-    device: &Device,
-    on_system: bool,
-    needed: u64,
-    system: &[PathBuf],
-    all: &[Device],
-) -> Result<Option<Option_>> {
+fn offer(device: &Device, on_system: bool, needed: u64, system: &[PathBuf], all: &[Device]) -> Result<Option<Offer>> {
     if let (Some(point), Some(file_system)) = (device.mounts.first(), device.file_system()) {
         if on_system {
             return Ok(None);
@@ -103,7 +97,7 @@ fn option(
         let free = files::space(point).map_or(0, |space| space.free_bytes);
         let free = human::bytes(free);
         let text = format!("{}: {}, mounted at {}, {free} free", named(device), file_system.what, point.display());
-        return Ok(Some(Option_ { text, unfit: None, kind: Kindred::Mounted(point.clone()) }));
+        return Ok(Some(Offer { text, unfit: None, kind: What::Mounted(point.clone()) }));
     }
     // A disk that is in parts is not offered as a whole; it is still there for an answers file.
     if !device.partitions.is_empty() {
@@ -114,14 +108,14 @@ fn option(
     if let (Some(file_system), None) = (device.file_system(), &refused) {
         let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
         let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
-        return Ok(Some(Option_ { text, unfit: None, kind: Kindred::Mount(device.clone()) }));
+        return Ok(Some(Offer { text, unfit: None, kind: What::Mount(device.clone()) }));
     }
     if device.kind == Kind::Loop && device.is_empty() && device.size < needed {
         return Ok(None);
     }
     let what = if device.is_empty() { "empty" } else { "NOT empty" };
     let text = format!("{}: {what}, to be formatted", named(device));
-    Ok(Some(Option_ { text, unfit: refused, kind: Kindred::Format(device.clone()) }))
+    Ok(Some(Offer { text, unfit: refused, kind: What::Format(device.clone()) }))
 }
 
 fn named(device: &Device) -> String {
@@ -137,17 +131,17 @@ fn named(device: &Device) -> String {
 }
 
 /// As it is now; else the first disk of its own.
-fn default(wizard: &Wizard, options: &[Option_]) -> Option<usize> {
+fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
     let now = wizard.answers.target.as_ref().map(|way| way.path().to_path_buf());
-    let is_now = |it: &Option_| match &it.kind {
-        Kindred::Mounted(point) => now.as_ref().is_some_and(|now| now.starts_with(point)),
-        Kindred::Folder => now.is_some(),
+    let is_now = |it: &Offer| match &it.kind {
+        What::Mounted(point) => now.as_ref().is_some_and(|now| now.starts_with(point)),
+        What::Folder => now.is_some(),
         _ => false,
     };
-    options
+    offers
         .iter()
         .position(is_now)
-        .or_else(|| options.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, Kindred::Mount(_))))
+        .or_else(|| offers.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, What::Mount(_))))
 }
 
 /// A folder on a disk that is mounted.

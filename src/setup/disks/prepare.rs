@@ -125,8 +125,12 @@ pub fn prepare(request: &Request, log: &Log) -> Result<Prepared> {
         }
         Way::Partition { disk, file_system, path } => {
             mount::require_free(path)?;
-            let made = partition::make(&look(disk)?, log)?;
-            let device = look(&made)?;
+            let disk = look(disk)?;
+            if disk.is_empty() {
+                // Its first blocks get a partition table: they may be somebody's without saying whose.
+                drop(guard::require(&disk, request.needed, &kept_off(request)?, None)?);
+            }
+            let device = look(&partition::make(&disk, log)?)?;
             make(request, &device, *file_system, None, log)?;
             mount_at(request, &device.path, path, log)
         }
@@ -160,11 +164,16 @@ fn mounted(path: &Path) -> Result<Prepared> {
     Ok(Prepared { path: path.to_path_buf(), mount_uuid: uuid.filter(|uuid| !uuid.is_empty()) })
 }
 
+/// The devices that the system and the site lie on.
+fn kept_off(request: &Request) -> Result<Vec<PathBuf>> {
+    let folders: Vec<&Path> = request.site.iter().map(PathBuf::as_path).collect();
+    Ok(system(&folders, &list()?))
+}
+
 /// Makes a file system, once nothing stands against it.
 fn make(request: &Request, device: &Device, file_system: FileSystem, destroy: Option<&str>, log: &Log) -> Result<()> {
-    let folders: Vec<&Path> = request.site.iter().map(PathBuf::as_path).collect();
     let seen = request.seen.filter(|seen| seen.path == device.path).unwrap_or(device);
-    let held = guard::require(seen, request.needed, &system(&folders, &list()?), destroy)?;
+    let held = guard::require(seen, request.needed, &kept_off(request)?, destroy)?;
     let path = &device.path;
     log.info(format!("making an {} file system on {}", file_system.name(), path.display()));
     // mkfs claims the device for itself, so it is let go at the last moment.
