@@ -18,7 +18,7 @@ demo: deps
 check: lint test containers
 
 lint: deps deb
-	tests/install-deps.sh fish lintian man-db mandoc zsh
+	tests/install-deps.sh lintian man-db mandoc
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --features failpoints -- -D warnings
