@@ -4,13 +4,14 @@
 #   make check   every test, and what `make lint` looks at
 #   make bench   how fast, beside rsync, mariadb-dump, tar, restic and borg
 #   make deb     the Debian package, in target/debian/
+#   make deb-arm64   the same for arm64, in target/debian/arm64/, where Rust's library for that is installed
 
 CARGO ?= cargo
 PACKAGES := $(or $(CARGO_TARGET_DIR),target)/debian
 SHELLCHECKED := .ci/run debian/build.sh debian/postinst debian/prerm debian/postrm \
 	$(wildcard tests/*.sh tests/containers/*.sh)
 
-.PHONY: demo check lint test containers bench deb deps
+.PHONY: demo check lint test containers bench deb deb-arm64 deps
 
 demo: deps
 	$(CARGO) test --release --quiet --test demo
@@ -18,7 +19,7 @@ demo: deps
 check: lint test containers
 
 lint: deps deb
-	tests/install-deps.sh fish lintian man-db mandoc zsh
+	tests/install-deps.sh lintian man-db mandoc
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --features failpoints -- -D warnings
@@ -50,6 +51,11 @@ bench: deps
 deb: deps
 	tests/install-deps.sh python3-venv
 	debian/build.sh
+
+# Says what is missing where it cannot be built.
+deb-arm64: deps
+	tests/install-deps.sh binutils-aarch64-linux-gnu python3-venv
+	ARCH=arm64 debian/build.sh
 
 deps:
 	tests/install-deps.sh

@@ -19,20 +19,11 @@ _moodle__backup() {
             moodle__backup,attach)
                 cmd="moodle__backup__subcmd__attach"
                 ;;
-            moodle__backup,backup-names)
-                cmd="moodle__backup__subcmd__backup__subcmd__names"
-                ;;
             moodle__backup,check)
                 cmd="moodle__backup__subcmd__check"
                 ;;
-            moodle__backup,cron)
-                cmd="moodle__backup__subcmd__cron"
-                ;;
             moodle__backup,export)
                 cmd="moodle__backup__subcmd__export"
-                ;;
-            moodle__backup,guard)
-                cmd="moodle__backup__subcmd__guard"
                 ;;
             moodle__backup,import-settings)
                 cmd="moodle__backup__subcmd__import__subcmd__settings"
@@ -80,7 +71,7 @@ _moodle__backup() {
 
     case "${cmd}" in
         moodle__backup)
-            opts="-q -v -h -V --settings --json --quiet --verbose --color --help --version setup check run attach resume recover list show status restore export pin unpin prune verify import-settings guard cron backup-names"
+            opts="-q -v -h -V --settings --json --quiet --verbose --color --help --version setup check run attach resume recover list show status restore export pin unpin prune verify import-settings"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -102,28 +93,6 @@ _moodle__backup() {
             return 0
             ;;
         moodle__backup__subcmd__attach)
-            opts="-q -v -h --settings --json --quiet --verbose --color --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --settings)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        moodle__backup__subcmd__backup__subcmd__names)
             opts="-q -v -h --settings --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -167,52 +136,8 @@ _moodle__backup() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        moodle__backup__subcmd__cron)
-            opts="-q -v -h --settings --json --quiet --verbose --color --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --settings)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
         moodle__backup__subcmd__export)
             opts="-q -v -h --uncompressed --replace --settings --json --quiet --verbose --color --help"
-            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
-                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-                return 0
-            fi
-            case "${prev}" in
-                --settings)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --color)
-                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
-                    return 0
-                    ;;
-                *)
-                    COMPREPLY=()
-                    ;;
-            esac
-            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
-            return 0
-            ;;
-        moodle__backup__subcmd__guard)
-            opts="-q -v -h --settings --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -464,7 +389,7 @@ _moodle__backup() {
             return 0
             ;;
         moodle__backup__subcmd__run)
-            opts="-q -v -h --restart --window --foreground --scheduled --label --export --dry-run --log --settings --json --quiet --verbose --color --help"
+            opts="-q -v -h --restart --window --foreground --scheduled --label --export --dry-run --settings --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -483,10 +408,6 @@ _moodle__backup() {
                     return 0
                     ;;
                 --export)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --log)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -665,19 +586,25 @@ _moodle__backup() {
 # The names of the backups, which the program tells.
 _moodle_backup_with_names() {
     _moodle__backup "$@"
-    local word
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in
-        show|restore|export|verify|pin|unpin)
-            if [[ ${COMP_WORDS[COMP_CWORD]} != -* ]]; then
-                mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(
-                    compgen -W "$(moodle-backup backup-names 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"
-                )
-            fi
-            return
+    local at named= settings=()
+    [[ ${COMP_WORDS[COMP_CWORD]} != -* ]] || return 0
+    # After these comes something else.
+    case ${COMP_WORDS[COMP_CWORD - 1]} in
+    = | --adopt | --answers | --color | --config-php | --database-admin | --database-host | --database-name | --database-password-file | --database-user | --dataroot | --export | --file | --from | --label | --mail | --max-age | --max-time | --name | --only | --owner | --path | --post-job | --restart | --root | --sample | --scratch-database | --scratch-folder | --settings | --table | --target | --time | --to | --web-user | --window | --wwwroot) return 0 ;;
+    esac
+    for ((at = 1; at < COMP_CWORD; at++)); do
+        case ${COMP_WORDS[at]} in
+        --settings)
+            [[ ${COMP_WORDS[at + 1]} != = ]] || ((at++))
+            settings=(--settings "${COMP_WORDS[at + 1]}")
             ;;
+        show | restore | export | pin | unpin | verify) named=1 ;;
         esac
     done
+    [[ $named ]] || return 0
+    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(
+        compgen -W "$(moodle-backup "${settings[@]}" backup-names 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"
+    )
 }
 
 complete -F _moodle_backup_with_names -o bashdefault -o default moodle-backup

@@ -31,7 +31,7 @@ never\t''"
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -l json -d 'Print the result as JSON, for other programs'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -s q -l quiet -d 'Print warnings and errors only'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -s v -l verbose -d 'Print everything that goes into the log'
-complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -s h -l help -d 'Print help'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -s V -l version -d 'Print version'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "setup" -d 'Set everything up, by questions: site, backup disk, schedule'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "check" -d 'Look whether a backup can be made; change nothing'
@@ -49,9 +49,6 @@ complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "unpin" 
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "prune" -d 'Remove backups that the retention settings do not ask for'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "verify" -d 'Read backups again and say what is damaged'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "import-settings" -d 'Take over the settings of the Moodle Backup Scripts'
-complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "guard" -d 'Watch over a closed site and open it if the run cannot'
-complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "cron" -d 'Run Moodle\'s cron to its end'
-complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "backup-names" -d 'Print the names of the backups, for a shell to complete'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l answers -d 'Ask nothing: take the answers from this file (TOML)' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l root -d 'The folder of Moodle\'s code [default: the one site that is found]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l name -d 'What the site is called here [default: moodle]' -r
@@ -87,7 +84,6 @@ full\t'Until the dump of the database is complete'
 none\t'Not at all'"
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand run" -l label -d 'A note that is kept with the backup' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand run" -l export -d 'Write the new backup to this file too, as "export" does; a folder gets a file named after site and backup' -r -F
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand run" -l log -d 'Where the log goes' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand run" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand run" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
 always\t''
@@ -248,29 +244,14 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand import-setti
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand import-settings" -s q -l quiet -d 'Print warnings and errors only'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand import-settings" -s v -l verbose -d 'Print everything that goes into the log'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand import-settings" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -l json -d 'Print the result as JSON, for other programs'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -s q -l quiet -d 'Print warnings and errors only'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -s v -l verbose -d 'Print everything that goes into the log'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand guard" -s h -l help -d 'Print help'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -l json -d 'Print the result as JSON, for other programs'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -s q -l quiet -d 'Print warnings and errors only'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -s v -l verbose -d 'Print everything that goes into the log'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand cron" -s h -l help -d 'Print help'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
-always\t''
-never\t''"
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -l json -d 'Print the result as JSON, for other programs'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -s q -l quiet -d 'Print warnings and errors only'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -s v -l verbose -d 'Print everything that goes into the log'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand backup-names" -s h -l help -d 'Print help'
 # The names of the backups, which the program tells.
-complete -c moodle-backup -n "__fish_seen_subcommand_from show restore export verify pin unpin" -a "(moodle-backup backup-names 2>/dev/null)"
+function __fish_moodle_backup_names
+    set -l words (commandline -opc | string replace -r -- '^--settings=(.*)' '--settings\n$1' | string split '\n')
+    set -l settings
+    if set -l at (contains -i -- --settings $words)
+        set settings --settings $words[(math $at + 1)]
+    end
+    moodle-backup $settings backup-names 2>/dev/null
+end
+complete -c moodle-backup -n "__fish_seen_subcommand_from show restore pin unpin verify" -f -a "(__fish_moodle_backup_names)"
+complete -c moodle-backup -n "__fish_seen_subcommand_from export" -a "(__fish_moodle_backup_names)"

@@ -4,9 +4,9 @@
 set -eu
 
 packages="
-    acl attr build-essential btrfs-progs ca-certificates e2fsprogs git kmod mariadb-client mariadb-server mount openssl
-    php-cli php-mbstring php-mysql php-pgsql php-xml postgresql postgresql-client procps rsync shellcheck strace
-    util-linux xfsprogs zstd
+    acl attr build-essential btrfs-progs ca-certificates e2fsprogs fish git kmod mariadb-client mariadb-server mount
+    openssl php-cli php-mbstring php-mysql php-pgsql php-xml postgresql postgresql-client procps rsync shellcheck strace
+    util-linux xfsprogs zsh zstd
 "
 
 missing=

@@ -1,37 +1,26 @@
-//! Man pages and completions: what the program's own tables say stands in them, and their examples work.
+//! Man pages: what the program's own tables say stands in them, and their examples work.
 //!
-//! A page is a text of `man/text/`, with places in it for what comes from the tables; `UPDATE_GOLDEN=1` writes `man/` and
-//! `completions/` anew.
+//! A page is a text of `man/text/`, with places in it for what comes from the tables; `UPDATE_GOLDEN=1` writes `man/` anew.
 
+mod common;
 mod support;
 
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::{Shell, generate};
+use common::{project, stored};
 use moodle_backup::cli::Cli;
 use moodle_backup::settings::reference::{Absent, SECTIONS};
+use moodle_backup::store::layout;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use support::{Engine, PocketSite, World, succeed};
+use support::{Engine, PocketSite, World};
 
 /// The date in the pages' feet: that of the last change that somebody should read.
 const DATE: &str = "2026-11-26";
 
 /// Commands that have a page of their own; the others are in the main one.
 const OWN_PAGES: [&str; 6] = ["setup", "run", "restore", "verify", "export", "import-settings"];
-
-fn project() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Holds a file against what it is to be; with `UPDATE_GOLDEN` set, writes it.
-fn same(file: &Path, text: &str) {
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(file, text).unwrap();
-    }
-    let present = fs::read_to_string(file).unwrap_or_default();
-    assert!(present == text, "{} differs; UPDATE_GOLDEN=1 cargo test --test man writes it anew", file.display());
-}
 
 fn cli() -> Command {
     let mut cli = Cli::command();
@@ -44,6 +33,11 @@ fn roff(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     let line = |line: &str| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() };
     escaped.lines().map(|it| line(it.trim_end())).collect::<Vec<_>>().join("\n")
+}
+
+/// What stands in examples is typed or copied: quotes stay as they are, too.
+fn literal(text: &str) -> String {
+    roff(text).replace('\'', "\\(aq")
 }
 
 /// An option's names, with its value.
@@ -128,8 +122,26 @@ fn commands() -> String {
             let _ = writeln!(text, "See\n.BR moodle\\-backup\\-{} (8).", roff(name));
             continue;
         }
-        for arg in command.get_arguments().filter(|arg| !arg.is_global_set() && arg.get_id() != "help") {
+        let own = |arg: &&Arg| !arg.is_hide_set() && !arg.is_global_set() && arg.get_id() != "help";
+        for arg in command.get_arguments().filter(own) {
             let _ = writeln!(text, ".TP\n{}\n{}", named(arg), help(arg));
+        }
+        text += &further(command);
+    }
+    text
+}
+
+/// What stands at the end of a command's help: examples are indented there.
+fn further(command: &Command) -> String {
+    let after = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let mut text = String::new();
+    for paragraph in after.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+        text += ".PP\n";
+        for line in paragraph.lines() {
+            let _ = match line.strip_prefix("  ") {
+                Some(example) => writeln!(text, ".PP\n.EX\n{}\n.EE", literal(example)),
+                None => writeln!(text, "{}", roff(line)),
+            };
         }
     }
     text
@@ -197,7 +209,7 @@ fn texts() -> Vec<PathBuf> {
 #[test]
 fn pages_say_what_the_program_says() {
     for text in texts() {
-        same(&project().join("man").join(text.file_name().unwrap()), &page(&text));
+        stored(&project().join("man").join(text.file_name().unwrap()), &page(&text));
     }
     for command in OWN_PAGES {
         assert!(project().join(format!("man/moodle-backup-{command}.8")).exists(), "{command}");
@@ -228,6 +240,99 @@ fn pages_that_are_named_are_there() {
     assert!(count > 20, "{count}");
 }
 
+/// A line of a page as it is read.
+fn plain(line: &str) -> String {
+    line.replace("\\-", "-").replace("\\e", "\\").replace("\\(dq", "\"").replace("\\(aq", "'")
+}
+
+/// Each page by its name, as it is stored.
+fn pages() -> Vec<(String, String)> {
+    let name = |text: &PathBuf| text.file_name().unwrap().to_str().unwrap().to_owned();
+    texts().iter().map(|text| (name(text), page(text))).collect()
+}
+
+/// The lines of a section.
+fn section<'a>(page: &'a str, title: &str) -> &'a str {
+    let rest = page.split_once(&format!(".SH {title}\n")).map_or("", |(_, rest)| rest);
+    rest.split(".SH ").next().unwrap()
+}
+
+/// The numbers of one digit in a text.
+fn codes(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric() && c != '-');
+    words.filter(|word| word.len() == 1 && word.parse::<u8>().is_ok()).map(str::to_owned).collect()
+}
+
+#[test]
+fn exit_codes_are_those_of_the_help() {
+    let cli = cli();
+    for (name, page) in pages().iter().filter(|(name, _)| name.ends_with(".8")) {
+        let command = match name.trim_end_matches(".8").strip_prefix("moodle-backup-") {
+            Some(name) => cli.find_subcommand(name).unwrap(),
+            None => &cli,
+        };
+        let help = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+        let told = help.split_once("Exit codes:").map_or("", |(_, codes)| codes);
+        assert_eq!(codes(section(page, "EXIT STATUS")), codes(told), "{name}");
+        assert!(!codes(told).is_empty(), "{name}");
+    }
+}
+
+/// Names of the variables in a text that hooks are told.
+fn variables(text: &str) -> BTreeSet<String> {
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect::<String>();
+    text.split("MOODLE_BACKUP_").skip(1).map(name).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn hooks_are_told_what_their_page_says() {
+    let page = page(&project().join("man/text/moodle-backup-hooks.7"));
+    let source = fs::read_to_string(project().join("src/hooks.rs")).unwrap();
+    assert_eq!(variables(section(&page, "ENVIRONMENT")), variables(&source));
+}
+
+#[test]
+fn what_lies_on_the_disk_has_its_place_on_its_page() {
+    let page = plain(&page(&project().join("man/text/moodle-backup-format.5")));
+    for name in [
+        layout::SITE_FILE,
+        layout::LATEST,
+        layout::POOL,
+        layout::DAMAGED,
+        layout::NOTES,
+        layout::INCOMING,
+        layout::PARTIAL,
+        layout::REMOVING,
+        layout::MANIFEST,
+        layout::SUMS,
+        layout::RESTORE,
+        layout::RUN_LOG,
+        layout::POOL_LIST,
+        layout::DATABASE,
+        layout::EXTRA_DATABASES,
+        layout::CODE,
+        layout::CODE_CHANGES,
+        layout::DIRECTORIES,
+        layout::MOODLEDATA,
+        layout::INDEX,
+    ] {
+        assert!(page.contains(name), "{name} is not on the page");
+    }
+}
+
+/// A reader copies examples: a dash must not have become a hyphen there, nor a quote a curved one.
+#[test]
+fn examples_can_be_copied() {
+    for (name, page) in pages() {
+        for block in page.split(".EX\n").skip(1).chain(page.split(".nf\n").skip(1)) {
+            let block = block.split("\n.EE").next().unwrap().split("\n.fi").next().unwrap();
+            for line in block.lines() {
+                assert!(!line.replace("\\-", "").contains(['-', '\'', '`', '~', '^']), "{name}: {line}");
+            }
+        }
+    }
+}
+
 /// The lines of a page that are commands of ours, as one would type them.
 fn examples(page: &str) -> Vec<String> {
     let mut inside = false;
@@ -237,7 +342,7 @@ fn examples(page: &str) -> Vec<String> {
             ".EX" => inside = true,
             ".EE" => inside = false,
             _ if inside => {
-                let line = line.replace("\\-", "-").replace("\\e", "\\").replace("\\(dq", "\"");
+                let line = plain(line);
                 match lines.last_mut().filter(|last| last.ends_with('\\')) {
                     Some(last) => {
                         last.pop();
@@ -300,113 +405,4 @@ fn examples_that_only_look_work() {
         }
     }
     assert!(ran.len() >= 8, "{ran:?}");
-}
-
-/// Commands whose argument is a backup.
-const WITH_NAMES: [&str; 6] = ["show", "restore", "export", "verify", "pin", "unpin"];
-
-fn completion(shell: Shell) -> String {
-    let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "moodle-backup", &mut script);
-    let script = String::from_utf8(script).unwrap();
-    let names = WITH_NAMES.join("|");
-    match shell {
-        Shell::Bash => {
-            let script = script.rsplit_once("if [[ \"${BASH_VERSINFO").unwrap().0.trim_end().to_owned();
-            // A "-" in the name of the program is taken apart in one half of the script only.
-            let script = script.replace("moodle__subcmd__backup", "moodle__backup");
-            script
-                + &format!(
-                    r#"
-
-# The names of the backups, which the program tells.
-_moodle_backup_with_names() {{
-    _moodle__backup "$@"
-    local word
-    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        case $word in
-        {names})
-            if [[ ${{COMP_WORDS[COMP_CWORD]}} != -* ]]; then
-                mapfile -t -O "${{#COMPREPLY[@]}}" COMPREPLY < <(
-                    compgen -W "$(moodle-backup backup-names 2>/dev/null)" -- "${{COMP_WORDS[COMP_CWORD]}}"
-                )
-            fi
-            return
-            ;;
-        esac
-    done
-}}
-
-complete -F _moodle_backup_with_names -o bashdefault -o default moodle-backup
-"#
-                )
-        }
-        Shell::Zsh => {
-            let mut within = false;
-            let mut completed = |line: &str| {
-                within |= line.starts_with("':backup -- ") || line.starts_with("'::backup -- ");
-                let ends = within && line.contains(":_default'");
-                within &= !ends;
-                if ends { line.replace(":_default'", ":_moodle-backup_names'") } else { line.to_owned() }
-            };
-            let lines: Vec<String> = script.lines().map(&mut completed).collect();
-            let function = "# The names of the backups, which the program tells.\n_moodle-backup_names() {\n    local -a names\n    \
-                            names=(${(f)\"$(moodle-backup backup-names 2>/dev/null)\"})\n    compadd -a names\n}\n\n";
-            let text = lines.join("\n") + "\n";
-            text.replacen("if [ \"$funcstack[1]\"", &format!("{function}if [ \"$funcstack[1]\""), 1)
-        }
-        _ => {
-            let names = WITH_NAMES.join(" ");
-            script
-                + &format!(
-                    "# The names of the backups, which the program tells.\ncomplete -c moodle-backup -n \"__fish_seen_subcommand_from {names}\" -a \
-                     \"(moodle-backup backup-names 2>/dev/null)\"\n"
-                )
-        }
-    }
-}
-
-const COMPLETIONS: [(Shell, &str); 3] =
-    [(Shell::Bash, "moodle-backup.bash"), (Shell::Zsh, "_moodle-backup"), (Shell::Fish, "moodle-backup.fish")];
-
-#[test]
-fn completions_are_those_of_the_program() {
-    for (shell, name) in COMPLETIONS {
-        let text = completion(shell);
-        assert!(text.contains("backup-names 2>/dev/null"), "{name}");
-        assert_eq!(
-            text.matches(":_moodle-backup_names'").count(),
-            if shell == Shell::Zsh { WITH_NAMES.len() } else { 0 }
-        );
-        same(&project().join("completions").join(name), &text);
-    }
-}
-
-#[test]
-fn bash_completes_commands_options_and_backups() {
-    let world = World::builder(PocketSite::builder().engine(Engine::MariaDb).build()).without_web().build();
-    world.run(&["run"]).expect_code(0);
-    let names = world.backups();
-    let place = world.scratch().join("bin");
-    fs::create_dir(&place).unwrap();
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_moodle-backup"), place.join("moodle-backup")).unwrap();
-    let complete = |words: &[&str]| -> Vec<String> {
-        let script = format!(
-            "PATH={}:$PATH; . {}; COMP_WORDS=({}); COMP_CWORD={}; _moodle_backup_with_names moodle-backup \"{}\" \"{}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            place.display(),
-            project().join("completions/moodle-backup.bash").display(),
-            words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
-            words.len() - 1,
-            words[words.len() - 1],
-            words[words.len() - 2],
-        );
-        let mut command = std::process::Command::new("bash");
-        command.args(["-c", &script]).env("MOODLE_BACKUP_ROOT", &world.root);
-        String::from_utf8(succeed(&mut command)).unwrap().lines().map(str::to_owned).collect()
-    };
-    assert!(complete(&["moodle-backup", "resto"]).contains(&"restore".to_owned()));
-    assert!(complete(&["moodle-backup", "run", "--win"]).contains(&"--window".to_owned()));
-    let found = complete(&["moodle-backup", "show", ""]);
-    assert!(found.contains(&names[0]) && found.contains(&"latest".to_owned()), "{found:?}");
-    assert_eq!(complete(&["moodle-backup", "restore", &names[0][..12]]), [names[0].clone()]);
 }

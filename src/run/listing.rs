@@ -8,9 +8,10 @@ use crate::report::show::{self, Part, Show};
 use crate::settings::Settings;
 use crate::store::manifest::{Component, ComponentKind, Manifest};
 use crate::store::notes::{self, Notes};
-use crate::store::{Backup, Listing, Store, usage};
+use crate::store::{Backup, Listing, Store, layout, usage};
 use crate::sys::log::Log;
 use crate::sys::{files, mounts, time};
+use std::io::Write;
 use std::path::Path;
 
 /// The store of the site; `None` if it has none yet.
@@ -192,13 +193,14 @@ fn parts(backup: &Backup) -> Result<Vec<Part>> {
     shown.map(part).collect()
 }
 
-/// The names by which a backup can be called, a line each; none where there is nothing to be seen.
+/// The command `backup-names`, which shells call while somebody types: it reads no manifest, and where something is not as
+/// it should be there is nothing to offer, and nothing to say.
 pub fn names(session: &Session) -> Result<u8> {
-    let Some(store) = session.settings().ok().and_then(|settings| store(&settings).ok().flatten()) else {
-        return Ok(0);
-    };
-    let listing = store.backups()?;
-    println!("latest");
-    listing.backups.iter().for_each(|backup| println!("{}", backup.name));
+    let store = session.settings().and_then(|settings| store(&settings));
+    let names = store.ok().flatten().and_then(|store| store.names().ok()).unwrap_or_default();
+    let latest = names.first().map(|_| layout::LATEST);
+    let text: String = latest.into_iter().chain(names.iter().map(String::as_str)).map(|it| format!("{it}\n")).collect();
+    // A shell that does not listen any more has what it wanted.
+    let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(0)
 }

@@ -73,6 +73,16 @@ impl Store {
         Ok(listing)
     }
 
+    /// The names of the backups, newest first, by what they are called: nothing in them is read.
+    pub fn names(&self) -> std::io::Result<Vec<String>> {
+        let entries = std::fs::read_dir(&self.folder)?.collect::<std::io::Result<Vec<_>>>()?;
+        let names = entries.into_iter().map(|entry| entry.file_name());
+        let backups = names.filter(|name| layout::classify(name.as_bytes()) == layout::Name::Backup);
+        let mut backups: Vec<String> = backups.filter_map(|name| name.into_string().ok()).collect();
+        backups.sort_by(|a, b| b.cmp(a));
+        Ok(backups)
+    }
+
     /// The backup that `text` means: its name, `latest`, or a date or time as in [`Listing::find`].
     pub fn find(&self, text: &str) -> Result<Backup> {
         self.backups()?.find(text, &Local)
