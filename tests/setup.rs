@@ -116,6 +116,30 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     let _ = Command::new("chattr").arg("-i").arg(&place).status();
 }
 
+/// P7: to look for sites is not to run what anybody has laid down.
+#[test]
+fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
+    let world = machine(Engine::MariaDb);
+    let (planted, ran) = (world.root.join("home/eve/moodle"), world.site.dataroot.join("ran"));
+    fs::create_dir_all(planted.join("lib")).unwrap();
+    for (name, text) in [("version.php", "<?php $release = '9.9';"), ("lib/setup.php", "<?php")] {
+        fs::write(planted.join(name), text).unwrap();
+    }
+    let (data, mark) = (world.site.dataroot.display(), ran.display());
+    fs::write(planted.join("config.php"), format!("<?php touch('{mark}');\n$CFG->dataroot = '{data}';\n")).unwrap();
+    succeed(Command::new("chown").args(["-R", "nobody"]).arg(world.root.join("home/eve")));
+    let args = ["setup", "--yes", "--plan", "--target", &target(&world)];
+    let several = world.run(&args).expect_code(5);
+    assert!(several.stderr.contains("nobody can change it"), "{}", several.stderr);
+    fs::remove_file(world.root.join("var/www/moodle")).unwrap();
+    let alone = world.run(&args).expect_code(5);
+    assert!(alone.stderr.contains("not taken unasked"), "{}", alone.stderr);
+    assert!(!ran.exists(), "it was run");
+    // Who names it has looked at it.
+    world.run(&[&args[..], &["--root", planted.to_str().unwrap()]].concat());
+    assert!(ran.exists(), "a test that could not fail");
+}
+
 /// A person at the keyboard.
 struct Person {
     terminal: Terminal,

@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Users that web servers run as, by the names that distributions give them.
-const WEB_USERS: [&str; 5] = ["www-data", "apache", "nginx", "http", "wwwrun"];
+pub const WEB_USERS: [&str; 5] = ["www-data", "apache", "nginx", "http", "wwwrun"];
 
 /// A site, as far as it can be known without its database.
 #[derive(Clone, Debug)]

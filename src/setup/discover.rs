@@ -4,11 +4,13 @@
 mod config_files;
 
 use crate::moodle::Layout;
-use crate::preflight::{Site, read_site};
+use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;
 use crate::sys::paths::Paths;
+use crate::sys::privileges::Identity;
 use crate::undo;
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Folders whose folders, and theirs, are looked at.
@@ -30,8 +32,10 @@ pub struct Found {
     pub release: String,
     /// Its address, and its database; where config.php can be read.
     pub known: Option<Known>,
-    /// Why config.php cannot be read.
+    /// Why config.php cannot be read, or was not.
     pub trouble: Option<String>,
+    /// Whether others than root and the web server's user can write it. It is read only when somebody has named it.
+    pub foreign: bool,
 }
 
 /// What config.php says of a site.
@@ -92,14 +96,33 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
 
 fn look(layout: &Layout, because: PathBuf) -> Found {
     let release = layout.release().map(|it| it.release).unwrap_or_default();
-    let read = settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it));
-    let (known, trouble) = match read {
-        Ok(Site { config, connection, .. }) => {
-            (Some(Known { wwwroot: config.wwwroot, database: connection.title() }), None)
+    let writer = foreign_writer(layout);
+    let (known, trouble) = match &writer {
+        Some(writer) => (None, Some(format!("{writer} can change it, so its config.php is read only if it is chosen"))),
+        None => {
+            match settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it)) {
+                Ok(Site { config, connection, .. }) => {
+                    (Some(Known { wwwroot: config.wwwroot, database: connection.title() }), None)
+                }
+                Err(error) => (None, Some(format!("its config.php cannot be read: {error:#}"))),
+            }
         }
-        Err(error) => (None, Some(format!("{error:#}"))),
     };
-    Found { root: layout.root.clone(), because, release, known, trouble }
+    Found { root: layout.root.clone(), because, release, known, trouble, foreign: writer.is_some() }
+}
+
+/// Who can change a site's settings and is neither root nor a web server's user. In the folders of its users (`/home`), anybody can
+/// lay down what looks like a Moodle; to read it is to run it, as the web user, who can read what the true sites have.
+fn foreign_writer(layout: &Layout) -> Option<String> {
+    [layout.config_php(), layout.root.clone()].iter().find_map(|path| {
+        let Ok(meta) = std::fs::metadata(path) else { return Some("somebody".to_owned()) };
+        let owner = Identity::owner_of(path).map_or_else(|_| format!("the user {}", meta.uid()), |owner| owner.name);
+        let own = meta.uid() == 0 || WEB_USERS.contains(&owner.as_str());
+        match meta.mode() & 0o002 {
+            0 => (!own).then_some(owner),
+            _ => Some("anybody".into()),
+        }
+    })
 }
 
 /// A site in a line or two.
@@ -109,7 +132,7 @@ pub fn told(found: &Found) -> String {
         (Some(known), _) => format!("{root}: {}, Moodle {}, {}", known.wwwroot, found.release, known.database),
         (None, trouble) => {
             let why = trouble.as_deref().unwrap_or("it is not known why");
-            format!("{root}: Moodle {}; its config.php cannot be read: {why}", found.release)
+            format!("{root}: Moodle {}; {why}", found.release)
         }
     }
 }

@@ -39,9 +39,13 @@ pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
         program(&["php"], "php-cli".into(), "it reads config.php", true);
     }
     if let Some(site) = site {
-        match site.connection.engine {
-            Engine::MariaDb => program(&["mariadb-dump", "mysqldump"], client(site), "it dumps the database", true),
-            Engine::Postgres => program(&["pg_dump"], client(site), "it dumps the database", true),
+        let dump: &[&str] = match site.connection.engine {
+            Engine::MariaDb => &["mariadb-dump", "mysqldump"],
+            Engine::Postgres => &["pg_dump"],
+        };
+        // The package's name is the server's to tell, which is asked only if it is wanted.
+        if find(dump).is_none() {
+            program(dump, client(site), "it dumps the database", true);
         }
         if site.layout.root.join(".git").exists() {
             program(&["git"], "git".into(), "it tells how the code differs from its commit", false);

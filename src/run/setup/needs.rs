@@ -49,6 +49,10 @@ pub fn programs(wizard: &mut Wizard) -> Result<Move> {
                 return Ok(Move::Back);
             }
         }
+        // Only a site that can be read tells which database and what else it needs.
+        if wizard.missing().iter().any(|need| !missing.contains(need)) {
+            return Ok(Move::Again);
+        }
     }
     Ok(Move::Next)
 }

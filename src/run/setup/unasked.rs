@@ -62,6 +62,10 @@ impl Wizard<'_> {
         }
         self.install_missing()?;
         self.looked = Some(site::looked(self)?);
+        // Only a site that can be read tells which database and what else it needs; without its client nothing was measured.
+        if self.install_missing()? {
+            self.looked = Some(site::looked(self)?);
+        }
         let units = Units::of(&self.session.paths, &self.session.settings_file());
         let time = units.present().filter(|_| self.old.is_some()).unwrap_or_else(|| self.proposed_time());
         self.answers.schedule.nightly.get_or_insert(time);
@@ -87,6 +91,11 @@ impl Wizard<'_> {
     fn only_site(&mut self) -> Result<PathBuf> {
         let discovery = self.discovery().clone();
         match discovery.sites.as_slice() {
+            [one] if one.foreign => {
+                Err(Fault::unfit(format!("the only site is not taken unasked: {}", discover::told(one)))
+                    .hint(format!("if it is the one: --root {}", one.root.display()))
+                    .into())
+            }
             [one] => Ok(one.root.clone()),
             [] => Err(Fault::unfit(format!("no Moodle site was found; looked at: {}", discovery.looked_at.join(", ")))
                 .hint("name the folder with its config.php: --root DIR")
@@ -100,18 +109,20 @@ impl Wizard<'_> {
         }
     }
 
-    fn install_missing(&mut self) -> Result<()> {
+    /// Whether anything was installed.
+    fn install_missing(&mut self) -> Result<bool> {
         let missing = self.missing();
         let packages = needs::packages(&missing);
         if packages.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if self.answers.install_packages == Some(true) {
-            return needs::install(&packages, self.log());
+            needs::install(&packages, self.log())?;
+            return Ok(true);
         }
         let required: Vec<&str> = missing.iter().filter(|need| need.required).map(|need| need.what.as_str()).collect();
         if required.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         Err(Fault::unfit(format!("what a backup needs is missing: {}", required.join(", ")))
             .hint(format!("{}; or let it be done: --install-packages", needs::command(&packages)))
