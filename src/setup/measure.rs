@@ -59,11 +59,11 @@ pub fn sizes(site: &Site) -> Sizes {
     sizes
 }
 
-/// Bytes of the files that Moodle lists, each content once; those that are younger than `since`.
+/// Bytes of the contents that Moodle lists, each once; those that came after `since`.
 fn files(session: &mut Session, table: &str, since: i64) -> Result<u64> {
     let sum = session.value(&format!(
-        "SELECT COALESCE(SUM(size), 0) FROM (SELECT MAX(filesize) AS size FROM {table} WHERE timecreated >= {since} \
-         GROUP BY contenthash) AS contents"
+        "SELECT COALESCE(SUM(size), 0) FROM (SELECT MAX(filesize) AS size FROM {table} GROUP BY contenthash \
+         HAVING MIN(timecreated) >= {since}) AS contents"
     ))?;
     Ok(sum.and_then(|sum| sum.split('.').next()?.parse().ok()).unwrap_or(0))
 }
@@ -132,7 +132,8 @@ pub fn other_databases(site: &Site) -> Result<Vec<String>> {
     let rows = match site.connection.engine {
         Engine::MariaDb => session.query("SELECT SCHEMA_NAME FROM information_schema.SCHEMATA ORDER BY SCHEMA_NAME")?,
         Engine::Postgres => session.query(
-            "SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate AND datallowconn ORDER BY datname",
+            "SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate AND datallowconn \
+             AND has_database_privilege(datname, 'CONNECT') ORDER BY datname",
         )?,
     };
     const SYSTEM: [&str; 5] = ["information_schema", "mysql", "performance_schema", "sys", "postgres"];
