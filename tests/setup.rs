@@ -188,6 +188,7 @@ fn a_person_is_led_through_it() {
     person.answer("What is it to be called here?", "Not A Name\n");
     person.wait_for("It must be");
     person.answer("", "pocket\n");
+    person.answer("Does another database", "none\n");
     person.answer("Which folders of the server's own", "none\n");
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
@@ -269,6 +270,7 @@ fn answers_are_printed_and_taken_again() {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "two\n"),
+        ("Does another database", "\n"),
         ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("older", "\n"),
@@ -333,6 +335,7 @@ fn a_person_moves_over_from_the_old_scripts() {
     for question in [
         "Which site is to be backed up?",
         "What is it to be called here?",
+        "Does another database",
         "Which folders of the server's own",
         "Where are the backups to go?",
     ] {
@@ -354,4 +357,59 @@ fn a_person_moves_over_from_the_old_scripts() {
     assert!(
         fs::read_to_string(&crontab).unwrap().starts_with("# put out of use by moodle-backup setup: 0 2 * * * root")
     );
+}
+
+#[test]
+fn a_database_with_an_account_of_its_own_is_saved_too() {
+    for engine in Engine::ALL {
+        let server = support::Server::shared(engine);
+        let (name, user) = (format!("wiki_{engine:?}").to_lowercase(), format!("wiki_{engine:?}_user").to_lowercase());
+        let database = server.create_database(&name, &user, "pass \"word\" #1");
+        database.query("CREATE TABLE pages (id INT PRIMARY KEY)");
+        if engine == Engine::Postgres {
+            database.query(&format!("ALTER TABLE pages OWNER TO {user}"));
+        }
+        let world = machine(engine);
+        let target = target(&world);
+        let mut person = Person::at(&world, &["setup"]);
+        person.answer("Which site is to be backed up?", "\n");
+        person.answer("What is it to be called here?", "\n");
+        if engine == Engine::Postgres {
+            // There an account may see databases that it cannot read.
+            person.answer("Which other databases", "none\n");
+        }
+        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("By which account", &format!("{user}\n"));
+        person.answer("The password of", "wrong\n");
+        person.wait_for("That does not work");
+        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("By which account", &format!("{user}\n"));
+        person.answer("The password of", "pass \"word\" #1\n");
+        person.wait_for("is let in");
+        person.answer("Does another database", "\n");
+        person.answer("Which folders of the server's own", "none\n");
+        person.wait_for("Where are the backups to go?");
+        person.wait_for("  a plain folder");
+        let text = person.terminal.text();
+        let number = text.lines().rfind(|line| line.contains("a plain folder")).unwrap().trim();
+        let number = number.split_whitespace().next().unwrap().to_owned();
+        person.answer("", &format!("{number}\n"));
+        person.answer("Which folder?", &format!("{target}\n"));
+        for question in [
+            "When is the backup",
+            "read again each week",
+            "How many backups",
+            "Who is to get",
+            "Do all of this",
+            "Make the first backup",
+        ] {
+            person.answer(question, "\n");
+        }
+        person.wait_for("restore --plan");
+        assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+        assert!(!person.terminal.text().contains("pass \"word\""), "the password was shown");
+        let file = world.root.join(format!("etc/moodle-backup/{name}.cnf"));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(world.target.path().join(format!("moodle/latest/database/extra/{name}.sql.zst")).exists());
+    }
 }

@@ -141,7 +141,7 @@ fn tls_options(tls: Tls, flavour: Flavour) -> String {
 }
 
 /// A value as the option files of the clients want it.
-fn quote(value: &str, name: &str) -> Result<String> {
+pub(super) fn quote(value: &str, name: &str) -> Result<String> {
     if value.contains('\0') || value.len() > LONGEST_VALUE {
         return Err(Fault::unfit(format!("the database {name} is too long or holds a NUL byte"))
             .hint("a database client cannot be given such a value; choose another")

@@ -1,6 +1,7 @@
 //! The file with another account for the dump: reading it, and whom its password may be told to. What is in it is a
 //! secret and is passed on only through files in memory.
 
+use super::mariadb::quote;
 use super::{Connection, Engine, Tls};
 use crate::error::{Fault, OrFault, Result};
 use std::fs::File;
@@ -52,6 +53,31 @@ impl Connection {
             .into());
         }
         Ok(Connection { options_file: Some(path.to_path_buf()), tls: self.tls.if_stricter(), ..place.of(self) })
+    }
+
+    /// What an options file has to hold for this account to reach this database by it, its server with it.
+    pub fn as_options_file(&self) -> Result<Vec<u8>> {
+        let password = self.password.as_deref().unwrap_or_default();
+        let account = match self.engine {
+            Engine::MariaDb => {
+                let [user, password] = [quote(&self.user, "user")?, quote(password, "password")?];
+                format!("[client]\nuser={user}\npassword={password}\n")
+            }
+            Engine::Postgres => {
+                // There are no quotes in such a file.
+                for (value, name) in [(self.user.as_str(), "user"), (password, "password")] {
+                    if value.trim() != value || value.contains(char::is_control) {
+                        return Err(Fault::unfit(format!(
+                            "this {name} cannot be written into a service file of PostgreSQL"
+                        ))
+                        .hint("it must not begin or end with a blank; choose another")
+                        .into());
+                    }
+                }
+                format!("[dump]\nuser={}\npassword={password}\n", self.user)
+            }
+        };
+        Ok((account + &self.lines().join("\n") + "\n").into_bytes())
     }
 
     /// Whether the server is where clients look for it by themselves: at the local socket.

@@ -14,6 +14,7 @@ mod unasked;
 use super::Session;
 use crate::cli;
 use crate::error::{Fault, Result};
+use crate::moodle::overrides::Secret;
 use crate::preflight::Site;
 use crate::settings::{self, Retention, Settings};
 use crate::setup::actions;
@@ -75,6 +76,8 @@ pub struct Wizard<'a> {
     looked: Option<Looked>,
     /// The device for the backups, as it was when it was chosen.
     seen: Option<Device>,
+    /// Accounts of databases that were typed, each with the file that it goes into.
+    accounts: Vec<(PathBuf, Secret)>,
 }
 
 /// The chosen site, and what was measured of it.
@@ -119,7 +122,7 @@ impl<'a> Wizard<'a> {
             unasked::from_settings(&mut answers, old);
         }
         let person = Person::default();
-        Ok(Wizard { session, person, answers, old, discovery: None, looked: None, seen: None })
+        Ok(Wizard { session, person, answers, old, discovery: None, looked: None, seen: None, accounts: Vec::new() })
     }
 
     /// The questions, page by page.

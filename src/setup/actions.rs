@@ -9,6 +9,7 @@ use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
 use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
+use crate::moodle::overrides::Secret;
 use crate::settings::edit::{self, Change};
 use crate::settings::{self, reference};
 use crate::sys::files;
@@ -36,6 +37,8 @@ pub struct Context<'a> {
     pub site: Vec<PathBuf>,
     /// The device for the backups as somebody has seen it.
     pub seen: Option<Device>,
+    /// Files with accounts of databases, to be written for root alone.
+    pub accounts: Vec<(PathBuf, Secret)>,
 }
 
 impl Context<'_> {
@@ -59,6 +62,8 @@ enum Action {
     Settings,
     /// Writes a file of our own.
     Write { file: PathBuf, text: String, mode: u32 },
+    /// Writes a file with an account of a database, which is in the context.
+    Account(PathBuf),
     /// Removes a file of our own.
     Remove(PathBuf),
     /// Has systemd read its files again.
@@ -97,6 +102,10 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let words = prepare::steps(&request)?;
     if prepare::done(&request)?.is_none() {
         plan.add(Action::Place, words);
+    }
+    for (file, _) in &context.accounts {
+        let words = format!("keep the account of a database in {}, for root alone", file.display());
+        plan.add(Action::Account(file.clone()), vec![words]);
     }
     let (old, new) = settings_texts(answers, context)?;
     if old != new {
@@ -307,6 +316,10 @@ fn one(action: &Action, answers: &Answers, context: &Context, log: &Log) -> Resu
             files::make_folders(files::parent(file), 0o755)?;
             files::write_durably(file, text.as_bytes(), *mode)
         }
+        Action::Account(file) => match context.accounts.iter().find(|(known, _)| known == file) {
+            Some((_, secret)) => files::write_durably(file, secret.0.as_bytes(), 0o600),
+            None => Ok(()),
+        },
         Action::Remove(file) => {
             std::fs::remove_file(file).or_fault(|| Fault::failed(format!("cannot remove {}", file.display())))
         }

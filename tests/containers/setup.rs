@@ -83,6 +83,7 @@ pub fn a_person_changes_something(server: &mut Server) {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "\n"),
+        ("Does another database", "\n"),
         ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("In which folder there?", "\n"),

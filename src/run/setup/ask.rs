@@ -2,9 +2,11 @@
 //! position alone. What is asked, and what becomes of the answers, must not go in here.
 
 use crate::error::{Fault, Result};
+use crate::moodle::overrides::Secret;
 use crate::report::layout::wrapped;
 use crate::sys::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -93,6 +95,20 @@ impl Person {
                 Err(why) => self.tell(&why),
             }
         }
+    }
+
+    /// Asks for something that is not shown while it is typed.
+    pub fn secret(&mut self, ask: &str) -> Result<Secret> {
+        self.show(&format!("\n{ask}\n> "));
+        let stdin = std::io::stdin();
+        let shown = tcgetattr(&stdin)?;
+        let mut hidden = shown.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&stdin, SetArg::TCSAFLUSH, &hidden)?;
+        let line = self.line();
+        tcsetattr(&stdin, SetArg::TCSAFLUSH, &shown)?;
+        self.show("\n");
+        line.map(Secret)
     }
 
     /// Asks for yes or no.

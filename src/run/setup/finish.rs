@@ -123,6 +123,7 @@ impl Wizard<'_> {
             needed: self.needed(),
             site: self.site_folders().into_iter().map(Into::into).collect(),
             seen: self.seen.clone(),
+            accounts: self.accounts.clone(),
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use super::ask::{Choice, Question, Reply};
 use super::{Move, Wizard};
-use crate::error::Result;
+use crate::database::Connection;
+use crate::error::{Fault, Result};
+use crate::moodle::overrides::Secret;
 use crate::setup::answers::Database;
 use crate::setup::measure;
+use crate::sys::files;
 use std::path::{Path, PathBuf};
 
 /// Folders that tell how the server was set up, where they are.
@@ -29,23 +32,65 @@ pub fn databases(wizard: &mut Wizard) -> Result<Move> {
         .into_iter()
         .filter(|name| !saved.iter().any(|it| it.name == *name))
         .collect();
-    if others.is_empty() {
-        wizard.person.tell(
-            "The site's account sees no other database. One that belongs to the site all the same (of a plugin, a wiki) goes \
-             into [[database.extra]] of the settings, with an account of its own.",
-        );
-        return Ok(Move::Pass);
+    wizard.answers.databases.retain(|it| it.options_file.is_some());
+    if !others.is_empty() {
+        let chosen = choose(wizard, &others)?;
+        let Reply::Given(chosen) = chosen else { return Ok(Move::Back) };
+        wizard.answers.databases.extend(chosen);
     }
+    by_another_account(wizard)
+}
+
+/// Which of those that the site's own account can see.
+fn choose(wizard: &mut Wizard, others: &[String]) -> Result<Reply<Vec<Database>>> {
     let choices: Vec<Choice> = others.iter().map(Choice::new).collect();
     let chosen: Vec<usize> =
         (0..others.len()).filter(|at| wizard.answers.databases.iter().any(|it| it.name == others[*at])).collect();
     let help =
         "Databases beside Moodle's that the site's account can see. Each is dumped as a whole, into a file of its own.";
     let reply = wizard.person.choose_some("Which other databases are to be saved too?", help, &choices, &chosen)?;
-    let Reply::Given(chosen) = reply else { return Ok(Move::Back) };
     let database = |at: usize| Database { name: others[at].clone(), options_file: None };
-    wizard.answers.databases = chosen.into_iter().map(database).collect();
-    Ok(Move::Next)
+    Ok(match reply {
+        Reply::Given(chosen) => Reply::Given(chosen.into_iter().map(database).collect()),
+        Reply::Back => Reply::Back,
+    })
+}
+
+/// One that the site's account does not see, by an account of its own. The account is tried before it is taken.
+fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
+    let question = Question {
+        ask: "Does another database on that server belong to the site, which its account does not see? Its name, or \"none\".",
+        help: "Such as that of a plugin or a wiki. You are asked for an account that may read it; the password goes into a file for \
+               root alone. A database on another server goes into [[database.extra]] of the settings.",
+        default: Some("none".into()),
+    };
+    let taken = |answer: &str| Ok(answer.to_owned());
+    let Reply::Given(name) = wizard.person.text(&question, taken)? else { return Ok(Move::Back) };
+    let Some(looked) = wizard.looked.as_ref().filter(|_| name != "none") else { return Ok(Move::Next) };
+    let own = looked.site.connection.clone();
+    let question =
+        Question { ask: "By which account can it be read?", help: "A user of the database server.", default: None };
+    let Reply::Given(user) = wizard.person.text(&question, taken)? else { return Ok(Move::Again) };
+    let password = wizard.person.secret(&format!("The password of {user}? (It is not shown.)"))?;
+    let connection = Connection { name: name.clone(), user, password: Some(password.0), schema: None, ..own };
+    let file = wizard.session.paths.etc().join(format!("{}.cnf", files::slug(Path::new(&name))));
+    let tried = connection.session().and_then(|_| connection.as_options_file());
+    let tried = tried.and_then(|content| match file.exists() {
+        true => Err(Fault::unfit(format!("{} is there already", file.display())).into()),
+        false => Ok(Secret(String::from_utf8(content)?)),
+    });
+    match tried {
+        Ok(content) => {
+            wizard.person.tell("That account is let in.");
+            wizard.accounts.retain(|(known, _)| *known != file);
+            wizard.accounts.push((file.clone(), content));
+            wizard.answers.databases.retain(|it| it.name != name);
+            wizard.answers.databases.push(Database { name, options_file: Some(file) });
+        }
+        Err(error) => wizard.person.tell(&format!("That does not work: {error:#}")),
+    }
+    // Perhaps there is one more.
+    by_another_account(wizard)
 }
 
 /// Folders of the server's own configuration.
