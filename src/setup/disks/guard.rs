@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 /// So much of each end of a device is looked at, in bytes.
 const LOOKED_AT: usize = 1 << 20;
 
+/// Programs that open a device for a moment, to see what is on it, and do nothing with it.
+const LOOKERS: [&str; 6] = ["wipefs", "blkid", "lsblk", "systemd-udevd", "(udev-worker)", "udevd"];
+
 /// A reason against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Danger {
@@ -97,12 +100,12 @@ fn openers(device: &Device) -> Vec<String> {
         open.filter_map(|fd| std::fs::metadata(fd.path()).ok())
             .any(|meta| meta.file_type().is_block_device() && meta.rdev() == device.numbers)
     };
+    let name = |id: u32| std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default().trim().to_owned();
     ids.filter(|id| *id != std::process::id())
         .filter(has)
-        .map(|id| {
-            let name = std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
-            format!("{} (process {id})", name.trim())
-        })
+        .map(|id| (id, name(id)))
+        .filter(|(_, name)| !LOOKERS.contains(&name.as_str()))
+        .map(|(id, name)| format!("{name} (process {id})"))
         .collect()
 }
 
