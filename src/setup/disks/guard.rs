@@ -4,17 +4,20 @@
 use super::{Device, Signature, list};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::human::bytes;
+use crate::sys::signals;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// So much of each end of a device is looked at, in bytes.
 const LOOKED_AT: usize = 1 << 20;
 
-/// Programs that open a device for a moment, to see what is on it, and do nothing with it.
-const LOOKERS: [&str; 6] = ["wipefs", "blkid", "lsblk", "systemd-udevd", "(udev-worker)", "udevd"];
+/// Who opens a device only to see what is on it (udev, blkid, losetup) has closed it again after this.
+const A_LOOK: Duration = Duration::from_secs(2);
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// A reason against it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +62,7 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
     if !device.holders.is_empty() {
         reasons.push(format!("it is a part of {}", device.holders.join(", ")));
     }
-    reasons.extend(openers(device).iter().map(|who| format!("it is open: {who}")));
+    reasons.extend(users(device).iter().map(|who| format!("it is open: {who}")));
     let parts = all.iter().filter(|it| device.partitions.contains(&it.path));
     for part in parts {
         reasons.extend(in_use(part, all).iter().map(|why| format!("its partition {}: {why}", part.path.display())));
@@ -91,6 +94,17 @@ fn has_data(path: &Path) -> bool {
     look().unwrap_or(true)
 }
 
+/// Programs that have a device open, and not only for a look.
+fn users(device: &Device) -> Vec<String> {
+    let end = Instant::now() + A_LOOK;
+    loop {
+        let users = openers(device);
+        if users.is_empty() || Instant::now() > end || signals::wait(BETWEEN).is_err() {
+            return users;
+        }
+    }
+}
+
 /// Programs that have a device open, which need not have claimed it: a virtual machine's disk, a copy that is under way.
 fn openers(device: &Device) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -101,12 +115,7 @@ fn openers(device: &Device) -> Vec<String> {
             .any(|meta| meta.file_type().is_block_device() && meta.rdev() == device.numbers)
     };
     let name = |id: u32| std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default().trim().to_owned();
-    ids.filter(|id| *id != std::process::id())
-        .filter(has)
-        .map(|id| (id, name(id)))
-        .filter(|(_, name)| !LOOKERS.contains(&name.as_str()))
-        .map(|(id, name)| format!("{name} (process {id})"))
-        .collect()
+    ids.filter(|id| *id != std::process::id()).filter(has).map(|id| format!("{} (process {id})", name(id))).collect()
 }
 
 fn told(signature: &Signature) -> String {
