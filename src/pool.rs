@@ -6,6 +6,7 @@
 //! the row that refers to it; it deletes the row before it moves the file to trashdir
 //! (`lib/filestorage/file_system_filedir.php`, `file_storage.php`). A file under its name never changes.
 
+mod adopted;
 mod carrier;
 pub mod check;
 mod held;

@@ -80,6 +80,10 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
     if !request.dry_run {
         remove_backups(store, &listing, &mut outcome, log)?;
     }
+    // Before the first backup no list tells what may go, and what a run has copied, or was adopted, is waiting for it.
+    if listing.backups.is_empty() {
+        return Ok(outcome);
+    }
     if request.whole_pool || !outcome.removed.is_empty() || !outcome.finished.is_empty() {
         let cleaned = clean_pool(store, &listing, started, request.dry_run, &mut outcome);
         if let Err(error) = cleaned {

@@ -1,6 +1,7 @@
 //! Carries files into the pool in batches: copied under temporary names, made durable together, then named. Decides
 //! nothing about which files.
 
+use super::adopted::Adopted;
 use super::{FILE_MODE, Pool};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
@@ -10,8 +11,7 @@ use nix::sys::time::TimeSpec;
 use sha1::{Digest, Sha1};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -129,34 +129,38 @@ impl<'a> Carrier<'a> {
     }
 
     /// Takes a file itself, by a further link, in place of copying it: root's from now on, so that nobody else can change
-    /// it by the name that it has there. One that somebody has open for writing is copied.
+    /// it by the name that it has there. One that somebody has open for writing, or that has further names, is copied.
     pub fn adopt(&mut self, path: &Path, hash: &Hash) -> Result<Found> {
         self.serial += 1;
         let temporary = self.temporary(self.serial);
-        let adopted = match adopt(path, &temporary, self.pool.group) {
+        let adopted = match Adopted::take(path, &temporary, self.pool.group) {
             // A link there would lead elsewhere, or its file system is another.
             Err(_) | Ok(None) => {
                 let _ = std::fs::remove_file(&temporary);
                 return self.carry(path, hash);
             }
-            Ok(Some(file)) => file,
+            Ok(Some(adopted)) => adopted,
         };
-        let hashed = hash_of(&adopted, &mut self.buffer);
-        match hashed {
-            Ok((found, bytes)) if found == *hash => {
-                self.take(*hash, bytes)?;
-                Ok(Found::Whole)
+        let hashed = hash_of(&adopted.file, &mut self.buffer);
+        if let Ok((found, bytes)) = hashed
+            && found == *hash
+        {
+            if self.pool.sync_each_file {
+                let synced = adopted.file.sync_all();
+                synced.or_fault(|| Fault::failed(format!("cannot write {}", temporary.display())))?;
             }
+            self.take(*hash, bytes)?;
+            return Ok(Found::Whole);
+        }
+        let _ = std::fs::remove_file(&temporary);
+        adopted.give_back();
+        Ok(match hashed {
+            Err(error) => self.unreadable(path, &error),
             Ok(_) => {
                 self.copied.damaged.push(*hash);
-                let _ = std::fs::remove_file(&temporary);
-                Ok(Found::Bad)
+                Found::Bad
             }
-            Err(error) => {
-                let _ = std::fs::remove_file(&temporary);
-                Ok(self.unreadable(path, &error))
-            }
-        }
+        })
     }
 
     pub fn carry_empty(&mut self) -> Result<()> {
@@ -246,29 +250,6 @@ impl<'a> Carrier<'a> {
         self.commit()?;
         Ok(self.copied)
     }
-}
-
-/// Links a plain file and makes it root's; `None` where that cannot be trusted. The lease of fcntl(2) is granted only if
-/// nobody has the file open for writing, and after the change of owner nobody can open it so.
-fn adopt(path: &Path, temporary: &Path, group: u32) -> std::io::Result<Option<File>> {
-    let Some(file) = open_regular(path)? else { return Ok(None) };
-    std::fs::hard_link(path, temporary)?;
-    let linked = open_regular(temporary)?;
-    let same = |other: &File| Ok::<_, std::io::Error>(other.metadata()?.ino() == file.metadata()?.ino());
-    if !linked.is_some_and(|linked| same(&linked).unwrap_or(false)) {
-        return Ok(None);
-    }
-    nix::unistd::fchown(&file, Some(nix::unistd::Uid::from_raw(0)), Some(nix::unistd::Gid::from_raw(group)))?;
-    file.set_permissions(std::fs::Permissions::from_mode(FILE_MODE))?;
-    let lease = |kind: i32| {
-        // SAFETY: fcntl(2) takes integers; the descriptor is open.
-        unsafe { nix::libc::fcntl(file.as_raw_fd(), nix::libc::F_SETLEASE, kind) }
-    };
-    if lease(nix::libc::F_RDLCK) != 0 {
-        return Ok(None);
-    }
-    lease(nix::libc::F_UNLCK);
-    Ok(Some(file))
 }
 
 fn hash_of(mut file: &File, buffer: &mut [u8]) -> std::io::Result<(Hash, u64)> {

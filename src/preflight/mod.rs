@@ -35,13 +35,17 @@ pub struct Ready {
 
 /// Looks at everything. What is found comes as a list; `Ready` if none of it is a problem.
 pub fn examine(settings: &Settings, site: &Site, log: &Log) -> (Findings, Option<Ready>) {
+    look(settings, site, target::Room::Asked, log)
+}
+
+fn look(settings: &Settings, site: &Site, room: target::Room, log: &Log) -> (Findings, Option<Ready>) {
     let mut findings = Findings::default();
     site::examine(settings, site, &mut findings);
     findings.note("hooks", hooks(settings));
     let database = database::examine(settings, site, &mut findings);
     let ready = database.and_then(|(facts, databases)| {
         let identity = site.identity(&facts);
-        let (store, forecast) = target::examine(settings, site, &identity, &databases, log, &mut findings)?;
+        let (store, forecast) = target::examine(settings, site, &identity, &databases, room, log, &mut findings)?;
         Some(Ready { facts, databases, identity, store, forecast })
     });
     (findings, ready)
@@ -61,7 +65,15 @@ fn hooks(settings: &Settings) -> Result<String> {
 
 /// As [`examine`], for a run: warnings go to the log, the first problem is the error.
 pub fn require(settings: &Settings, site: &Site, log: &Log) -> Result<Ready> {
-    let (findings, ready) = examine(settings, site, log);
+    ready(look(settings, site, target::Room::Asked, log), log)
+}
+
+/// As [`require`], for what is no backup: whether there is room is the caller's question.
+pub fn require_but_room(settings: &Settings, site: &Site, log: &Log) -> Result<Ready> {
+    ready(look(settings, site, target::Room::Unasked, log), log)
+}
+
+fn ready((findings, ready): (Findings, Option<Ready>), log: &Log) -> Result<Ready> {
     findings.require(log)?;
     ready.ok_or_else(|| anyhow::anyhow!("the preflight found no problem and yet is not complete"))
 }

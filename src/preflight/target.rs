@@ -27,12 +27,20 @@ pub struct Forecast {
     pub pool_files: u64,
 }
 
+/// Whether the target must have room for a backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Asked,
+    Unasked,
+}
+
 /// Looks at the target.
 pub(super) fn examine(
     settings: &Settings,
     site: &Site,
     identity: &SiteIdentity,
     databases: &Databases,
+    room: Room,
     log: &Log,
     findings: &mut Findings,
 ) -> Option<(Option<Store>, Forecast)> {
@@ -52,10 +60,13 @@ pub(super) fn examine(
     let newest = store.as_ref().and_then(|store| findings.keep("backups", store.backups()));
     note_unknown(newest.as_ref(), findings);
     let newest = newest.and_then(|listing| listing.newest().map(|backup| backup.manifest.clone()));
+    if room == Room::Unasked {
+        return Some((store, Forecast::default()));
+    }
     log.detail("estimating the room that is needed");
     let forecast = match newest {
         Some(manifest) => next_forecast(&manifest),
-        None => findings.keep("target", first_forecast(site, databases, settings))?,
+        None => findings.keep("target", first_forecast(site, databases, settings, store.as_ref()))?,
     };
     match require_room(settings, forecast) {
         Err(error) if settings.retention.make_room && store.is_some() => findings.warning(
@@ -156,15 +167,16 @@ fn next_forecast(last: &Manifest) -> Forecast {
     }
 }
 
-fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Result<Forecast> {
+/// The pool may have files before there is a backup: those of a run that failed, or of the predecessor's last set.
+fn first_forecast(site: &Site, databases: &Databases, settings: &Settings, store: Option<&Store>) -> Result<Forecast> {
     let mut forecast = Forecast { inodes: 1000, ..Forecast::default() };
-    forecast.pool_files = measure(&site.config.filedir, &[], &mut forecast)?;
+    forecast.pool_files = measure(&site.config.filedir, &[], store.map(Store::pool).as_deref(), &mut forecast)?;
     let left_out: Vec<_> = site.config.left_out().iter().map(|path| site.config.dataroot.join(path)).collect();
-    measure(&site.config.dataroot, &left_out, &mut forecast)?;
+    measure(&site.config.dataroot, &left_out, None, &mut forecast)?;
     for folder in settings.directories.paths.iter().chain([&site.layout.root]) {
         // Archives are one file each.
         let mut inner = Forecast::default();
-        measure(folder, &[], &mut inner)?;
+        measure(folder, &[], None, &mut inner)?;
         forecast.bytes += inner.bytes / 2;
     }
     let dumps = databases.extra.iter().chain([&databases.site]).map(|dumped| dumped.server.size_bytes / DUMP_SHARE);
@@ -172,8 +184,9 @@ fn first_forecast(site: &Site, databases: &Databases, settings: &Settings) -> Re
     Ok(forecast)
 }
 
-/// Adds up a tree but for what is left out; returns the number of files.
-fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result<u64> {
+/// Adds up a tree but for what is left out, and for the files that the target has already under the same names in `held`;
+/// returns the number of files.
+fn measure(path: &Path, left_out: &[PathBuf], held: Option<&Path>, forecast: &mut Forecast) -> Result<u64> {
     if left_out.iter().any(|left_out| left_out == path) {
         return Ok(0);
     }
@@ -181,6 +194,9 @@ fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         meta => meta.or_fault(|| Fault::failed(format!("cannot look at {}", path.display())))?,
     };
+    if !meta.is_dir() && held.is_some_and(|held| held.symlink_metadata().is_ok()) {
+        return Ok(u64::from(meta.size() > 0));
+    }
     forecast.inodes += 1;
     if !meta.is_dir() {
         // What a file takes on the disk, in whole blocks.
@@ -190,7 +206,9 @@ fn measure(path: &Path, left_out: &[PathBuf], forecast: &mut Forecast) -> Result
     let mut count = 0;
     for entry in std::fs::read_dir(path).or_fault(|| Fault::failed(format!("cannot read {}", path.display())))? {
         crate::sys::signals::check()?;
-        count += measure(&entry?.path(), left_out, forecast)?;
+        let entry = entry?;
+        let held = held.map(|held| held.join(entry.file_name()));
+        count += measure(&entry.path(), left_out, held.as_deref(), forecast)?;
     }
     Ok(count)
 }
