@@ -3,6 +3,11 @@
 
 mod support;
 
+#[path = "import/adoption.rs"]
+mod adoption;
+#[path = "import/trouble.rs"]
+mod trouble;
+
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -24,6 +24,10 @@ pub struct Import {
     pub lines: Vec<Line>,
 }
 
+/// What is to be done now.
+const NEXT: &str = "Next: \"moodle-backup check\", \"moodle-backup run\" for a first backup, and a timer for one each night: \
+                    \"moodle-backup setup\", or systemctl enable --now moodle-backup.timer moodle-backup-verify.timer.";
+
 /// As text.
 pub fn text(import: &Import, _: &Look) -> String {
     let mut text = String::new();
@@ -39,7 +43,7 @@ pub fn text(import: &Import, _: &Look) -> String {
         return text
             + &wrapped("", &format!("Nothing was written. Without --dry-run it goes into {}.", import.settings));
     }
-    text += &wrapped("", &format!("Written into {}. \"moodle-backup check\" looks at all of it.", import.settings));
+    text += &wrapped("", &format!("Written into {}.", import.settings));
     match (import.adopted, &import.set) {
         (Some(files), _) => text += &wrapped("", &format!("{files} users' files were taken into the pool.")),
         (None, Some(set)) => {
@@ -48,5 +52,6 @@ pub fn text(import: &Import, _: &Look) -> String {
         }
         (None, None) => {}
     }
+    text += &wrapped("", NEXT);
     text
 }

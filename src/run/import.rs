@@ -3,6 +3,7 @@
 use super::Session;
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, OrFault, Result};
+use crate::preflight;
 use crate::report::import::{self as view, Import};
 use crate::settings::{self, edit, reference};
 use crate::setup::predecessor::{self, Translation, adopt, find};
@@ -11,7 +12,7 @@ use std::path::Path;
 
 /// Translates, shows, and writes.
 pub fn import(session: &Session, args: &cli::ImportSettings) -> Result<u8> {
-    let translation = predecessor::read(&args.file)?;
+    let mut translation = predecessor::read(&args.file)?;
     let file = session.settings_file();
     let old = match std::fs::read_to_string(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => reference::sample(),
@@ -25,23 +26,23 @@ pub fn import(session: &Session, args: &cli::ImportSettings) -> Result<u8> {
     }
     let script = args.post_job.as_deref().map(|script| Ok::<_, anyhow::Error>((script, find::hook_text(script)?)));
     let script = script.transpose()?;
-    let mut lines = translation.lines.clone();
-    lines.extend(script.as_ref().map(|(script, text)| told(script, text)));
+    let mut adopted = None;
     if !args.dry_run {
         write(&file, &old, &translation)?;
+        compare(&file, &mut translation);
         if let Some((_, text)) = &script {
-            let hook = find::hook(&session.paths);
-            files::make_folders(files::parent(&hook), 0o755)?;
-            files::write_durably(&hook, text.as_bytes(), 0o755)?;
+            take_hook(session, text)?;
         }
-        if args.disable_cron {
-            disable_cron(session, &args.file)?;
+        if let Some(set) = &args.adopt {
+            adopted = Some(adopt::adopt(&settings::load(&file)?, set, &session.log)?.files);
         }
     }
-    let adopted = match args.adopt.as_deref().filter(|_| !args.dry_run) {
-        Some(set) => Some(adopt::adopt(&settings::load(&file)?, set, &session.log)?.files),
-        None => None,
-    };
+    let mut lines = translation.lines.clone();
+    lines.extend(script.as_ref().map(|(script, text)| told(script, text)));
+    if args.disable_cron {
+        // Last: until now it was what made backups.
+        lines.extend(disable_cron(session, args)?);
+    }
     session.log.finish();
     let look = lines.iter().any(|line| line.look) || !session.log.warnings().is_empty();
     let done = Import {
@@ -84,12 +85,28 @@ fn told(script: &Path, text: &str) -> predecessor::Line {
     }
 }
 
-fn disable_cron(session: &Session, settings: &Path) -> Result<()> {
-    match find::find(&session.paths).filter(|found| files::parent(&found.settings) == predecessor::scripts(settings)) {
-        Some(found) => find::disable(&session.paths, &found, &session.log),
-        None => {
-            session.log.warn(format!("no line in cron starts scripts in {}", predecessor::scripts(settings).display()));
-            Ok(())
-        }
+/// Config.php alone tells where moodledata is: theirs may be an old copy.
+fn compare(file: &Path, translation: &mut Translation) {
+    let site = settings::load(file).and_then(|settings| preflight::read_site(&settings));
+    translation.compare(site.as_ref().map(|site| site.config.dataroot.as_path()).map_err(|error| error.to_string()));
+}
+
+fn take_hook(session: &Session, text: &str) -> Result<()> {
+    let hook = find::hook(&session.paths);
+    find::keep_hook(&session.paths, text, &session.log)?;
+    files::make_folders(files::parent(&hook), 0o755)?;
+    files::write_durably(&hook, text.as_bytes(), 0o755)
+}
+
+/// What becomes of their line in cron; `None` if there is none.
+fn disable_cron(session: &Session, args: &cli::ImportSettings) -> Result<Option<predecessor::Line>> {
+    let Some(found) = find::of(&session.paths, &args.file) else {
+        session.log.warn(format!("no line in cron starts scripts beside {}", args.file.display()));
+        return Ok(None);
+    };
+    if !args.dry_run {
+        find::disable(&session.paths, &found, &session.log)?;
     }
+    let becomes = format!("a comment in {}: the old scripts make no backups any more", found.crontab.display());
+    Ok(Some(predecessor::Line { key: "line in cron".into(), value: found.line, becomes, look: false }))
 }

@@ -4,6 +4,7 @@
 use super::parse;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, Value};
 
@@ -145,8 +146,8 @@ pub fn with_database(text: &str, name: &str, options_file: Option<&Path>) -> Res
     Ok(document.to_string())
 }
 
-/// Writes a settings file durably, if that changes anything. What it said before is kept beside it, with `.old` behind its
-/// name. Nothing is written that would not be taken as settings. Whether it was written.
+/// Writes a settings file durably, if that changes anything. All that it said before is kept beside it, with `.old`, `.old-2`
+/// and so on behind its name. Nothing is written that would not be taken as settings. Whether it was written.
 pub fn write(file: &Path, text: &str) -> Result<bool> {
     if let Err(mistakes) = parse(text) {
         return Err(super::told(mistakes, file));
@@ -158,13 +159,17 @@ pub fn write(file: &Path, text: &str) -> Result<bool> {
     if old.as_deref() == Some(text.as_bytes()) {
         return Ok(false);
     }
+    let mut mode = 0o640;
     if let Some(old) = old {
+        let meta = std::fs::metadata(file).or_fault(|| Fault::failed(format!("cannot look at {}", file.display())))?;
+        // There may be a password in it.
+        mode &= meta.permissions().mode();
         let mut beside = file.as_os_str().to_owned();
         beside.push(".old");
-        files::write_durably(Path::new(&beside), &old, 0o640)?;
+        files::keep(Path::new(&beside), &old, mode)?;
     }
     files::make_folders(files::parent(file), 0o755)?;
-    files::write_durably(file, text.as_bytes(), 0o640)?;
+    files::write_durably(file, text.as_bytes(), mode)?;
     Ok(true)
 }
 
@@ -192,6 +197,43 @@ mod tests {
         assert_eq!(SAMPLE.lines().count(), text.lines().count());
         assert!(parse(&text).is_ok());
         assert_eq!(edited(&text, &set()).unwrap(), text, "a second time");
+    }
+
+    #[test]
+    fn each_key_of_the_sample_can_be_set_where_it_is_explained() {
+        for section in super::super::reference::SECTIONS.iter().filter(|section| !section.repeated) {
+            for key in section.keys {
+                let value: Value = key.absent.shown().parse().unwrap();
+                let change = Change { section: section.name, key: key.name, value: Some(value) };
+                let text = edited(SAMPLE, std::slice::from_ref(&change)).unwrap();
+                let changed: Vec<(&str, &str)> =
+                    SAMPLE.lines().zip(text.lines()).filter(|(before, after)| before != after).collect();
+                let [(before, after)] = changed.as_slice() else { panic!("{change:?}: {changed:?}") };
+                assert_eq!(before.strip_prefix('#'), Some(*after), "{change:?}");
+                assert_eq!(edited(&text, std::slice::from_ref(&change)).unwrap(), text, "a second time");
+                let without = edited(&text, &[Change { value: None, ..change }]).unwrap();
+                assert!(!without.lines().any(|line| line == *after), "{without}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_that_a_file_has_said_is_kept_as_closed_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        let texts = ["a", "b", "c"]
+            .map(|name| edited(SAMPLE, &[set(), vec![Change::set("site", "name", name)]].concat()).unwrap());
+        for text in &texts {
+            write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        for (name, text) in
+            [("settings.toml.old", &texts[0]), ("settings.toml.old-2", &texts[1]), ("settings.toml", &texts[2])]
+        {
+            let path = folder.path().join(name);
+            assert_eq!(&std::fs::read_to_string(&path).unwrap(), text, "{name}");
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         switches(answers, context, &mut plan)?;
     }
     if let Some(predecessor) = answers.predecessor.as_ref().filter(|it| it.disable_cron)
-        && let Some(found) = find::find(context.paths).filter(|it| it.settings == predecessor.settings)
+        && let Some(found) = find::of(context.paths, &predecessor.settings)
     {
         // Last: until now it was what made backups.
         let words = format!("put the old scripts' line in {} out of use", found.crontab.display());
@@ -313,6 +313,9 @@ fn one(action: &Action, answers: &Answers, context: &Context, log: &Log) -> Resu
         // Once more: only now the disk has its UUID.
         Action::Settings => edit::write(&context.settings_file, &settings_texts(answers, context)?.1).map(drop),
         Action::Write { file, text, mode } => {
+            if *file == find::hook(context.paths) {
+                find::keep_hook(context.paths, text, log)?;
+            }
             files::make_folders(files::parent(file), 0o755)?;
             files::write_durably(file, text.as_bytes(), *mode)
         }

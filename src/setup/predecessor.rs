@@ -7,7 +7,6 @@ pub mod shell;
 
 use crate::error::{Fault, OrFault, Result};
 use crate::settings::edit::Change;
-use crate::sys::files;
 use serde::Serialize;
 use shell::Assignments;
 use std::path::{Path, PathBuf};
@@ -193,7 +192,8 @@ fn service(value: &str, _: &Assignments, translation: &mut Translation) -> Strin
 fn php(value: &str, _: &Assignments, translation: &mut Translation) -> String {
     match value.starts_with('/') {
         true => set(translation, "site", "php", value),
-        false => "nothing: php is looked for on the PATH".into(),
+        false if value == "php" => "nothing: php is looked for on the PATH".into(),
+        false => "nothing: php is looked for on the PATH; if that is another one, look at php in [site]".into(),
     }
 }
 
@@ -204,11 +204,33 @@ fn form(value: &str, _: &Assignments, _: &mut Translation) -> String {
     }
 }
 
-fn owner(_: &str, _: &Assignments, _: &mut Translation) -> String {
-    "nothing: backups are root's, and the group moodle-backup may read them (group in [target])".into()
+fn owner(value: &str, found: &Assignments, _: &mut Translation) -> String {
+    let words = "nothing: backups are root's, and the group moodle-backup may read them (group in [target])";
+    let user = value.split([':', '.']).next().unwrap_or_default();
+    // Whoever else was named there was to read them.
+    match ["root", "www-data"].contains(&user) || found.values.get("servermoodledaemon").is_some_and(|it| it == user) {
+        true => words.to_owned(),
+        false => format!("{words}; if {value} is to read them: adduser {user} moodle-backup, or look at group"),
+    }
 }
 
-/// The folder of their settings file: where their scripts are.
-pub fn scripts(settings: &Path) -> &Path {
-    files::parent(settings)
+impl Translation {
+    /// Says of moodledata whether theirs is the one that config.php tells of; that may be unknown.
+    pub fn compare(&mut self, dataroot: std::result::Result<&Path, String>) {
+        let Some(theirs) = &self.dataroot else { return };
+        let words = match dataroot {
+            Ok(ours) if same(ours, theirs) => return,
+            Ok(ours) => format!("config.php says {}, and the old scripts {}", ours.display(), theirs.display()),
+            Err(why) => format!("it could not be compared with {}: {why}", theirs.display()),
+        };
+        if let Some(line) = self.lines.iter_mut().find(|line| line.key == "moodledataparentpath") {
+            line.becomes = format!("nothing, but look at it: {words}");
+            line.look = true;
+        }
+    }
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    resolved(one) == resolved(other)
 }

@@ -32,6 +32,28 @@ pub fn write_durably(path: &Path, content: &[u8], mode: u32) -> Result<()> {
         .or_fault(|| Fault::failed(format!("cannot write {}", path.display())))
 }
 
+/// Keeps what a file said under a name that is free: `path`, or that with `-2`, `-3` behind it. Content that one of them has
+/// already is kept there. Returns where.
+pub fn keep(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf> {
+    let further = (2_u32..).map(|number| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!("-{number}"));
+        PathBuf::from(name)
+    });
+    for place in std::iter::once(path.to_path_buf()).chain(further) {
+        match std::fs::read(&place) {
+            Ok(kept) if kept == content => return Ok(place),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                make_folders(parent(&place), 0o755)?;
+                write_durably(&place, content, mode)?;
+                return Ok(place);
+            }
+            _ => {}
+        }
+    }
+    Err(Fault::failed(format!("cannot keep {}", path.display())).into())
+}
+
 /// Creates (or empties) a file, writes it and waits until the disk has it.
 pub fn write_and_sync(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;

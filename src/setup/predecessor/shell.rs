@@ -18,7 +18,7 @@ pub fn read(text: &str) -> Assignments {
     while let Some((number, line)) = lines.next() {
         let mut logical = line.to_owned();
         // A value may go on in the next line, behind a backslash.
-        while logical.ends_with('\\') && !logical.ends_with("\\\\") {
+        while goes_on(&logical) {
             logical.pop();
             match lines.next() {
                 Some((_, more)) => logical.push_str(more.trim_start()),
@@ -37,6 +37,25 @@ pub fn read(text: &str) -> Assignments {
         }
     }
     found
+}
+
+/// Whether a line ends with a backslash that joins the next to it: one that is not itself escaped, nor in a comment.
+fn goes_on(line: &str) -> bool {
+    let (mut quote, mut before) = (None, ' ');
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None, '#') if before.is_whitespace() => return false,
+            (None | Some('"'), '\\') if chars.next().is_none() => return true,
+            // Not one in the shell, but it is what whoever wrote it meant.
+            (Some('\''), '\\') if chars.as_str().is_empty() => return true,
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        before = c;
+    }
+    false
 }
 
 /// `name=value`, perhaps after `export`.
@@ -137,6 +156,13 @@ mod tests {
             assert_eq!(found.values.get(name).map(String::as_str), Some(value), "{name}");
         }
         assert_eq!(found.values.len(), expected.len());
+    }
+
+    #[test]
+    fn comments_end_with_their_lines() {
+        let found = read("# one \\\na=1 # two \\\nb='#' \\\n\nc=\"x#y\"\\\n'z'\nd='e\\\\'\n");
+        let values: Vec<(&str, &str)> = found.values.iter().map(|(name, value)| (&**name, &**value)).collect();
+        assert_eq!(values, [("a", "1"), ("b", "#"), ("c", "x#yz"), ("d", "e\\\\")], "{found:?}");
     }
 
     #[test]
