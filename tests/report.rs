@@ -408,6 +408,7 @@ fn restored() -> report::restore::Done {
         pool_files: 1203,
         set_aside_in: vec!["/var/www/.moodle-backup-restore/1795399205".into()],
         took_seconds: 48.9,
+        steps: vec![step("stage", 17.2), step("load", 30.4)],
         log: Some("/var/log/moodle-backup/moodle-restore-2026-11-23T080000.000Z.log".into()),
         warnings: vec![
             "https://moodle.example.org/ does not answer from here: look whether the web server runs".into(),

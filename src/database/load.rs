@@ -1,12 +1,16 @@
 //! Bringing a dump back into a database: streamed from the backup through the client, nothing of it on the disk between.
-//! What has to be changed in it on its way is here, and why. Sets nothing aside: that is `aside.rs`.
+//! How, is another matter with each engine: see below it. Sets nothing aside: that is `aside.rs`.
+
+mod crew;
+mod keys;
+mod mariadb;
+mod postgres;
 
 use super::{Connection, Engine, refusal};
 use crate::error::{Fault, OrFault, Result};
-use crate::sys::process::Running;
-use crate::sys::signals;
+use crew::Refused;
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// How much is read and handed on at once.
@@ -21,20 +25,16 @@ impl Connection {
         let total = file.metadata()?.len();
         let counted = Counted { file, read: 0 };
         let stream = BufReader::with_capacity(CHUNK, zstd::Decoder::new(counted).or_fault(unreadable)?);
-        let mut lines = Lines { stream, filter: Filter::new(self)?, line: Vec::new() };
-        let mut running = self.feeding_client()?.piped_input().spawn()?;
-        let fed = feed(&mut lines, &mut running, &mut |lines| {
-            meter(lines.stream.get_ref().get_ref().get_ref().read, total);
-        });
-        match fed {
-            // What came after its end is told by its own words.
-            Err(error) if is_broken_pipe(&error) => {}
-            fed => fed.or_fault(unreadable)?,
-        }
-        let output = running.finish()?;
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(self.explain_load(dump, &output.stderr)),
+        let mut each = |stream: &Stream| meter(stream.get_ref().get_ref().get_ref().read, total);
+        let loaded = match self.engine {
+            Engine::MariaDb => mariadb::load(self, stream, &mut each),
+            Engine::Postgres => postgres::load(self, stream, &mut each),
+        };
+        match loaded.map_err(|error| (error.downcast_ref::<Refused>().map(|refused| refused.0.clone()), error)) {
+            Ok(()) => Ok(()),
+            Err((Some(words), _)) => Err(self.explain_load(dump, &words)),
+            Err((None, error)) if error.downcast_ref::<Unreadable>().is_some() => Err(error).or_fault(unreadable),
+            Err((None, error)) => Err(error),
         }
     }
 
@@ -57,22 +57,20 @@ impl Connection {
     }
 }
 
-fn feed(lines: &mut Lines, running: &mut Running, each: &mut dyn FnMut(&Lines)) -> Result<()> {
-    let stdin = running.stdin().ok_or_else(|| anyhow::anyhow!("the client takes no statements"))?;
-    let mut last = lines.filter.before();
-    stdin.write_all(last.as_bytes())?;
-    while let Some(chunk) = lines.next_chunk()? {
-        signals::check()?;
-        stdin.write_all(chunk)?;
-        each(lines);
+/// A dump as it is read.
+type Stream = BufReader<zstd::Decoder<'static, BufReader<Counted>>>;
+
+/// The dump's file cannot be read on.
+#[derive(Debug)]
+struct Unreadable(std::io::Error);
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
-    last = lines.filter.after();
-    Ok(stdin.write_all(last.as_bytes()).and_then(|()| stdin.flush())?)
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
-}
+impl std::error::Error for Unreadable {}
 
 /// Counts what is read of a file.
 struct Counted {
@@ -85,146 +83,5 @@ impl Read for Counted {
         let count = self.file.read(buffer)?;
         self.read += count as u64;
         Ok(count)
-    }
-}
-
-/// The dump, in pieces that end with lines where the filter looks at lines.
-struct Lines {
-    stream: BufReader<zstd::Decoder<'static, BufReader<Counted>>>,
-    filter: Filter,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    /// The next piece; `None` at the end.
-    fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
-        self.line.clear();
-        if !self.filter.looks() {
-            let count = {
-                let held = self.stream.fill_buf()?;
-                self.line.extend_from_slice(held);
-                held.len()
-            };
-            self.stream.consume(count);
-            return Ok((count > 0).then_some(&self.line));
-        }
-        while self.line.len() < CHUNK {
-            let start = self.line.len();
-            if self.stream.read_until(b'\n', &mut self.line)? == 0 {
-                break;
-            }
-            if !self.filter.keeps(&self.line[start..]) {
-                self.line.truncate(start);
-                // An empty piece is no end.
-                self.line.push(b'\n');
-            }
-            if !self.filter.looks() {
-                break;
-            }
-        }
-        Ok((!self.line.is_empty()).then_some(&self.line))
-    }
-}
-
-/// What is left out of a dump on its way.
-enum Filter {
-    /// The first line of dumps of newer clients of MariaDB is a command that older ones, and MySQL's, do not know
-    /// (`/*M!999999\- enable the sandbox mode */`).
-    MariaDb { first: bool },
-    /// Lines outside of table data: comments on extensions, which their owner alone may make; a setting that servers
-    /// before 17 do not know; and a pair of commands that psql knows only since August 2025.
-    Postgres { in_data: bool, knows_restrict: bool, knows_transaction_timeout: bool },
-}
-
-impl Filter {
-    fn new(connection: &Connection) -> Result<Self> {
-        Ok(match connection.engine {
-            Engine::MariaDb => Filter::MariaDb { first: true },
-            Engine::Postgres => Filter::Postgres {
-                in_data: false,
-                knows_restrict: connection
-                    .feeding_client()?
-                    .input("\\restrict abc\n\\unrestrict abc\n")
-                    .output()?
-                    .stderr
-                    .is_empty(),
-                knows_transaction_timeout: connection.session()?.facts()?.major >= 17,
-            },
-        })
-    }
-
-    /// What the client is told before the dump.
-    fn before(&self) -> &'static str {
-        match self {
-            Filter::MariaDb { .. } => "SET SESSION unique_checks = 0, foreign_key_checks = 0;\n",
-            Filter::Postgres { .. } => "",
-        }
-    }
-
-    /// What the client is told after it. PostgreSQL: a transaction that is waited for, and with it all before it.
-    fn after(&self) -> &'static str {
-        match self {
-            Filter::MariaDb { .. } => "",
-            Filter::Postgres { .. } => "\nSET synchronous_commit = on;\nSELECT pg_catalog.txid_current();\n",
-        }
-    }
-
-    /// Whether the next line may be one to leave out.
-    fn looks(&self) -> bool {
-        match self {
-            Filter::MariaDb { first } => *first,
-            Filter::Postgres { .. } => true,
-        }
-    }
-
-    fn keeps(&mut self, line: &[u8]) -> bool {
-        match self {
-            Filter::MariaDb { first } => {
-                *first = false;
-                memchr::memmem::find(line, b"999999").is_none()
-            }
-            Filter::Postgres { in_data, .. } if *in_data => {
-                *in_data = line != b"\\.\n";
-                true
-            }
-            Filter::Postgres { in_data, knows_restrict, knows_transaction_timeout } => {
-                *in_data = line.starts_with(b"COPY ") && line.ends_with(b" FROM stdin;\n");
-                let is_restrict = line.starts_with(b"\\restrict ") || line.starts_with(b"\\unrestrict ");
-                !(line.starts_with(b"COMMENT ON EXTENSION ")
-                    || is_restrict && !*knows_restrict
-                    || line.starts_with(b"SET transaction_timeout ") && !*knows_transaction_timeout)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_lines_outside_of_data_are_left_out() {
-        let mut filter = Filter::Postgres { in_data: false, knows_restrict: false, knows_transaction_timeout: false };
-        let lines: [(&[u8], bool); 9] = [
-            (b"\\restrict abc\n", false),
-            (b"SET statement_timeout = 0;\n", true),
-            (b"SET transaction_timeout = 0;\n", false),
-            (b"COMMENT ON EXTENSION pg_trgm IS 'x';\n", false),
-            (b"COPY public.mdl_post (id, text) FROM stdin;\n", true),
-            (b"COMMENT ON EXTENSION is what I wrote\n", true),
-            (b"\\restrict is a word\n", true),
-            (b"\\.\n", true),
-            (b"\\unrestrict abc\n", false),
-        ];
-        for (line, kept) in lines {
-            assert_eq!(filter.keeps(line), kept, "{}", String::from_utf8_lossy(line));
-        }
-    }
-
-    #[test]
-    fn the_sandbox_line_is_left_out_of_the_first_place_only() {
-        let mut filter = Filter::MariaDb { first: true };
-        assert!(!filter.keeps(b"/*M!999999\\- enable the sandbox mode */ \n"));
-        assert!(!filter.looks());
     }
 }

@@ -5,6 +5,7 @@ use super::layout::{pair, wrapped};
 use super::show::section;
 use super::{Look, Paint};
 use crate::restore::Plan;
+use crate::sys::log::StepTime;
 use serde::Serialize;
 
 /// How a restore ended that was done.
@@ -24,6 +25,8 @@ pub struct Done {
     pub set_aside_in: Vec<String>,
     /// How long it took, in seconds.
     pub took_seconds: f64,
+    /// How long each step took.
+    pub steps: Vec<StepTime>,
     /// Its log.
     pub log: Option<String>,
     /// What the administrator should look at.

@@ -162,6 +162,7 @@ fn finish(
     }
     let outcome = result?;
     let warnings = session.log.warnings();
+    let steps = session.log.step_times();
     let done = Done {
         site: job.settings.site.name.clone(),
         restored: outcome.record.what.clone(),
@@ -169,7 +170,8 @@ fn finish(
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
         set_aside_in: outcome.record.folders.iter().map(|folder| folder.display().to_string()).collect(),
-        took_seconds: session.log.step_times().iter().map(|step| step.seconds).sum(),
+        took_seconds: steps.iter().map(|step| step.seconds).sum(),
+        steps,
         log: session.log.activity().log.map(|path| path.display().to_string()),
         exit_code: exit_code(&warnings),
         warnings,

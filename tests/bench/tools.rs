@@ -121,10 +121,16 @@ impl<'a> Tools<'a> {
 
     /// A restore of ours.
     pub fn restore(&self) {
-        let output = self.world.command(&["restore", "--yes", "--quiet"]).output().expect("the program starts");
+        let output = self.world.command(&["restore", "--yes", "--json"]).output().expect("the program starts");
         // Done, or with warnings: Moodle's checks miss a file of its own that lies in filedir and belongs to nobody.
         assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
         sync(&self.world.site.dataroot);
+        let done: serde_json::Value = serde_json::from_slice(&output.stdout).expect("the result is JSON");
+        let step = |step: &serde_json::Value| {
+            format!("{} {:.1}", step["step"].as_str().unwrap_or("?"), step["seconds"].as_f64().unwrap_or(0.0))
+        };
+        let steps: Vec<String> = done["steps"].as_array().into_iter().flatten().map(step).collect();
+        eprintln!("  steps in seconds: {}", steps.join(", "));
     }
 
     /// What one does by hand with the very same backup.

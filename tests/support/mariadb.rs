@@ -20,6 +20,8 @@ const USER: &str = "mysql";
 /// A running server. Root of this machine is its root, by the socket.
 pub struct MariaDb {
     own: OwnServer,
+    /// More options of its command line.
+    options: Vec<String>,
 }
 
 impl Deref for MariaDb {
@@ -36,6 +38,14 @@ impl MariaDb {
         Self::start_in(Scratch::new(), false)
     }
 
+    /// A server that is told something more, by options of its command line.
+    pub fn start_with(options: &[&str]) -> Arc<Self> {
+        let mut server = Self::without_start(Scratch::new(), false);
+        server.options = options.iter().map(|option| (*option).to_owned()).collect();
+        server.restart();
+        Arc::new(server)
+    }
+
     /// The same, with a self-signed certificate, for clients that want TLS.
     pub fn start_with_tls() -> Arc<Self> {
         Self::start_in(Scratch::new(), true)
@@ -49,11 +59,15 @@ impl MariaDb {
 
     /// A server whose data lie in a folder of one's choice: for benches, on a file system of its own.
     pub fn start_in(scratch: Scratch, with_tls: bool) -> Arc<Self> {
-        let version = template::version_of(Path::new("mariadbd"));
-        template::copy(&format!("mariadb-{version}"), &scratch.join("data"), initialise);
-        let server = MariaDb { own: OwnServer::new(scratch, USER, with_tls) };
+        let server = Self::without_start(scratch, with_tls);
         server.restart();
         Arc::new(server)
+    }
+
+    fn without_start(scratch: Scratch, with_tls: bool) -> Self {
+        let version = template::version_of(Path::new("mariadbd"));
+        template::copy(&format!("mariadb-{version}"), &scratch.join("data"), initialise);
+        MariaDb { own: OwnServer::new(scratch, USER, with_tls), options: Vec::new() }
     }
 
     /// Starts the server again on its data, after `kill`.
@@ -80,6 +94,7 @@ impl MariaDb {
             // killed; and compressing well is not the point.
             .args(["--innodb-flush-log-at-trx-commit=2", "--skip-innodb-doublewrite", "--innodb-flush-method=nosync"])
             .arg("--innodb-compression-level=1");
+        command.args(&self.options);
         if let Some(tls) = self.tls() {
             command.arg(option("--ssl-cert", &tls.certificate)).arg(option("--ssl-key", &tls.key));
         }

@@ -1,0 +1,368 @@
+//! Clients that run statements side by side on one database: each takes the next job when it is done with the one before. What
+//! may run beside what is the caller's matter; so is what the statements mean.
+
+use super::super::{Connection, Engine};
+use crate::error::{Fault, Result};
+use crate::sys::process::Running;
+use crate::sys::signals;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ChildStdout;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often a wait looks whether another client has failed, or a signal has come.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// What a client says when it is done with a job.
+const DONE: &str = "moodle-backup: done";
+
+/// A client's own words on why it has ended.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.trim())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Jobs that are waited for together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Batch(u64);
+
+/// Statements that one client runs, in their order.
+#[derive(Debug, Default)]
+pub struct Job {
+    /// The statements.
+    pub sql: Vec<u8>,
+    /// What is run in their place, by a client of its own, where the server refuses them.
+    pub instead: Option<Vec<u8>>,
+}
+
+impl From<Vec<u8>> for Job {
+    fn from(sql: Vec<u8>) -> Self {
+        Job { sql, instead: None }
+    }
+}
+
+/// The clients. Dropping it ends them, whatever they are at.
+#[derive(Debug)]
+pub struct Crew {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// For the client that is free first.
+    jobs: VecDeque<(Batch, Job)>,
+    /// For the first client alone.
+    for_first: VecDeque<(Batch, Job)>,
+    /// How many jobs of a batch are not done.
+    open: BTreeMap<Batch, usize>,
+    batches: u64,
+    failure: Option<anyhow::Error>,
+    /// No job comes any more.
+    over: bool,
+    /// Nobody waits for them any more.
+    given_up: bool,
+}
+
+impl Crew {
+    /// Starts so many clients, each of which runs `header` before all else. Where the server takes fewer of them, those do.
+    pub fn start(connection: &Connection, header: &[u8], clients: usize) -> Crew {
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let start = |number| {
+            let (shared, connection, header) = (Arc::clone(&shared), connection.clone(), header.to_vec());
+            std::thread::spawn(move || work(&shared, &connection, &header, number == 0))
+        };
+        let threads = (0..clients.max(1)).map(start).collect();
+        Crew { shared, threads }
+    }
+
+    /// A new batch.
+    pub fn batch(&self) -> Batch {
+        let mut state = self.shared.lock();
+        state.batches += 1;
+        Batch(state.batches)
+    }
+
+    /// Hands a job on to the client that is free first. Waits while enough of them are there; an error if any has failed.
+    pub fn push(&self, batch: Batch, job: Job) -> Result<()> {
+        let mut state = self.wait_until(|state| state.jobs.len() <= self.threads.len())?;
+        *state.open.entry(batch).or_insert(0) += 1;
+        state.jobs.push_back((batch, job));
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Hands a job on to the first client: those that get there run in their order.
+    pub fn push_in_order(&self, batch: Batch, job: Job) -> Result<()> {
+        let mut state = self.wait_until(|state| state.for_first.len() < 2)?;
+        *state.open.entry(batch).or_insert(0) += 1;
+        state.for_first.push_back((batch, job));
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until the server has done a batch.
+    pub fn wait(&self, batch: Batch) -> Result<()> {
+        self.wait_until(|state| !state.open.contains_key(&batch)).map(drop)
+    }
+
+    /// Waits until the server has done all.
+    pub fn settle(&self) -> Result<()> {
+        self.wait_until(|state| state.open.is_empty()).map(drop)
+    }
+
+    /// Waits for the end of all, and lets the clients say goodbye.
+    pub fn finish(mut self) -> Result<()> {
+        self.settle()?;
+        self.shared.lock().over = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            thread.join().map_err(|_| Fault::failed("a thread that loads the dump panicked"))?;
+        }
+        Ok(())
+    }
+
+    fn wait_until(&self, ready: impl Fn(&State) -> bool) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.shared.lock();
+        loop {
+            signals::check()?;
+            if let Some(failure) = state.failure.take() {
+                state.given_up = true;
+                return Err(failure);
+            }
+            if state.given_up {
+                return Err(Fault::failed("the load was given up").into());
+            }
+            if ready(&state) {
+                return Ok(state);
+            }
+            state = self.shared.changed.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.shared.lock().given_up = true;
+        self.shared.changed.notify_all();
+        for thread in self.threads.drain(..) {
+            // One that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; `None` when there are no more.
+    fn next(&self, is_first: bool) -> Option<(Batch, Job)> {
+        let mut state = self.lock();
+        loop {
+            if state.given_up || state.failure.is_some() {
+                return None;
+            }
+            let job = if is_first { state.for_first.pop_front() } else { None };
+            if let Some(job) = job.or_else(|| state.jobs.pop_front()) {
+                self.changed.notify_all();
+                return Some(job);
+            }
+            if state.over {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn note(&self, batch: Batch, result: Result<()>) {
+        let mut state = self.lock();
+        match result {
+            Ok(()) => {
+                if let Some(open) = state.open.get_mut(&batch) {
+                    *open -= 1;
+                    if *open == 0 {
+                        state.open.remove(&batch);
+                    }
+                }
+            }
+            Err(error) => self.fail(&mut state, error),
+        }
+        self.changed.notify_all();
+    }
+
+    fn fail(&self, state: &mut State, error: anyhow::Error) {
+        // What the others say afterwards comes of it.
+        if !state.given_up && state.failure.is_none() {
+            state.failure = Some(error);
+        }
+        self.changed.notify_all();
+    }
+
+    /// An error when what is being done is not wanted any more.
+    fn check(&self) -> Result<()> {
+        signals::check()?;
+        let state = self.lock();
+        match state.given_up || state.failure.is_some() {
+            true => Err(Fault::failed("the load was given up").into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A client's thread. Ends with its client, so that none is left behind.
+fn work(shared: &Shared, connection: &Connection, header: &[u8], is_first: bool) {
+    let mut client = match Client::start(shared, connection, header) {
+        Ok(client) => client,
+        Err(error) if is_first => return shared.fail(&mut shared.lock(), error),
+        // The server takes no more of them, perhaps: what is wrong otherwise the first will find too.
+        Err(_) => return,
+    };
+    while let Some((batch, job)) = shared.next(is_first) {
+        let mut result = client.run(shared, &job.sql);
+        if let (Err(error), Some(instead)) = (&result, &job.instead)
+            && error.downcast_ref::<Refused>().is_some()
+        {
+            result = Client::start(shared, connection, header).and_then(|new| {
+                client = new;
+                client.run(shared, instead)
+            });
+        }
+        let failed = result.is_err();
+        shared.note(batch, result);
+        if failed {
+            return;
+        }
+    }
+}
+
+/// One client of the database.
+#[derive(Debug)]
+struct Client {
+    running: Option<Running>,
+    stdout: ChildStdout,
+    mark: &'static str,
+}
+
+impl Client {
+    fn start(shared: &Shared, connection: &Connection, header: &[u8]) -> Result<Client> {
+        let mut program = connection.feeding_client()?.piped_input();
+        let mark = match connection.engine {
+            Engine::MariaDb => {
+                program = program.args(["--unbuffered", "--skip-column-names"]);
+                "\nSELECT 'moodle-backup: done';\n"
+            }
+            Engine::Postgres => "\n\\echo 'moodle-backup: done'\n",
+        };
+        let mut running = program.spawn()?;
+        let stdout = running.stdout.take().ok_or_else(|| anyhow::anyhow!("the client has no output"))?;
+        if let Some(stdin) = running.stdin() {
+            fcntl(&*stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        let mut client = Client { running: Some(running), stdout, mark };
+        client.run(shared, header)?;
+        Ok(client)
+    }
+
+    /// Runs statements, and returns when the server has done them.
+    fn run(&mut self, shared: &Shared, sql: &[u8]) -> Result<()> {
+        let told = self.tell(shared, sql).and_then(|()| self.tell(shared, self.mark.as_bytes()));
+        match told.and_then(|()| self.hear(shared)) {
+            Err(error) if error.downcast_ref::<Ended>().is_some() => Err(self.last_words()),
+            other => other,
+        }
+    }
+
+    fn tell(&mut self, shared: &Shared, mut bytes: &[u8]) -> Result<()> {
+        let stdin = self.running.as_mut().and_then(Running::stdin);
+        let stdin = stdin.ok_or_else(|| anyhow::anyhow!("the client takes no statements"))?;
+        while !bytes.is_empty() {
+            wait_for(shared, stdin.as_fd(), PollFlags::POLLOUT)?;
+            match stdin.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Err(Ended.into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads up to the mark. Statements of a dump that answer something (`SELECT pg_catalog.setval`) come before it.
+    fn hear(&mut self, shared: &Shared) -> Result<()> {
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            wait_for(shared, self.stdout.as_fd(), PollFlags::POLLIN)?;
+            match self.stdout.read(&mut buffer) {
+                Ok(0) => return Err(Ended.into()),
+                Ok(count) => heard.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+            if heard.trim_ascii_end().ends_with(DONE.as_bytes()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn last_words(&mut self) -> anyhow::Error {
+        match self.running.take().map(Running::finish) {
+            Some(Ok(output)) => Refused(output.stderr).into(),
+            Some(Err(error)) => error,
+            None => Ended.into(),
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Some(running) = &mut self.running {
+            // Servers log a connection that just breaks off as aborted.
+            running.end_within(Duration::from_millis(200));
+        }
+    }
+}
+
+/// The client ended before it was done.
+#[derive(Debug)]
+struct Ended;
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the database client ended too early")
+    }
+}
+
+impl std::error::Error for Ended {}
+
+fn wait_for(shared: &Shared, fd: BorrowedFd<'_>, what: PollFlags) -> Result<()> {
+    loop {
+        shared.check()?;
+        let mut fds = [PollFd::new(fd, what)];
+        let limit = PollTimeout::try_from(INTERVAL).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, limit) {
+            Ok(_) if fds[0].any() == Some(true) => return Ok(()),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

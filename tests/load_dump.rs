@@ -1,0 +1,239 @@
+//! Dumps brought back into real servers by several clients at once: what comes back is what was there, whatever the tables are
+//! like and whatever stands between them.
+
+mod support;
+
+use moodle_backup::database::{Connection, Dump, Engine, Order, Tables, Tls};
+use moodle_backup::error::lines;
+use moodle_backup::sys::log::{Log, Verbosity};
+use moodle_backup::sys::privileges::Identity;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Database, MariaDb, Scratch, Server, TestTarget, assert_same, rows_compare};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn connection(database: &Database) -> Connection {
+    let Server::MariaDb(server) = &database.server else { unreachable!("these tests are about MariaDB") };
+    Connection {
+        engine: Engine::MariaDb,
+        host: None,
+        port: None,
+        socket: Some(server.socket()),
+        user: database.user.clone(),
+        password: Some("pass".into()),
+        name: database.name.clone(),
+        schema: None,
+        tls: Tls::Default,
+        options_file: None,
+        run_as: Some(Identity::by_name("www-data").expect("www-data is there")),
+    }
+}
+
+fn dump(database: &Database, path: &Path) {
+    let connection = connection(database);
+    let facts = connection.session().and_then(|mut session| session.facts()).expect("the server answers");
+    let mut client = connection.check_client(&facts).expect("the client is fit");
+    connection.probe_dump(&mut client).expect("the trial dump works");
+    let order = Order { tables: Tables::Snapshot { but: Vec::new() }, level: 1, files: None };
+    let out = File::create(path).expect("a file can be made");
+    let log = Log::to_stderr(Verbosity::Quiet);
+    let mut dump = Dump::start(&connection, &client, order, out, &log).expect("the dump starts");
+    dump.wait_established(None, LIMIT).expect("the dump is established");
+    dump.finish().unwrap_or_else(|failure| panic!("{:?}", failure.into_error()));
+}
+
+/// Tables that are large, in many ways: their rows have some ten megabytes in a dump.
+const LARGE: [&str; 4] = [
+    // As Moodle's log: keys of several columns, one of them unique, one of a part of a column.
+    "CREATE TABLE `mdl_log` (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, `a b` varchar(255) NOT NULL COMMENT 'KEY `a`, (x\n',\
+     other longtext, n bigint NOT NULL, KEY k (n, `a b`(20)), UNIQUE KEY u (n), KEY o (other(9)) COMMENT 'x, y')",
+    // Keys that must be there from the beginning.
+    "CREATE TABLE mdl_text (a varchar(50) NOT NULL, n bigint NOT NULL AUTO_INCREMENT, other longtext, PRIMARY KEY (a), KEY n (n), \
+     FULLTEXT KEY f (other))",
+    // No primary key at all.
+    "CREATE TABLE mdl_plain (n bigint NOT NULL, other longtext, KEY n (n))",
+    // Another engine.
+    "CREATE TABLE mdl_aria (n bigint NOT NULL PRIMARY KEY, other longtext, KEY o (other(30))) ENGINE=Aria",
+];
+
+fn fill(database: &Database) {
+    for create in LARGE {
+        database.query(create);
+    }
+    let text = "concat('it''s (a \"row\"; ', seq, '),(\\n', repeat(sha1(seq), 30))";
+    for (table, columns, values) in [
+        ("mdl_log", "`a b`, other, n", "concat('x', seq)"),
+        ("mdl_text", "a, other, n", "concat('x', seq)"),
+        ("mdl_plain", "other, n", ""),
+        ("mdl_aria", "other, n", ""),
+    ] {
+        let values = if values.is_empty() { String::new() } else { format!("{values}, ") };
+        database.query(&format!("INSERT INTO {table} ({columns}) SELECT {values}{text}, seq FROM seq_1_to_8000"));
+    }
+    for number in 0..40 {
+        database.query(&format!(
+            "CREATE TABLE mdl_small_{number} (id bigint PRIMARY KEY, t text, KEY t (t(5))); \
+             INSERT INTO mdl_small_{number} VALUES (1, 'one'), ({number} + 2, NULL)"
+        ));
+    }
+}
+
+/// What a server says of a table and what is in it, in an order of its own.
+fn descriptions(database: &Database) -> Vec<String> {
+    let tables =
+        database.query("SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() ORDER BY 1");
+    let describe =
+        |table: &Vec<String>| database.query(&format!("SHOW CREATE TABLE `{}`", table[0])).concat().join(" ");
+    tables.iter().map(describe).collect()
+}
+
+#[track_caller]
+fn assert_brought_back(database: &Database, back: &Database) {
+    assert_same(
+        "rows",
+        rows_compare(database, back).into_iter().filter(|line| !line.contains(": owned by ")).collect(),
+    );
+    assert_eq!(descriptions(database), descriptions(back));
+    for table in ["mdl_log", "mdl_text", "mdl_plain", "mdl_aria"] {
+        assert_eq!(back.query(&format!("CHECK TABLE {table} EXTENDED")).concat()[3], "OK", "{table}");
+    }
+}
+
+fn pair(server: &Server) -> (Database, Database) {
+    (server.create_database("there", "there", "pass"), server.create_database("back", "back", "pass"))
+}
+
+#[test]
+fn large_tables_come_back_whole_with_all_their_keys() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
+    fill(&database);
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    let mut told = Vec::new();
+    connection(&back).load(&path, &mut |done, total| told.push((done, total))).expect("the dump can be loaded");
+    assert_brought_back(&database, &back);
+    assert_eq!(
+        told.last().map(|(done, total)| (*done, *total)),
+        Some((path.metadata().unwrap().len(), path.metadata().unwrap().len()))
+    );
+}
+
+/// Triggers and views refer to tables, routines to anything: the order of the dump is kept from there on.
+#[test]
+fn what_is_no_plain_table_is_loaded_in_the_order_of_the_dump() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
+    fill(&database);
+    for sql in [
+        // In the dump after the rows of a table in the middle, which must not count twice when they are loaded.
+        "CREATE TABLE mdl_counted (n bigint)",
+        "CREATE TRIGGER t AFTER INSERT ON mdl_small_1 FOR EACH ROW INSERT INTO mdl_counted VALUES (NEW.id)",
+        "CREATE VIEW a_view AS SELECT n FROM mdl_log WHERE n < 10",
+        "CREATE PROCEDURE p() SELECT 'a;b'",
+        "CREATE TABLE parent (id bigint PRIMARY KEY); CREATE TABLE child (id bigint PRIMARY KEY, p bigint, \
+         FOREIGN KEY (p) REFERENCES parent (id)); INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 1)",
+    ] {
+        as_account(&database, sql);
+    }
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    // It may be made again by the account alone that it belongs to.
+    let server = &database.server;
+    let back = Database { user: "there".into(), ..back };
+    grant(server, "back", "there");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+    assert_brought_back(&database, &back);
+    assert_eq!(back.value("SELECT count(*) FROM mdl_counted"), "0");
+    assert_eq!(back.value("SELECT count(*) FROM a_view"), "9");
+    back.query("INSERT INTO mdl_small_1 VALUES (77, 'new')");
+    assert_eq!(back.value("SELECT n FROM mdl_counted"), "77");
+    assert_eq!(back.value("SELECT ROUTINE_NAME FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'back'"), "p");
+}
+
+/// Keys are sorted where the server has its temporary files; that may be a small file system in memory.
+#[test]
+fn a_server_without_room_to_sort_makes_the_keys_all_the_same() {
+    let scratch = Scratch::new();
+    let small = TestTarget::ext4(8);
+    support::succeed(Command::new("chmod").arg("1777").arg(small.path()));
+    let server = Server::MariaDb(MariaDb::start_with(&[&format!("--innodb-tmpdir={}", small.path().display())]));
+    let (database, back) = pair(&server);
+    database.query("CREATE TABLE mdl_log (id bigint PRIMARY KEY, n varchar(250), KEY n (n), KEY m (n, id))");
+    database.query("INSERT INTO mdl_log SELECT seq, concat(sha2(seq, 512), repeat('x', 100)) FROM seq_1_to_60000");
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+    assert_same(
+        "rows",
+        rows_compare(&database, &back).into_iter().filter(|line| !line.contains(": owned by ")).collect(),
+    );
+    assert_eq!(descriptions(&database), descriptions(&back));
+}
+
+#[test]
+fn a_statement_that_the_server_refuses_ends_the_load_with_its_words() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
+    fill(&database);
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    let broken = scratch.join("broken.sql.zst");
+    let script = format!(
+        "zstd -dc {} | sed 's/^INSERT INTO `mdl_small_7` VALUES/INSERT INTO `mdl_small_7` VALUES (1,2,3,4),/' | zstd -q -o {}",
+        path.display(),
+        broken.display()
+    );
+    support::succeed(Command::new("bash").args(["-c", &script]));
+    let error = connection(&back).load(&broken, &mut |_, _| {}).expect_err("that is no dump");
+    let words = lines(&error).join("\n");
+    assert!(words.contains("broken.sql.zst cannot be loaded into the database \"back\""), "{words}");
+    assert!(words.contains("Column count doesn't match"), "{words}");
+    assert_eq!(clients_of("back"), 0);
+}
+
+/// Runs statements as the site's own account.
+fn as_account(database: &Database, sql: &str) {
+    let Server::MariaDb(server) = &database.server else { unreachable!() };
+    let mut client = Command::new("mariadb");
+    client.args([
+        "--no-defaults",
+        "--password=pass",
+        "--user",
+        &database.user,
+        "--database",
+        &database.name,
+        "-e",
+        sql,
+    ]);
+    support::succeed(client.arg("--socket").arg(server.socket()));
+}
+
+fn grant(server: &Server, database: &str, account: &str) {
+    let Server::MariaDb(server) = server else { unreachable!() };
+    server.run_sql(None, &format!("GRANT ALL PRIVILEGES ON {database}.* TO {account}@localhost"));
+}
+
+/// Database clients that work on a database.
+fn clients_of(name: &str) -> usize {
+    let found = Command::new("pgrep").args(["-fc", &format!("database={name}$")]).stdout(Stdio::piped()).output();
+    String::from_utf8_lossy(&found.expect("pgrep is there").stdout).trim().parse().expect("a number")
+}
+
+/// An account may be let in so often only.
+#[test]
+fn a_server_that_takes_one_client_at_a_time_gets_one() {
+    let scratch = Scratch::new();
+    let server = MariaDb::start();
+    let (database, back) = pair(&Server::MariaDb(Arc::clone(&server)));
+    fill(&database);
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    server.run_sql(None, "ALTER USER back@localhost WITH MAX_USER_CONNECTIONS 1");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+    assert_brought_back(&database, &back);
+}
