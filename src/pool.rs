@@ -17,7 +17,7 @@ pub use crate::sys::priority::Effort;
 pub use carrier::Copied;
 pub use held::Held;
 pub use restore::{Ownership, Restore, Restored, copy_out, restore};
-pub use survey::{Lacking, lacking};
+pub use survey::{Lacking, lacking, lacking_of};
 
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};

@@ -124,6 +124,7 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("preflight")?;
     here.require(job, log)?;
+    environment::compare(job, &here).require(job, log)?;
     priority::set_for_this_thread(0, priority::Io::Normal);
 
     log.step("verify")?;
@@ -137,7 +138,6 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
         put_up_page(&here)?;
     }
     let mut staged = stage::stage(job, &here, &mut work.changes, log)?;
-    environment::require(job, &here, staged.code(&here.root), log)?;
 
     log.step("close")?;
     if !here.is_new() {
@@ -152,10 +152,10 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     };
 
     log.step("load")?;
-    load::databases(job, &here, site.as_ref(), &mut work.changes, log)?;
+    let loaded = load::databases(job, &here, site.as_ref(), &mut work.changes, log)?;
 
     log.step("post")?;
-    load::post(job, site.as_ref(), log)?;
+    load::post(job, site.as_ref(), loaded, log)?;
 
     log.step("check")?;
     check::site(job, &here, site.as_ref(), log)?;

@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use support::{
-    Engine, PocketSite, Server, Snapshot, TestTarget, TreeCompare, World, assert_same, compare_snapshots,
-    rows_snapshot, wait_for,
+    Engine, HOOK_USER, Layout, PocketSite, Server, Snapshot, TestTarget, TreeCompare, World, assert_same,
+    compare_snapshots, rows_snapshot, wait_for,
 };
 
 /// Folders of moodledata that Moodle fills again by itself.
@@ -403,7 +403,8 @@ fn a_place_that_is_gone_with_the_folder_above_it_is_not_made() {
 
 /// Sets what the site's code asks for: this in place of that.
 fn ask_for(site: &PocketSite, this: &str, that: &str) {
-    let file = site.root.join("admin/environment.xml");
+    let file = [site.root.join("admin/environment.xml"), site.root.join("public/admin/environment.xml")];
+    let file = file.into_iter().find(|file| file.exists()).expect("the code says what it asks for");
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains(that), "{text}");
     fs::write(file, text.replace(that, this)).unwrap();
@@ -413,21 +414,26 @@ fn ask_for(site: &PocketSite, this: &str, that: &str) {
 fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_touched() {
     let php = (r#"<PHP version="99.1.0""#, r#"<PHP version="8.1.0""#, "PHP 99.1.0");
     let extension = (r#"name="frobnicate""#, r#"name="json""#, "extensions frobnicate");
-    let mariadb = (r#"name="mariadb" version="99""#, r#"name="mariadb" version="10.6.7""#, "mariadb 99 is the oldest");
+    // As the release whose code has a public/ has it.
+    let mariadb = (r#"name="mariadb" version="99""#, r#"name="mariadb" version="10.11.0""#, "mariadb 99 is the oldest");
     let postgres = (r#"name="postgres" version="99""#, r#"name="postgres" version="13""#, "postgres 99 is the oldest");
+    let vendor = (r#"name="oracle""#, r#"name="mariadb""#, "it does not work with mariadb");
     let cases = [
-        (Engine::MariaDb, php),
-        (Engine::Postgres, extension),
-        (Engine::MariaDb, mariadb),
-        (Engine::Postgres, postgres),
+        (Engine::MariaDb, Layout::Classic, php),
+        (Engine::Postgres, Layout::Public, extension),
+        (Engine::MariaDb, Layout::Public, mariadb),
+        (Engine::Postgres, Layout::Classic, postgres),
+        (Engine::MariaDb, Layout::Classic, vendor),
     ];
-    for (engine, (this, that, words)) in cases {
-        let site = PocketSite::builder().engine(engine).build();
+    for (engine, layout, (this, that, words)) in cases {
+        let site = PocketSite::builder().engine(engine).layout(layout).build();
         ask_for(&site, this, that);
         let world = World::builder(site).build();
         world.run(&["run"]).expect_code(0);
         change(&world.site);
         let today = State::of(&world.site);
+        let planned = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+        assert!(spaced(&planned).contains(words) && spaced(&planned).contains("will be refused"), "{words}: {planned}");
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
         assert!(refused.stderr.contains("--ignore-environment"), "{}", refused.stderr);
@@ -439,13 +445,103 @@ fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_tou
     }
 }
 
+/// A text without the breaks of its lines.
+fn spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_server_that_is_too_old_is_found_out_after_the_loss_of_everything_too() {
+    for (engine, this, that) in [
+        (Engine::MariaDb, r#"name="mariadb" version="99""#, r#"name="mariadb" version="10.6.7""#),
+        (Engine::Postgres, r#"name="postgres" version="99""#, r#"name="postgres" version="13""#),
+    ] {
+        let server = Server::start(engine);
+        let site = PocketSite::builder().server(&server).build();
+        ask_for(&site, this, that);
+        let mut world = World::builder(site).build();
+        world.run(&["run"]).expect_code(0);
+        lose(&mut world.site);
+        if let Server::Postgres(server) = &server {
+            server.trust_local_account();
+        }
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(refused.stderr.contains(" 99 is the oldest"), "{}", refused.stderr);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        assert!(!world.site.dataroot.exists() || world.site.dataroot.read_dir().unwrap().next().is_none());
+    }
+}
+
+#[test]
+fn code_that_does_not_say_what_it_asks_for_is_brought_back_with_a_warning() {
+    let remove = |file: &Path| fs::remove_file(file).unwrap();
+    let spoil = |file: &Path| fs::write(file, "<COMPATIBILITY_MATRIX><MOODLE ver").unwrap();
+    let other = |file: &Path| {
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replace("<MOODLE version=\"", "<MOODLE version=\"1")).unwrap();
+    };
+    let ways: [(&dyn Fn(&Path), &str); 3] = [
+        (&remove, "has no admin/environment.xml"),
+        (&spoil, "cannot be read, or says nothing"),
+        (&other, "says nothing of Moodle"),
+    ];
+    for (way, words) in ways {
+        let site = PocketSite::builder().build();
+        way(&site.root.join("admin/environment.xml"));
+        let world = World::builder(site).build();
+        world.run(&["run"]).expect_code(0);
+        change(&world.site);
+        let warned = world.run(&["restore", "--yes"]).expect_code(3);
+        assert!(spaced(&warned.stdout).contains(words), "{words}: {}", warned.stdout);
+        assert!(world.site.is_open());
+    }
+}
+
+#[test]
+fn a_database_is_not_put_under_code_that_does_not_work_with_it() {
+    let world = world(Engine::MariaDb);
+    ask_for(&world.site, r#"name="mariadb" version="99""#, r#"name="mariadb" version="10.6.7""#);
+    let refused = world.run(&["restore", "--only", "database", "--yes"]).expect_code(5);
+    assert!(refused.stderr.contains("mariadb 99 is the oldest"), "{}", refused.stderr);
+}
+
+/// What is lost but for the database: that is not loaded again, and nothing of it can be undone.
+#[test]
+fn a_database_that_is_as_it_was_stays() {
+    for engine in Engine::ALL {
+        let world = world(engine);
+        let site = &world.site;
+        let before = State::of(site);
+        fs::remove_dir_all(site.dataroot.join("lang")).unwrap();
+        fs::remove_file(site.root.join("version.php")).unwrap();
+        fs::write(site.root.join("version.php"), "<?php\n").unwrap();
+        let sessions = || site.value("SELECT count(*) FROM mdl_sessions");
+        let output = world.run(&["restore", "--yes"]).expect_code(0);
+        assert!(output.stderr.contains("it is as it was then, so it stays"), "{}", output.stderr);
+        assert_same("tables set aside", tables_aside(site));
+        before.assert_is(site, "brought back");
+        // What is written afterwards is not taken back with the files.
+        site.set_config("changed", "since");
+        let now = sessions();
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        assert_eq!(site.config("changed").as_deref(), Some("since"));
+        assert_eq!(sessions(), now);
+        assert_eq!(fs::read_to_string(site.root.join("version.php")).unwrap(), "<?php\n");
+    }
+}
+
 #[test]
 fn a_backup_is_made_first_where_that_is_wanted() {
     let world = world(Engine::MariaDb);
     let first = world.backups()[0].clone();
     change(&world.site);
     let today = State::of(&world.site);
-    world.run(&["restore", &first, "--yes", "--backup-first"]).expect_code(0);
+    // Retention asks for the newest alone: what is being restored is not pruned by the run before it.
+    world.write_settings("[retention]\nlast = 1\ndaily = 0\nweekly = 0\nmonthly = 0\nyearly = 0\n");
+    let output = world.run(&["restore", &first, "--yes", "--backup-first", "--json"]).expect_code(0);
+    let done: serde_json::Value = serde_json::from_str(&output.stdout).expect("one document");
+    assert_eq!(done["restored"], format!("backup {first}"));
+    assert!(done["steps"].as_array().unwrap().iter().all(|step| STEPS.contains(&step["step"].as_str().unwrap())));
     let backups = world.backups();
     assert_eq!(backups.len(), 2, "{backups:?}");
     let shown = world.run(&["show", "latest"]).expect_code(0).stdout;
@@ -461,4 +557,28 @@ fn a_backup_is_made_first_where_that_is_wanted() {
     terminal.type_keys("pocket\n");
     assert!(terminal.wait().success(), "{}", terminal.text());
     assert_eq!(world.backups().len(), 2);
+}
+
+/// A backup that is not seen to its end is none that a restore may rely on.
+#[test]
+fn a_restore_whose_backup_is_not_waited_for_is_not_begun() {
+    let world = world(Engine::MariaDb);
+    world.write_settings(&format!("group = \"{HOOK_USER}\"\n[hooks]\nuser = \"{HOOK_USER}\"\n"));
+    let first = world.backups()[0].clone();
+    change(&world.site);
+    let today = State::of(&world.site);
+    let gate = world.scratch().join("go-on");
+    let held = format!("until [ -e {} ]; do sleep 0.05; done", gate.display());
+    support::add_hook(&world, "post-job.d", "10-hold", &held);
+    let mut restore = world.spawn(&["restore", &first, "--yes", "--backup-first"]);
+    restore.wait_for_words("10-hold");
+    restore.signal(Signal::SIGINT);
+    let output = restore.wait();
+    assert_eq!(output.code, Some(1), "{}", output.stderr);
+    assert!(output.stderr.contains("nothing was restored"), "{}", output.stderr);
+    fs::write(gate, "").unwrap();
+    wait_for("the backup to end", LIMIT, || {
+        world.run(&["status"]).stdout.contains("before the restore") || world.backups().len() == 2
+    });
+    today.assert_is(&world.site, "not restored");
 }

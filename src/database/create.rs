@@ -1,7 +1,7 @@
 //! A database that is gone, made anew, with its account: needs administrative access, which root has on a server of
 //! this machine (MariaDB lets root in by the socket, PostgreSQL the user postgres), or which an option file gives.
 
-use super::{Connection, Engine};
+use super::{Connection, Engine, ServerFacts};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::sys::privileges::Identity;
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,19 @@ impl Connection {
         match missing.database || missing.account || format!("{refused:#}").contains("1044") {
             true => Ok(Some(missing)),
             false => Err(refused),
+        }
+    }
+
+    /// What the server is, told by this account; or where that is not let in (any more), by its administrator, as in
+    /// [`Connection::missing`].
+    pub fn server_facts(&self, admin: Option<&Path>) -> Result<ServerFacts> {
+        match self.session() {
+            Ok(mut session) => session.facts(),
+            // The first refusal is the one to be understood.
+            Err(refused) => match self.administrator(admin).and_then(|admin| admin.session()?.facts()) {
+                Ok(facts) => Ok(facts),
+                Err(_) => Err(refused),
+            },
         }
     }
 

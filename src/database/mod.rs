@@ -16,6 +16,7 @@ mod private;
 mod pump;
 mod refusal;
 mod rows;
+mod same;
 pub mod scanner;
 mod session;
 pub mod uploads;

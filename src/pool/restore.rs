@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// So many files does a thread take at a time: enough of them to lie side by side in the same folders.
-const SHARE: usize = 256;
+pub(super) const SHARE: usize = 256;
 
 /// What a file is called until its content is known to be right. Moodle's own files on their way have this ending, so
 /// what an interrupted restore leaves is taken for no content.
@@ -171,7 +171,8 @@ fn unreadable(path: &Path) -> Fault {
     Fault::failed(format!("cannot read {}", path.display()))
 }
 
-fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {
+/// The next files for a thread: fewer than [`SHARE`] only at the end.
+pub(super) fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {
     let mut list = list.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     list.by_ref().take(SHARE).collect()
 }

@@ -1,16 +1,19 @@
-//! What a copy of everything would add to the pool, found out from names alone: no file is opened, nothing is written.
+//! What a copy of everything would add to the pool, or a restore to filedir, found out from names alone: no file is opened,
+//! nothing is written.
 
+use super::restore::{SHARE, take_share};
 use super::sorted_names;
-use crate::error::Result;
-use crate::hashes;
+use crate::error::{Fault, Result};
+use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
 use crate::sys::signals;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Mutex;
 
-/// What the pool lacks.
+/// What is lacking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lacking {
     /// Files.
@@ -49,4 +52,38 @@ pub fn lacking(filedir: &Path, pool: Option<&Path>, expected: u64, log: &Log) ->
         }
     }
     Ok(lacking)
+}
+
+/// What a filedir lacks of a list, and how large that is in a pool. Several threads look: on a disk that has rested, each name
+/// is a wait.
+pub fn lacking_of(
+    list: impl Iterator<Item = Result<Hash>> + Send,
+    filedir: &Path,
+    pool: &Path,
+    threads: usize,
+) -> Result<Lacking> {
+    let list = Mutex::new(list);
+    let look = || -> Result<Lacking> {
+        let mut lacking = Lacking::default();
+        loop {
+            signals::check()?;
+            let share = take_share(&list)?;
+            for below in share.iter().map(hashes::relative_path) {
+                if filedir.join(&below).symlink_metadata().is_err() {
+                    lacking.files += 1;
+                    lacking.bytes += pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
+                }
+            }
+            if share.len() < SHARE {
+                return Ok(lacking);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(look)).collect();
+        threads.into_iter().try_fold(Lacking::default(), |all, thread| {
+            let one = thread.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into()))?;
+            Ok(Lacking { files: all.files + one.files, bytes: all.bytes + one.bytes })
+        })
+    })
 }

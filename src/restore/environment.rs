@@ -1,14 +1,15 @@
 //! Whether PHP and the database server here are what the Moodle that is brought back asks for: its own admin/environment.xml
 //! says so. Nothing of the site has been touched when this is asked; Moodle itself would say it only to its first visitor.
 
+use super::load::engine_of;
 use super::{Here, Job};
-use crate::database::{Connection, Engine};
+use crate::archive;
+use crate::database::{Connection, Engine, ServerFacts, Tls};
 use crate::error::{Fault, Result};
 use crate::moodle::{Layout, Php};
-use crate::store::Part;
+use crate::store::{Part, inside, layout};
 use crate::sys::log::Log;
 use roxmltree::{Document, Node};
-use std::path::Path;
 use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -36,43 +37,115 @@ struct HasPhp {
     extensions: Vec<String>,
 }
 
-/// An error if the code that was laid ready in `root` cannot work here, unless that is to be disregarded.
-pub fn require(job: &Job, here: &Here, root: Option<&Path>, log: &Log) -> Result<()> {
-    let Some(root) = root.filter(|_| job.wants(&Part::Code)) else { return Ok(()) };
-    let Some(wanted) = read(root, log) else { return Ok(()) };
-    let mut lacks = Vec::new();
-    if let Some(php) = php(job, here, log) {
-        lacks.extend(lacking_php(&wanted, &php));
-    }
-    if let Some((kind, version)) = database(job, here, log) {
-        lacks.extend(lacking_database(&wanted, &kind, &version));
-    }
-    if lacks.is_empty() {
-        log.info(format!("PHP and the database here are what Moodle {} asks for", wanted.release));
-        return Ok(());
-    }
-    if job.ignore_environment {
-        lacks.iter().for_each(|lack| log.warn(format!("{lack}; that was to be disregarded")));
-        return Ok(());
-    }
-    Err(Fault::unfit(format!("this machine is not what Moodle {} asks for: {}", wanted.release, lacks.join("; ")))
-        .hint("install what is lacking; or restore all the same: --ignore-environment")
-        .into())
+/// How this machine compares with what a Moodle asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    release: String,
+    /// What is lacking, in words.
+    lacks: Vec<String>,
+    /// Packages that have some of it.
+    packages: Vec<String>,
+    /// What could not be found out, in words.
+    unknown: Vec<String>,
 }
 
-/// What the code asks for; `None` where it does not say so, which is told.
-fn read(root: &Path, log: &Log) -> Option<Wanted> {
-    let found = Layout::find(root).and_then(|layout| {
-        let file = layout.code.join("admin/environment.xml");
-        let meta = std::fs::symlink_metadata(&file)?;
-        anyhow::ensure!(meta.is_file() && meta.len() < LONGEST, "{} is no plain file", file.display());
-        let release = layout.release()?.release;
-        parse(&std::fs::read_to_string(&file)?, &release)
-            .ok_or_else(|| anyhow::anyhow!("{} says nothing of Moodle {release}", file.display()))
-    });
-    found
-        .inspect_err(|error| log.detail(format!("what this Moodle asks of PHP and database is not known: {error:#}")))
-        .ok()
+impl Comparison {
+    /// What an administrator should know before a restore.
+    pub fn warnings(&self, job: &Job) -> Vec<String> {
+        let mut warnings = self.unknown.clone();
+        if let Some(lacks) = self.words() {
+            warnings.push(match job.ignore_environment {
+                true => format!("{lacks}; that is to be disregarded"),
+                false => format!("{lacks}; the restore will be refused for that"),
+            });
+        }
+        warnings
+    }
+
+    /// An error if something is lacking, unless that is to be disregarded.
+    pub fn require(&self, job: &Job, log: &Log) -> Result<()> {
+        let Some(lacks) = self.words() else {
+            if self.unknown.is_empty() && !self.release.is_empty() {
+                log.info(format!("PHP and the database here are what Moodle {} asks for", self.release));
+            }
+            self.unknown.iter().for_each(|unknown| log.warn(unknown));
+            return Ok(());
+        };
+        if job.ignore_environment {
+            self.unknown.iter().for_each(|unknown| log.warn(unknown));
+            log.warn(format!("{lacks}; that was to be disregarded"));
+            return Ok(());
+        }
+        let install = match self.packages.as_slice() {
+            [] => "install what is lacking".to_owned(),
+            packages => format!("apt install {}", packages.join(" ")),
+        };
+        Err(Fault::unfit(lacks).hint(format!("{install}; or restore all the same: --ignore-environment")).into())
+    }
+
+    fn words(&self) -> Option<String> {
+        let words = || format!("this machine is not what Moodle {} asks for: {}", self.release, self.lacks.join("; "));
+        (!self.lacks.is_empty()).then(words)
+    }
+}
+
+/// Compares this machine with what the code asks for that is brought back; or, where only the database is, with what the code
+/// asks for that is here.
+pub fn compare(job: &Job, here: &Here) -> Comparison {
+    let mut comparison = Comparison::default();
+    if !job.wants(&Part::Code) && !job.wants(&Part::Database) {
+        return comparison;
+    }
+    let wanted = match read(job, here) {
+        Ok(wanted) => wanted,
+        Err(error) => {
+            comparison.unknown.push(format!("what this Moodle asks of PHP and database is not known: {error:#}"));
+            return comparison;
+        }
+    };
+    match php(job, here) {
+        Ok(php) => {
+            comparison.lacks.extend(lacking_php(&wanted, &php));
+            comparison.packages = packages(&wanted, &php);
+        }
+        Err(error) => comparison.unknown.push(format!("PHP does not tell what it is: {error:#}")),
+    }
+    match database(job, here) {
+        Ok((kind, version)) => comparison.lacks.extend(lacking_database(&wanted, &kind, &version)),
+        Err(error) => comparison.unknown.push(format!("which database server is here is not known: {error:#}")),
+    }
+    comparison.release = wanted.release;
+    comparison
+}
+
+/// What the code asks for, as its own files say.
+fn read(job: &Job, here: &Here) -> Result<Wanted> {
+    let (text, release) = match job.wants(&Part::Code) {
+        true => (in_backup(job, here)?, job.backup.manifest.site.release.clone()),
+        false => {
+            let layout = Layout::find(&here.root)?;
+            let file = layout.code.join("admin/environment.xml");
+            let meta = std::fs::symlink_metadata(&file)?;
+            anyhow::ensure!(meta.is_file() && meta.len() < LONGEST, "{} is no plain file", file.display());
+            (std::fs::read_to_string(&file)?, layout.release()?.release)
+        }
+    };
+    parse(&text, &release)
+        .ok_or_else(|| anyhow::anyhow!("admin/environment.xml cannot be read, or says nothing of Moodle {release}"))
+}
+
+/// The file as it is in the backup, whose folder `admin` may have another name ($CFG->admin).
+fn in_backup(job: &Job, here: &Here) -> Result<String> {
+    let admin = here.site.as_ref().map_or("admin", |site| site.config.admin.as_str());
+    let names = ["admin", admin].map(|admin| format!("{admin}/environment.xml"));
+    let is_it = |path: &[u8]| {
+        let path = path.strip_prefix(b"public/").unwrap_or(path);
+        names.iter().any(|name| name.as_bytes() == path)
+    };
+    let archive = inside::named(&job.backup.path, std::path::Path::new(layout::CODE))?;
+    let found = archive::first_file(&archive, &is_it, LONGEST)?;
+    let (_, text) = found.ok_or_else(|| anyhow::anyhow!("the code has no admin/environment.xml"))?;
+    Ok(String::from_utf8(text)?)
 }
 
 /// The part of environment.xml about a release such as `4.5.6 (Build: 20250811)`.
@@ -100,33 +173,47 @@ fn parse(text: &str, release: &str) -> Option<Wanted> {
 }
 
 /// PHP's command line program, as the web user has it.
-fn php(job: &Job, here: &Here, log: &Log) -> Option<HasPhp> {
+fn php(job: &Job, here: &Here) -> Result<HasPhp> {
     let site = &job.settings.site;
-    let asked = Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone()).and_then(|php| {
-        let script = "echo PHP_VERSION, \"\\n\", implode(\"\\n\", get_loaded_extensions());";
-        php.start().args(["-r", script]).timeout(TIMEOUT).success()
-    });
-    let text = asked.inspect_err(|error| log.detail(format!("PHP does not tell what it is: {error:#}"))).ok()?.text();
+    let php = Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone())?;
+    let script = "echo PHP_VERSION, \"\\n\", implode(\"\\n\", get_loaded_extensions());";
+    let text = php.start().args(["-r", script]).timeout(TIMEOUT).success()?.text();
     let mut lines = text.lines();
-    let version = lines.next()?.to_owned();
-    Some(HasPhp { version, extensions: lines.map(str::to_lowercase).collect() })
+    let version = lines.next().unwrap_or_default().to_owned();
+    Ok(HasPhp { version, extensions: lines.map(str::to_lowercase).collect() })
 }
 
-/// The kind and version of the database server, as environment.xml calls them; `None` where it cannot be reached yet.
-fn database(job: &Job, here: &Here, log: &Log) -> Option<(String, String)> {
-    let own = here.connection().cloned();
-    let connection: Connection = match &job.place {
-        Some(place) => place.connection(&job.backup.manifest).ok()?,
-        None => own?,
+/// The kind and version of the database server, as environment.xml calls them.
+fn database(job: &Job, here: &Here) -> Result<(String, String)> {
+    let connection = match (&job.place, here.connection()) {
+        (Some(place), _) => place.connection(&job.backup.manifest)?,
+        (None, Some(connection)) => connection.clone(),
+        (None, None) => remembered(job)?,
     };
-    let facts = connection.session().and_then(|mut session| session.facts());
-    let facts =
-        facts.inspect_err(|error| log.detail(format!("the database server's version is not known: {error:#}"))).ok()?;
-    let kind = match connection.engine {
-        Engine::Postgres => "postgres".to_owned(),
-        Engine::MariaDb => facts.product,
-    };
-    Some((kind, facts.version))
+    let ServerFacts { product, version, .. } = connection.server_facts(job.admin.as_deref())?;
+    Ok(match connection.engine {
+        Engine::Postgres => ("postgres".to_owned(), version),
+        Engine::MariaDb => (product, version),
+    })
+}
+
+/// The server of a site that is gone, as the backup remembers it: without a password, so its administrator is to ask it.
+fn remembered(job: &Job) -> Result<Connection> {
+    let then = &job.backup.manifest.database;
+    let socket = (!then.socket.as_os_str().is_empty()).then(|| then.socket.clone());
+    Ok(Connection {
+        engine: engine_of(then)?,
+        host: (!then.host.is_empty()).then(|| then.host.clone()),
+        port: then.port,
+        socket,
+        user: then.user.clone(),
+        password: None,
+        name: then.name.clone(),
+        schema: None,
+        tls: Tls::Default,
+        options_file: None,
+        run_as: None,
+    })
 }
 
 fn lacking_php(wanted: &Wanted, php: &HasPhp) -> Vec<String> {
@@ -140,6 +227,27 @@ fn lacking_php(wanted: &Wanted, php: &HasPhp) -> Vec<String> {
         lacks.push(format!("PHP has not the extensions {}", missing.join(", ")));
     }
     lacks
+}
+
+/// Debian's packages with extensions that are lacking; those that come with PHP itself are in none.
+fn packages(wanted: &Wanted, php: &HasPhp) -> Vec<String> {
+    let series = php.version.split('.').take(2).collect::<Vec<_>>().join(".");
+    let package = |extension: &String| {
+        match extension.as_str() {
+            "dom" | "simplexml" | "xml" | "xmlreader" | "xmlwriter" | "xsl" => Some("xml"),
+            "mysqli" | "pdo_mysql" => Some("mysql"),
+            "curl" | "gd" | "intl" | "ldap" | "mbstring" | "pgsql" | "redis" | "soap" | "tidy" | "xmlrpc" | "zip" => {
+                Some(extension.as_str())
+            }
+            _ => None,
+        }
+        .map(|name| format!("php{series}-{name}"))
+    };
+    let lacking = wanted.extensions.iter().filter(|it| !php.extensions.contains(it));
+    let mut packages: Vec<String> = lacking.filter_map(package).collect();
+    packages.sort();
+    packages.dedup();
+    packages
 }
 
 fn lacking_database(wanted: &Wanted, kind: &str, version: &str) -> Option<String> {
@@ -219,6 +327,7 @@ mod tests {
     fn what_is_lacking_is_named() {
         let wanted = parse(TEXT, "4.5").unwrap();
         let php = HasPhp { version: "7.4.33".into(), extensions: vec!["xml".into()] };
+        assert_eq!(packages(&wanted, &php), ["php7.4-zip"]);
         let lacks = lacking_php(&wanted, &php).join("; ");
         assert!(lacks.contains("here is 7.4.33") && lacks.contains("extensions zip"), "{lacks}");
         assert!(lacking_database(&wanted, "mysql", "8.0").unwrap().contains("does not work with mysql"));

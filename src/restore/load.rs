@@ -15,19 +15,24 @@ use std::time::Duration;
 
 const PURGE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Loads the databases that are asked for.
-pub fn databases(job: &Job, here: &Here, site: Option<&Site>, changes: &mut Changes, log: &Log) -> Result<()> {
+/// Loads the databases that are asked for, but for those that are as they were: these stay, and there is nothing to undo. Tells
+/// whether Moodle's own was loaded.
+pub fn databases(job: &Job, here: &Here, site: Option<&Site>, changes: &mut Changes, log: &Log) -> Result<bool> {
+    let mut loaded = false;
     for part in &job.parts {
         let site = || site.ok_or_else(|| Fault::failed("the site's config.php is not there"));
         match part {
             Part::Database => {
                 let then = &job.backup.manifest.database;
                 let connection = &site()?.connection;
-                make(job, then, connection, changes, log)?;
+                let made = make(job, then, connection, changes, log)?;
                 if job.place.is_some() {
                     require_empty(connection, here)?;
                 }
-                exchange(job, then, connection, changes, log)?;
+                if made || !is_unchanged(job, then, connection, log)? {
+                    exchange(job, then, connection, changes, log)?;
+                    loaded = true;
+                }
             }
             Part::ExtraDatabase(name) => {
                 let then = extra(&job.backup.manifest, name)?;
@@ -37,13 +42,36 @@ pub fn databases(job: &Job, here: &Here, site: Option<&Site>, changes: &mut Chan
                         .hint("name it in [[database.extra]]; or bring the dump back with --to DIR and load it by hand")
                 })?;
                 let connection = extra_connection(site()?, known)?;
-                make(job, then, &connection, changes, log)?;
-                exchange(job, then, &connection, changes, log)?;
+                let made = make(job, then, &connection, changes, log)?;
+                if made || !is_unchanged(job, then, &connection, log)? {
+                    exchange(job, then, &connection, changes, log)?;
+                }
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(loaded)
+}
+
+/// Whether a database holds now what it held then. The site is closed, so it stays so.
+fn is_unchanged(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log) -> Result<bool> {
+    // Tables without transactions have dumps of their own.
+    if job.place.is_some() || !then.more_files.is_empty() {
+        return Ok(false);
+    }
+    log.info(format!("comparing the {} with {}", connection.title(), then.file.display()));
+    match connection.is_as_in(&inside::named(&job.backup.path, &then.file)?) {
+        Ok(true) => {
+            log.info("it is as it was then, so it stays");
+            Ok(true)
+        }
+        Ok(false) => Ok(false),
+        Err(error) => {
+            crate::sys::signals::check()?;
+            log.detail(format!("they cannot be compared, so the dump is loaded: {error:#}"));
+            Ok(false)
+        }
+    }
 }
 
 /// An extra database of a backup, by the name of its dump.
@@ -57,8 +85,14 @@ pub(super) fn extra<'m>(manifest: &'m manifest::Manifest, name: &str) -> Result<
     })
 }
 
-/// Makes a database that is not there.
-fn make(job: &Job, then: &manifest::Database, connection: &Connection, changes: &mut Changes, log: &Log) -> Result<()> {
+/// Makes a database that is not there; true if it was not.
+fn make(
+    job: &Job,
+    then: &manifest::Database,
+    connection: &Connection,
+    changes: &mut Changes,
+    log: &Log,
+) -> Result<bool> {
     if connection.engine != engine_of(then)? {
         return Err(Fault::failed(format!(
             "the backup holds a dump of {}, and the database here is of {}",
@@ -73,10 +107,11 @@ fn make(job: &Job, then: &manifest::Database, connection: &Connection, changes: 
         // Another server may see this machine by another name.
         wanted.user_host.clear();
     }
-    if changes.make_database(connection, &wanted, job.admin.as_deref())? {
+    let made = changes.make_database(connection, &wanted, job.admin.as_deref())?;
+    if made {
         log.info(format!("made the {}, which was not there", connection.title()));
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Sets what a database holds aside, and loads the dump in its place.
@@ -121,8 +156,8 @@ pub(super) fn wanted(then: &manifest::Database) -> Wanted {
 }
 
 /// What has to follow before anybody comes in: sessions of another time ended, caches of another state emptied.
-pub fn post(job: &Job, site: Option<&Site>, log: &Log) -> Result<()> {
-    if let Some(site) = site.filter(|_| job.wants(&Part::Database)) {
+pub fn post(job: &Job, site: Option<&Site>, loaded: bool, log: &Log) -> Result<()> {
+    if let Some(site) = site.filter(|_| loaded) {
         let sessions = table(&site.connection, &site.config.prefix, "sessions")?;
         site.connection.execute("end the sessions", &format!("DELETE FROM {sessions};"))?;
     }

@@ -1,13 +1,14 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
-use super::{Here, Job};
+use super::{Here, Job, environment};
 use crate::error::Result;
 use crate::hashes;
+use crate::pool::{self, Lacking};
 use crate::store::manifest::Component;
 use crate::store::{Part, layout};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What copying and loading do in a second on a plain machine, in bytes. For a rough word only.
 const COPIED_PER_SECOND: u64 = 60_000_000;
@@ -120,18 +121,14 @@ fn tree(component: &Component, part: &str, place: &Path) -> Piece {
 /// Users' files: only what is lacking is copied, and nothing is removed.
 fn files(job: &Job, here: &Here) -> Result<Piece> {
     let manifest = &job.backup.manifest;
-    let (mut lacking, mut bytes) = (0u64, 0u64);
-    let pool: PathBuf = job.site_folder.join(layout::POOL);
+    let mut lacking = Lacking::default();
     if manifest.pool.files > 0 {
-        for hash in hashes::read_list(&job.backup.path.join(layout::POOL_LIST))? {
-            let below = hashes::relative_path(&hash?);
-            if here.filedir.join(&below).symlink_metadata().is_err() {
-                lacking += 1;
-                bytes += pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
-            }
-        }
+        let list = hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?;
+        let threads = job.settings.resources.threads;
+        lacking = pool::lacking_of(list, &here.filedir, &job.site_folder.join(layout::POOL), threads)?;
     }
-    let what = match lacking {
+    let bytes = lacking.bytes;
+    let what = match lacking.files {
         0 => format!("all {} are there already", manifest.pool.files),
         lacking => format!("{lacking} of {} are missing and come back", manifest.pool.files),
     };
@@ -207,5 +204,6 @@ fn warnings(job: &Job, here: &Here) -> Vec<String> {
     if is(&Part::Database) != is(&Part::Moodledata) {
         warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
     }
+    warnings.extend(environment::compare(job, here).warnings(job));
     warnings
 }

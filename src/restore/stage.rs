@@ -37,13 +37,6 @@ pub struct Staged {
     pub config: Option<Relocated>,
 }
 
-impl Staged {
-    /// The new code, whose place is this.
-    pub fn code(&self, root: &Path) -> Option<&Path> {
-        self.trees.iter().find(|(place, _)| place == root).map(|(_, new)| new.as_path())
-    }
-}
-
 /// Holds the dumps, lists and plain files that will be used against their sums. Archives are compared while they are
 /// unpacked, pool files while they are copied: each before it is used.
 pub fn verify(job: &Job, log: &Log) -> Result<()> {

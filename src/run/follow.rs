@@ -3,7 +3,7 @@
 use super::Session;
 use super::record;
 use crate::error::{Fault, OrFault, Result};
-use crate::report::outcome;
+use crate::report::outcome::{self, Outcome};
 use crate::report::progress::Follower;
 use crate::settings::Settings;
 use crate::sys::lock::{Lock, Mode};
@@ -36,18 +36,27 @@ pub fn attach(session: &Session) -> Result<u8> {
     to_the_end(session, &settings, &log, None)
 }
 
-/// Shows a run until it ends, then how it ended; its exit code is ours.
+/// Shows a run until it ends, then how it ended; its exit code is ours. Ending the watching is no failure.
 pub fn to_the_end(session: &Session, settings: &Settings, log: &Path, child: Option<Outliving>) -> Result<u8> {
+    match to_its_end(session, settings, log, child) {
+        Ok(ended) => {
+            session.print(&ended, outcome::text)?;
+            Ok(ended.exit_code)
+        }
+        Err(_) if signals::received() => {
+            eprintln!("\nThe backup goes on. \"moodle-backup attach\" shows it again.");
+            Ok(0)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Shows a run until it ends. Its result; an error if nobody watches it to its end, or it does not say how it ended.
+pub fn to_its_end(session: &Session, settings: &Settings, log: &Path, child: Option<Outliving>) -> Result<Outcome> {
     let mut follower = Follower::new(std::io::stderr().is_terminal());
     let watched = watch(session, log, &mut follower);
     follower.finish();
-    if let Err(error) = watched {
-        if signals::received() {
-            eprintln!("\nThe backup goes on. \"moodle-backup attach\" shows it again.");
-            return Ok(0);
-        }
-        return Err(error);
-    }
+    watched?;
     if let Some(child) = child {
         let _ = child.wait();
     }
@@ -58,8 +67,7 @@ pub fn to_the_end(session: &Session, settings: &Settings, log: &Path, child: Opt
             "it was killed, or the machine was about to stop; see {name}, and run \"moodle-backup recover\" to be sure that the site is open"
         ))
     })?;
-    session.print(&last.outcome, outcome::text)?;
-    Ok(last.outcome.exit_code)
+    Ok(last.outcome)
 }
 
 fn watch(session: &Session, log: &Path, follower: &mut Follower) -> Result<()> {

@@ -34,6 +34,25 @@ pub fn run(session: &Session, run: &cli::Run) -> Result<u8> {
     follow::to_the_end(session, &settings, &log, started)
 }
 
+/// Runs a full backup in a process of its own, and shows how it goes. Its result; an error if it could not be begun, or is
+/// not watched to its end.
+pub fn run_apart(session: &Session, label: &str) -> Result<Outcome> {
+    let settings = session.settings()?;
+    let run = cli::Run {
+        restart: cli::Restart::Full,
+        window: None,
+        foreground: false,
+        scheduled: false,
+        label: Some(label.to_owned()),
+        export: None,
+        dry_run: false,
+        log: None,
+    };
+    let log = logs::new_path(&session.paths, &settings.site.name, time::now());
+    let started = detach::start(session, &settings, &run, &log)?;
+    follow::to_its_end(session, &settings, &log, started)
+}
+
 fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
     let new_path = || logs::new_path(&session.paths, &settings.site.name, time::now());
     let path = run.log.clone().unwrap_or_else(new_path);

@@ -5,6 +5,7 @@ use super::{Session, exit_code, extract, job};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Result};
 use crate::preflight::read_site;
+use crate::report::outcome;
 use crate::report::restore::{self as view, Done};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
@@ -27,20 +28,25 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         ask(session, &settings, question, args.yes)?;
         return finish(session, &job, restore::revert);
     }
-    let plan = restore::plan(&job)?;
-    if args.plan {
-        session.print(&plan, view::plan_text)?;
+    // To be shown, or to be asked by: it looks for each of users' files.
+    let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
+    let plan = is_shown.then(|| restore::plan(&job)).transpose()?;
+    if let Some(plan) = plan.as_ref().filter(|_| args.plan) {
+        session.print(plan, view::plan_text)?;
         return Ok(0);
     }
-    if !session.global.json {
-        eprint!("{}", view::plan_text(&plan, &session.look()));
+    if let Some(plan) = plan.as_ref().filter(|_| !session.global.json) {
+        eprint!("{}", view::plan_text(plan, &session.look()));
     }
     // Held from here on: the run that may come first prunes.
     let _held = backup.hold()?;
-    if args.backup_first || wants_backup(session, &plan, args)? {
+    let offered = || plan.as_ref().map_or(Ok(false), |plan| wants_backup(session, plan, args));
+    if args.backup_first || offered()? {
         backup_first(session, &backup)?;
     }
-    ask(session, &settings, &question(&plan), args.yes)?;
+    if let Some(plan) = &plan {
+        ask(session, &settings, &question(plan), args.yes)?;
+    }
     finish(session, &job, restore::run)
 }
 
@@ -90,23 +96,21 @@ fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<b
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// A run like any other. If it fails, nothing is restored.
+/// A run like any other, in a process and with a log of its own. If it does not succeed, nothing is restored.
 fn backup_first(session: &Session, backup: &Backup) -> Result<()> {
-    let run = cli::Run {
-        restart: cli::Restart::Full,
-        window: None,
-        foreground: session.global.json,
-        scheduled: false,
-        label: Some(format!("before the restore of {}", backup.name)),
-        export: None,
-        dry_run: false,
-        log: None,
-    };
-    match job::run(session, &run)? {
-        0 | EXIT_WARNINGS => Ok(()),
-        _ => Err(Fault::failed("the backup before the restore failed, so nothing was restored")
-            .hint("see what it says above; a restore sets aside what it replaces, and can be undone without a backup")
-            .into()),
+    let hint = "a restore sets aside what it replaces, and can be undone without a backup too";
+    let ended = job::run_apart(session, &format!("before the restore of {}", backup.name)).map_err(|error| {
+        error
+            .context(Fault::failed("the backup before the restore did not succeed, so nothing was restored").hint(hint))
+    })?;
+    match ended.exit_code {
+        0 | EXIT_WARNINGS => {
+            if !session.global.quiet {
+                eprintln!("\n{}", outcome::text(&ended, &session.look()));
+            }
+            Ok(())
+        }
+        _ => Err(Fault::failed("the backup before the restore failed, so nothing was restored").hint(hint).into()),
     }
 }
 

@@ -115,9 +115,11 @@ fn restores(tools: &Tools, table: &mut Table) {
         eprintln!("smaller site: restore {what}");
         let rounds = |way: &dyn Fn()| {
             let round = |_| {
+                // What is lost is lost since the last backup: a restore by hand or by us has changed the site a little.
                 if all {
                     tools.lose_all()
                 } else {
+                    tools.run();
                     tools.lose_some()
                 }
                 timed(way)
