@@ -11,6 +11,7 @@ mod carrier;
 pub mod check;
 mod held;
 mod restore;
+mod standing;
 mod survey;
 
 pub use crate::sys::priority::Effort;

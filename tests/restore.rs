@@ -480,7 +480,8 @@ fn code_that_does_not_say_what_it_asks_for_is_brought_back_with_a_warning() {
         let text = fs::read_to_string(file).unwrap();
         fs::write(file, text.replace("<MOODLE version=\"", "<MOODLE version=\"1")).unwrap();
     };
-    let ways: [(&dyn Fn(&Path), &str); 3] = [
+    type Way<'a> = (&'a dyn Fn(&Path), &'a str);
+    let ways: [Way; 3] = [
         (&remove, "has no admin/environment.xml"),
         (&spoil, "cannot be read, or says nothing"),
         (&other, "says nothing of Moodle"),

@@ -3,6 +3,7 @@
 
 use super::Effort;
 use super::carrier::{self, BUFFER};
+use super::standing;
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
@@ -22,6 +23,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// So many files does a thread take at a time: enough of them to lie side by side in the same folders.
 pub(super) const SHARE: usize = 256;
+
+/// So many files are looked at before the first of them is copied: 20 MB of hashes.
+const BATCH: usize = 1_000_000;
 
 /// What a file is called until its content is known to be right. Moodle's own files on their way have this ending, so
 /// what an interrupted restore leaves is taken for no content.
@@ -100,8 +104,29 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     make_folder(nix::fcntl::AT_FDCWD, job.filedir, &job.ownership).or_fault(unwritable)?;
     // Before anything is written: only errors after this are told of.
     let file_system = files::FileSystem::watch(job.filedir)?;
-    let list = Mutex::new(list);
-    let (done, failed) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut all = Restored::default();
+    let mut list = list;
+    loop {
+        let batch: Vec<Hash> = list.by_ref().take(BATCH).collect::<Result<_>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort.threads)?;
+        let others: Vec<Hash> = batch.iter().zip(&same).filter(|(_, same)| !**same).map(|(hash, _)| *hash).collect();
+        all.present += (batch.len() - others.len()) as u64;
+        all.add(bring_back(job, &others, all.present + all.copied, log)?);
+    }
+    for hashes in [&mut all.replaced, &mut all.missing, &mut all.damaged] {
+        hashes.sort_unstable();
+    }
+    file_system.sync()?;
+    Ok(all)
+}
+
+/// Looks at each of these files, and brings back what is not there and right; `before` of all are done.
+fn bring_back(job: &Restore<'_>, wanted: &[Hash], before: u64, log: &Log) -> Result<Restored> {
+    let list = Mutex::new(wanted.iter().map(|hash| Ok(*hash)));
+    let (done, failed) = (AtomicU64::new(before), AtomicBool::new(false));
     let go_on = || -> Result<Restored> {
         priority::set_for_this_thread(job.effort.nice, job.effort.io);
         let mut worker = Worker::new(job, log)?;
@@ -130,10 +155,6 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     for result in results {
         all.add(result?);
     }
-    for hashes in [&mut all.replaced, &mut all.missing, &mut all.damaged] {
-        hashes.sort_unstable();
-    }
-    file_system.sync()?;
     Ok(all)
 }
 

@@ -1,0 +1,83 @@
+//! Which of users' files stand in filedir as the pool has them, found out from sizes and times alone. Folders are looked at by their
+//! place on the disk, as far as inodes tell: in the order of their names, which are hashes, each is somewhere else.
+
+use super::entries;
+use crate::error::{Fault, OrFault, Result};
+use crate::hashes::{self, Hash};
+use crate::sys::signals;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many folders does a thread take at a time.
+const FOLDERS: usize = 64;
+
+/// By what a file that nobody has touched is known: size, seconds and nanoseconds of its time.
+type Marks = (i64, i64, i64);
+
+/// For each hash of a sorted list whether its file stands in both folders with the same marks.
+pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], threads: usize) -> Result<Vec<bool>> {
+    let stored = marks(pool, list, threads)?;
+    let stands = marks(filedir, list, threads)?;
+    Ok(stored.into_iter().zip(stands).map(|(stored, stands)| stored.is_some() && stored == stands).collect())
+}
+
+fn marks(base: &Path, list: &[Hash], threads: usize) -> Result<Vec<Option<Marks>>> {
+    let folders = folders(base, list)?;
+    let opened = nix::fcntl::open(base, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let opened: OwnedFd = opened.or_fault(|| Fault::failed(format!("cannot open {}", base.display())))?;
+    let next = AtomicUsize::new(0);
+    let look = || -> Result<Vec<(usize, Marks)>> {
+        let mut found = Vec::new();
+        loop {
+            signals::check()?;
+            let start = next.fetch_add(FOLDERS, Ordering::Relaxed);
+            let Some(share) = folders.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(found) };
+            for number in share.iter().take(FOLDERS).cloned().flatten() {
+                // What cannot be looked at is looked at again, one by one, and told then.
+                let path = hashes::relative_path(&list[number]);
+                let stat = fstatat(&opened, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+                let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+                if let Some(stat) = stat.filter(|stat| is_file(stat.st_mode)) {
+                    found.push((number, (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)));
+                }
+            }
+        }
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(look)).collect();
+        let panicked = || Err(Fault::failed("a thread that looks panicked").into());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| panicked())).collect()
+    });
+    let mut marks = vec![None; list.len()];
+    for result in results {
+        for (number, found) in result? {
+            marks[number] = Some(found);
+        }
+    }
+    Ok(marks)
+}
+
+/// The parts of the list that lie in one folder each, by the place of those folders; without those whose folder is not there.
+fn folders(base: &Path, list: &[Hash]) -> Result<Vec<Range<usize>>> {
+    let mut folders: Vec<(u64, Range<usize>)> = Vec::new();
+    let mut inodes: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut top = None;
+    let mut start = 0;
+    for part in list.chunk_by(|a, b| a[..2] == b[..2]) {
+        if top != Some(part[0][0]) {
+            top = Some(part[0][0]);
+            inodes = entries(&base.join(hashes::to_hex(&part[0][..1])))?.into_iter().collect();
+        }
+        if let Some(inode) = inodes.get(hashes::to_hex(&part[0][1..2]).as_bytes()) {
+            folders.push((*inode, start..start + part.len()));
+        }
+        start += part.len();
+    }
+    folders.sort_unstable_by_key(|(inode, part)| (*inode, part.start));
+    Ok(folders.into_iter().map(|(_, part)| part).collect())
+}
