@@ -18,15 +18,17 @@ fn sandbox(name: &str) -> String {
 
 #[test]
 fn all_services_have_the_same_sandbox() {
-    for name in ["moodle-backup@.service", "moodle-backup-recover.service", "moodle-backup-verify.service"] {
-        assert_eq!(sandbox(name), sandbox("moodle-backup.service"), "{name}");
+    let others = ["moodle-backup@", "moodle-backup-recover", "moodle-backup-verify", "moodle-backup-verify@"];
+    for name in others.map(|name| format!("{name}.service")) {
+        assert_eq!(sandbox(&name), sandbox("moodle-backup.service"), "{name}");
     }
 }
 
 #[test]
 fn templates_differ_from_the_plain_units_by_their_settings_file_alone() {
     let instance = |text: &str| text.replace(" --settings /etc/moodle-backup/%i.toml", "").replace("site %i", "site");
-    for name in ["moodle-backup.service", "moodle-backup.timer"] {
+    for name in ["backup.service", "backup.timer", "backup-verify.service", "backup-verify.timer"] {
+        let name = &format!("moodle-{name}");
         let template = instance(&unit(&name.replace('.', "@.")));
         let plain = unit(name);
         // The first line says what it is.

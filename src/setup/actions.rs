@@ -214,9 +214,9 @@ fn switches(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()>
     let units = context.units();
     let nightly = answers.schedule.nightly.as_deref().map(super::answers::time_of_day).transpose();
     let nightly = nightly.map_err(Fault::unfit)?.map(|time| time.is_some());
-    let wanted = [(Some(units.timer()), nightly), (units.verify_timer(), answers.schedule.weekly_verify)];
+    let wanted = [(units.timer(), nightly), (units.verify_timer(), answers.schedule.weekly_verify)];
     for (unit, on) in wanted {
-        if let (Some(unit), Some(on)) = (unit, on)
+        if let Some(on) = on
             && units::is_enabled(&unit) != on
         {
             let words = format!("switch {unit} {}", if on { "on" } else { "off" });

@@ -20,8 +20,6 @@ pub struct Units {
     /// `moodle-backup`, or `moodle-backup@two` for `two.toml`.
     name: String,
     folder: PathBuf,
-    /// Whether it is the settings file that is read when none is named.
-    usual: bool,
 }
 
 impl Units {
@@ -32,7 +30,7 @@ impl Units {
             Some(stem) if !usual => format!("moodle-backup@{}", stem.to_string_lossy()),
             _ => "moodle-backup".to_owned(),
         };
-        Units { name, folder: paths.units(), usual }
+        Units { name, folder: paths.units() }
     }
 
     /// The timer of the nightly backup.
@@ -40,18 +38,19 @@ impl Units {
         format!("{}.timer", self.name)
     }
 
-    /// The timer of the weekly check; there is one for the usual settings file only.
-    pub fn verify_timer(&self) -> Option<String> {
-        self.usual.then(|| "moodle-backup-verify.timer".to_owned())
+    /// The timer of the weekly check.
+    pub fn verify_timer(&self) -> String {
+        format!("{}.timer", self.verify())
+    }
+
+    fn verify(&self) -> String {
+        self.name.replacen("moodle-backup", "moodle-backup-verify", 1)
     }
 
     /// The drop-ins by which the services wait for the disk of the backups.
     pub fn mount_drop_ins(&self) -> Vec<PathBuf> {
-        let mut services = vec![format!("{}.service", self.name)];
-        if self.usual {
-            services.push("moodle-backup-verify.service".into());
-        }
-        services.iter().map(|service| self.folder.join(format!("{service}.d/target.conf"))).collect()
+        let services = [self.name.clone(), self.verify()];
+        services.iter().map(|service| self.folder.join(format!("{service}.service.d/target.conf"))).collect()
     }
 
     /// What stands in them; the mount unit is that of the disk's mount point.
@@ -119,12 +118,18 @@ mod tests {
     fn each_settings_file_has_its_units() {
         let paths = Paths::below(Path::new("/x"));
         let usual = Units::of(&paths, &paths.settings());
-        assert_eq!(usual.timer(), "moodle-backup.timer");
+        assert_eq!(
+            (usual.timer(), usual.verify_timer()),
+            ("moodle-backup.timer".into(), "moodle-backup-verify.timer".into())
+        );
         assert_eq!(usual.mount_drop_ins().len(), 2);
         let two = Units::of(&paths, &paths.etc().join("two.toml"));
-        assert_eq!(two.timer(), "moodle-backup@two.timer");
-        let drop_in = Path::new("/x/etc/systemd/system/moodle-backup@two.service.d/target.conf");
-        assert_eq!(two.mount_drop_ins(), [drop_in]);
+        assert_eq!(
+            (two.timer(), two.verify_timer()),
+            ("moodle-backup@two.timer".into(), "moodle-backup-verify@two.timer".into())
+        );
+        let drop_in = |name: &str| PathBuf::from(format!("/x/etc/systemd/system/{name}@two.service.d/target.conf"));
+        assert_eq!(two.mount_drop_ins(), [drop_in("moodle-backup"), drop_in("moodle-backup-verify")]);
         assert_eq!(usual.schedule_text("1:30"), None, "as the package has it");
         assert!(usual.schedule_text("4:05").unwrap().contains("OnCalendar=\nOnCalendar=*-*-* 04:05\n"));
     }

@@ -8,7 +8,6 @@ use crate::setup::answers::{Kept, time_of_day};
 use crate::setup::measure;
 use crate::setup::notify;
 use crate::setup::quiet;
-use crate::setup::units::Units;
 
 /// When the backups are made, and whether they are read again each week.
 pub fn when(wizard: &mut Wizard) -> Result<Move> {
@@ -29,13 +28,6 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
         return Ok(Move::Back);
     };
     wizard.answers.schedule.nightly = Some(time);
-    if Units::of(&wizard.session.paths, &wizard.session.settings_file()).verify_timer().is_none() {
-        wizard.person.tell(
-            "The weekly check of backups by a timer is for the first site; for this one cron can run \"moodle-backup verify\" \
-             with its --settings.",
-        );
-        return Ok(Move::Next);
-    }
     let help = "Disks err without a word. Once a week the newest backup is read again, with a part of the users' files \
                 each time, and compared with its checksums. It takes up to some hours, at low priority, and stands in the \
                 way of nothing.";

@@ -69,10 +69,7 @@ impl Wizard<'_> {
         let units = Units::of(&self.session.paths, &self.session.settings_file());
         let time = units.present().filter(|_| self.old.is_some()).unwrap_or_else(|| self.proposed_time());
         self.answers.schedule.nightly.get_or_insert(time);
-        let verify = match (&self.old, units.verify_timer()) {
-            (Some(_), Some(timer)) => units::is_enabled(&timer),
-            _ => true,
-        };
+        let verify = self.old.is_none() || units::is_enabled(&units.verify_timer());
         self.answers.schedule.weekly_verify.get_or_insert(verify);
         self.propose_rest();
         if self.answers.notification.mail.is_none() && self.old.is_some() {
