@@ -21,8 +21,13 @@ type Marks = (i64, i64, i64);
 
 /// For each hash of a sorted list whether its file stands in both folders with the same marks.
 pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], threads: usize) -> Result<Vec<bool>> {
-    let stored = marks(pool, list, threads)?;
-    let stands = marks(filedir, list, threads)?;
+    // At once: as a rule they are on two disks.
+    let (stored, stands) = std::thread::scope(|scope| {
+        let stored = scope.spawn(|| marks(pool, list, threads));
+        let stands = marks(filedir, list, threads);
+        (stored.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into())), stands)
+    });
+    let (stored, stands) = (stored?, stands?);
     Ok(stored.into_iter().zip(stands).map(|(stored, stands)| stored.is_some() && stored == stands).collect())
 }
 
