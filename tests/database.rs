@@ -766,6 +766,34 @@ fn a_server_that_hangs_is_not_waited_for_long() {
     assert!(error.to_string().contains("did not answer"), "{error:#}");
 }
 
+/// What is asked out of curiosity must not keep a server busy when nobody waits for the answer any more.
+#[test]
+fn a_query_that_takes_too_long_is_given_up_by_the_server_too() {
+    for server in both() {
+        let database = server.create_database("curious", "curious", "pass");
+        let mut session = connection(&database, "pass").session().unwrap();
+        session.end_after(Duration::from_millis(300)).unwrap();
+        let (slow, busy) = match server.engine() {
+            support::Engine::MariaDb => (
+                "SELECT SUM(seq % 7) FROM seq_1_to_1000000000",
+                "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'curious' AND INFO LIKE '%1000000000%'",
+            ),
+            support::Engine::Postgres => (
+                "SELECT count(*) FROM generate_series(1, 1000000000)",
+                "SELECT count(*) FROM pg_stat_activity WHERE usename = 'curious' AND state = 'active'",
+            ),
+        };
+        // Twice: a session that has failed begins anew, with the same limit.
+        for _ in 0..2 {
+            let error = session.query(slow).expect_err("nobody waits for that");
+            let words = format!("{error:#}");
+            assert!(words.contains("max_statement_time") || words.contains("statement timeout"), "{words}");
+            assert_eq!(database.value(busy), "0");
+        }
+        assert_eq!(session.value("SELECT 1").unwrap().as_deref(), Some("1"));
+    }
+}
+
 #[test]
 fn no_other_user_can_see_a_password() {
     const SECRET: &str = "s3cret-and-unmistakable";

@@ -31,6 +31,8 @@ pub struct Session {
     program: PathBuf,
     flavour: Flavour,
     limit: Duration,
+    /// After which the server gives a query up.
+    ends_after: Option<Duration>,
     client: Option<Talking>,
     /// When the transactions of the server were last looked at: see `watch.rs`.
     pub(super) last_look: Option<Instant>,
@@ -62,6 +64,7 @@ impl Connection {
             program,
             flavour,
             limit: QUERY_LIMIT,
+            ends_after: None,
             client: None,
             last_look: None,
             transactions_hidden: false,
@@ -109,6 +112,28 @@ impl Session {
         self.limit = limit;
     }
 
+    /// From now on a query may take so long, and the server gives it up by then: one that is given up here alone goes on there.
+    pub fn end_after(&mut self, limit: Duration) -> Result<()> {
+        self.ends_after = Some(limit);
+        // The server is to be the first that gives up.
+        self.limit = limit + Duration::from_secs(1);
+        self.tell(&self.server_limit())
+    }
+
+    fn server_limit(&self) -> String {
+        let Some(limit) = self.ends_after else { return String::new() };
+        let milliseconds = limit.as_millis();
+        match self.connection.engine {
+            // Each is a comment to the other's servers, and to those that do not know it yet.
+            Engine::MariaDb => format!(
+                "/*M!100101 SET SESSION max_statement_time = {} */;\n\
+                 /*!50708 SET SESSION max_execution_time = {milliseconds} */;\n",
+                limit.as_secs_f64()
+            ),
+            Engine::Postgres => format!("SET statement_timeout = {milliseconds};\n"),
+        }
+    }
+
     /// All rows of a query: one SELECT (with MariaDB also SHOW), without a semicolon at its end.
     pub fn query(&mut self, sql: &str) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
@@ -136,13 +161,19 @@ impl Session {
     }
 
     fn ask(&mut self, sql: &str) -> Result<()> {
-        if self.client.is_none() {
-            self.client = Some(self.start()?);
-        }
         let text = match self.connection.engine {
-            Engine::MariaDb => format!("{sql};\n"),
+            Engine::MariaDb => format!("{sql};\nSELECT 1;\n"),
             Engine::Postgres => format!("COPY ({sql}) TO STDOUT;\n\\echo '\\\\!end'\n"),
         };
+        self.tell(&text)
+    }
+
+    fn tell(&mut self, text: &str) -> Result<()> {
+        let mut text = std::borrow::Cow::Borrowed(text);
+        if self.client.is_none() {
+            self.client = Some(self.start()?);
+            text = (self.server_limit() + &text).into();
+        }
         let stdin = self.client.as_mut().and_then(|client| client.running.stdin());
         let stdin = stdin.ok_or_else(|| anyhow::anyhow!("the query client takes no queries"))?;
         match stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()) {
@@ -179,7 +210,9 @@ impl Session {
                     let row = answers.up_to(b"</r", limit)?;
                     match answers.up_to(b">", limit)?.as_slice() {
                         b"ow" => rows::from_xml(&row),
-                        _ => return Ok(()),
+                        // A client that fails between two rows closes their list too. Only one that answers once more
+                        // has not failed.
+                        _ => return answers.up_to(b"</resultset>", limit).map(drop),
                     }
                 }
                 Engine::Postgres => {

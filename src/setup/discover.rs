@@ -6,12 +6,15 @@ mod config_files;
 use crate::moodle::Layout;
 use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;
+use crate::setup::measure;
+use crate::sys::human;
 use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
 use crate::undo;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Folders whose folders, and theirs, are looked at.
 const USUAL: [&str; 4] = ["/var/www", "/srv", "/opt", "/home"];
@@ -20,6 +23,9 @@ const SINGLE: [&str; 3] = ["/usr/share/moodle", "/usr/local/moodle", "/moodle"];
 
 /// So many folders in one are looked at; a folder of more is no place for sites.
 const MOST: usize = 1000;
+
+/// How long the database of each site may think about its sizes.
+const MOMENT: Duration = Duration::from_secs(5);
 
 /// A site that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +51,8 @@ pub struct Known {
     pub wwwroot: String,
     /// Its database, in words.
     pub database: String,
+    /// How large the database is and users' files are, in bytes; 0 where the database did not tell in a moment.
+    pub sizes: (u64, u64),
 }
 
 /// What a look at the machine has found.
@@ -101,8 +109,11 @@ fn look(layout: &Layout, because: PathBuf) -> Found {
         Some(writer) => (None, Some(format!("{writer} can change it, so its config.php is read only if it is chosen"))),
         None => {
             match settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it)) {
-                Ok(Site { config, connection, .. }) => {
-                    (Some(Known { wwwroot: config.wwwroot, database: connection.title() }), None)
+                Ok(site) => {
+                    let sizes = measure::told_by_database(&site, MOMENT);
+                    let Site { config, connection, .. } = site;
+                    let (wwwroot, database) = (config.wwwroot, connection.title());
+                    (Some(Known { wwwroot, database, sizes: (sizes.database, sizes.pool) }), None)
                 }
                 Err(error) => (None, Some(format!("its config.php cannot be read: {error:#}"))),
             }
@@ -129,7 +140,13 @@ fn foreign_writer(layout: &Layout) -> Option<String> {
 pub fn told(found: &Found) -> String {
     let root = found.root.display();
     match (&found.known, &found.trouble) {
-        (Some(known), _) => format!("{root}: {}, Moodle {}, {}", known.wwwroot, found.release, known.database),
+        (Some(known), _) => {
+            let size = |bytes| if bytes == 0 { String::new() } else { format!(" ({})", human::bytes(bytes)) };
+            let files =
+                if known.sizes.1 == 0 { String::new() } else { format!(", users' files{}", size(known.sizes.1)) };
+            let (release, database, room) = (&found.release, &known.database, size(known.sizes.0));
+            format!("{root}: {}, Moodle {release}, {database}{room}{files}", known.wwwroot)
+        }
         (None, trouble) => {
             let why = trouble.as_deref().unwrap_or("it is not known why");
             format!("{root}: Moodle {}; {why}", found.release)

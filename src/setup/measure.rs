@@ -36,12 +36,13 @@ pub struct Sizes {
     pub database: u64,
 }
 
-/// Measures a site.
-pub fn sizes(site: &Site) -> Sizes {
+/// What a site's database tells of its sizes, if it does within the time: of the database, and of users' files.
+pub fn told_by_database(site: &Site, limit: Duration) -> Sizes {
     let config = &site.config;
     let mut sizes = Sizes::default();
-    if let Ok(mut session) = site.connection.session() {
-        session.set_limit(LIMIT);
+    if let Ok(mut session) = site.connection.session()
+        && session.end_after(limit).is_ok()
+    {
         sizes.database = session.facts().map_or(0, |facts| facts.size_bytes);
         if let Ok(table) = table(&site.connection, &config.prefix, "files") {
             sizes.pool = files(&mut session, &table, 0).unwrap_or(0);
@@ -49,6 +50,13 @@ pub fn sizes(site: &Site) -> Sizes {
             sizes.daily = files(&mut session, &table, since).unwrap_or(0) / DAYS.unsigned_abs();
         }
     }
+    sizes
+}
+
+/// Measures a site.
+pub fn sizes(site: &Site) -> Sizes {
+    let config = &site.config;
+    let mut sizes = told_by_database(site, LIMIT);
     if sizes.pool == 0 {
         sizes.pool = walk(&config.filedir, &[]);
     }

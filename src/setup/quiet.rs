@@ -28,21 +28,20 @@ pub struct Quiet {
 /// Looks into Moodle's standard log; `None` where it is empty.
 pub fn quiet_hour(site: &Site) -> Result<Option<Quiet>> {
     let mut session = site.connection.session()?;
-    session.set_limit(LIMIT);
+    session.end_after(LIMIT)?;
     let table = table(&site.connection, &site.config.prefix, "logstore_standard_log")?;
     let since = time::now().timestamp() - DAYS * 86_400;
+    // Some clocks differ from UTC by half hours.
+    let offset = Local::now().offset().fix().local_minus_utc();
+    let hour = format!("FLOOR(MOD(timecreated + {offset}, 86400) / 3600)");
     // There is an index on timecreated.
-    let rows = session.query(&format!(
-        "SELECT FLOOR(MOD(timecreated, 86400) / 3600) AS hour, COUNT(*) FROM {table} WHERE timecreated > {since} \
-         GROUP BY FLOOR(MOD(timecreated, 86400) / 3600)"
-    ))?;
-    let offset = Local::now().offset().fix().local_minus_utc().div_euclid(3600);
+    let rows = session
+        .query(&format!("SELECT {hour} AS hour, COUNT(*) FROM {table} WHERE timecreated > {since} GROUP BY {hour}"))?;
     let mut by_hour = [0; 24];
     for row in rows {
         let numbers: Option<Vec<i32>> = row.into_iter().map(|field| field?.split('.').next()?.parse().ok()).collect();
         if let Some(&[hour, count]) = numbers.as_deref() {
-            let local = usize::try_from((hour + offset).rem_euclid(24)).unwrap_or(0);
-            by_hour[local] += u64::try_from(count).unwrap_or(0);
+            by_hour[usize::try_from(hour.rem_euclid(24)).unwrap_or(0)] += u64::try_from(count).unwrap_or(0);
         }
     }
     Ok(if by_hour == [0; 24] { None } else { Some(Quiet { by_hour, proposed: proposed(&by_hour) }) })
