@@ -224,6 +224,26 @@ fn clients_of(name: &str) -> usize {
     String::from_utf8_lossy(&found.expect("pgrep is there").stdout).trim().parse().expect("a number")
 }
 
+#[test]
+fn a_dump_that_is_cut_off_is_not_waited_for() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
+    database.query("CREATE TABLE mdl_a (t text)");
+    database.query("INSERT INTO mdl_a VALUES ('where it is cut off')");
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    let cut = scratch.join("cut.sql.zst");
+    let script = format!(
+        "zstd -dc {} | sed '/where it is/,$d' >{cut}.sql; printf \"INSERT INTO \\`mdl_a\\` VALUES ('wh\" \
+         >>{cut}.sql; zstd -q {cut}.sql -o {cut}",
+        path.display(),
+        cut = cut.display()
+    );
+    support::succeed(Command::new("bash").args(["-c", &script]));
+    let error = connection(&back).load(&cut, &mut |_, _| {}).expect_err("half a dump");
+    assert!(lines(&error).join("\n").contains("cut off in the midst of a statement"), "{error:#}");
+}
+
 /// An account may be let in so often only.
 #[test]
 fn a_server_that_takes_one_client_at_a_time_gets_one() {

@@ -162,7 +162,7 @@ impl Session {
 
     fn ask(&mut self, sql: &str) -> Result<()> {
         let text = match self.connection.engine {
-            Engine::MariaDb => format!("{sql};\nSELECT 1;\n"),
+            Engine::MariaDb => format!("{sql}; SELECT 1;\n"),
             Engine::Postgres => format!("COPY ({sql}) TO STDOUT;\n\\echo '\\\\!end'\n"),
         };
         self.tell(&text)

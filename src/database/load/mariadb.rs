@@ -7,7 +7,7 @@ use super::crew::{Batch, Crew, Job};
 use super::keys;
 use crate::database::Connection;
 use crate::database::scanner::{Piece, Scanner};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use std::io::Read;
 
 /// A table whose statements are longer is large.
@@ -149,10 +149,9 @@ impl<'a> Planner<'a> {
 
     /// The end of the dump.
     fn end(mut self) -> Result<()> {
-        if !self.item.is_empty() {
-            // Not ended: the server says what is wrong with it.
-            let item = std::mem::take(&mut self.item);
-            self.take(Kind::of(&item), item)?;
+        // A client that is given half a statement waits for its end.
+        if !self.item.is_empty() && Kind::of(&self.item) != Kind::Comment {
+            return Err(Fault::failed("the dump is cut off in the midst of a statement").into());
         }
         self.end_rows()?;
         match self.mode {
