@@ -224,6 +224,53 @@ fn clients_of(name: &str) -> usize {
     String::from_utf8_lossy(&found.expect("pgrep is there").stdout).trim().parse().expect("a number")
 }
 
+/// Dumps of MariaDB 11.8 have each table's rows in a transaction, and settings in comments of their own kind; older clients write
+/// the former where an option file says so.
+#[test]
+fn rows_in_transactions_are_loaded_by_all_clients_and_none_is_lost() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
+    fill(&database);
+    let Server::MariaDb(server) = &database.server else { unreachable!() };
+    let path = scratch.join("dump.sql.zst");
+    let script = format!(
+        "mariadb-dump --no-defaults --socket={} --single-transaction --no-autocommit there \
+         | sed '0,/^.*40101 SET NAMES/s//\\/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY, NOTE_VERBOSITY=0 *\\/;\\n&/' \
+         >{path}.sql; grep -qi autocommit {path}.sql; grep -q OLD_NOTE_VERBOSITY {path}.sql; zstd -q {path}.sql -o {path}",
+        server.socket().display(),
+        path = path.display()
+    );
+    support::succeed(Command::new("bash").args(["-euo", "pipefail", "-c", &script]));
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+    assert_brought_back(&database, &back);
+}
+
+/// What a load that was ended leaves at work on the server must not keep the earlier tables from coming back.
+#[test]
+fn keys_that_are_still_being_made_are_given_up_when_tables_are_put_back() {
+    let server = MariaDb::start();
+    let (database, _) = pair(&Server::MariaDb(Arc::clone(&server)));
+    database.query("CREATE TABLE mdl_kept (id bigint PRIMARY KEY)");
+    let connection = connection(&database);
+    let aside = connection.plan_aside("7").unwrap();
+    connection.set_aside(&aside).unwrap();
+    database.query("CREATE TABLE mdl_kept (id bigint PRIMARY KEY, t varchar(60))");
+    database.query("INSERT INTO mdl_kept SELECT seq, sha1(seq) FROM seq_1_to_1500000");
+    let mut client = Command::new("mariadb");
+    client
+        .args(["--no-defaults", "--user=there", "--password=pass", "--database=there", "--socket"])
+        .arg(server.socket());
+    client.args(["-e", "ALTER TABLE `mdl_kept` ADD KEY `t` (`t`), ADD UNIQUE KEY `u` (`t`, `id`), ALGORITHM=COPY"]);
+    let altering = client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let busy = "SELECT count(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER TABLE%'";
+    support::wait_for("the keys are being made", LIMIT, || database.value(busy) == "1");
+    connection.put_back(&aside).expect("the tables come back");
+    let ended = altering.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && !words.contains("doesn't exist"), "{words}");
+    assert_eq!(database.query("SHOW COLUMNS FROM mdl_kept").len(), 1);
+}
+
 #[test]
 fn a_dump_that_is_cut_off_is_not_waited_for() {
     let scratch = Scratch::new();

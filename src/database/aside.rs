@@ -6,10 +6,14 @@ use super::{Connection, Engine, Session};
 use crate::error::{Fault, Result};
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
+use std::time::{Duration, Instant};
 
 /// How the names begin of what is set aside: of tables with MariaDB, of the schema with PostgreSQL. Nothing with such a
 /// name is dumped.
 pub const ASIDE: &str = "moodle_backup_old_";
+
+/// How long the server may take to give up making keys.
+const ALTERATIONS_END: Duration = Duration::from_secs(120);
 
 /// The longest name of a table (MariaDB: 64 characters).
 const LONGEST_NAME: usize = 64;
@@ -138,6 +142,7 @@ impl Connection {
 
     fn put_tables_back(&self, aside: &Aside) -> Result<()> {
         let what = "put the earlier tables back";
+        self.end_alterations()?;
         let there = mariadb_tables(&mut self.session()?)?;
         if aside.was_empty {
             return self.execute(what, &self.drops(there.iter().filter(|(name, _)| !name.starts_with(ASIDE))));
@@ -153,6 +158,28 @@ impl Connection {
         let drops = self.drops(restored);
         let renames = self.renames(back.into_iter().map(|(name, old)| (old, name)));
         self.execute(what, &format!("{drops}\n{renames}"))
+    }
+
+    /// A server does not notice that the client is gone that it makes keys for, which can take long and keeps the table: a load that
+    /// was ended leaves such. Nobody else alters tables of a site that is being restored.
+    fn end_alterations(&self) -> Result<()> {
+        let mut session = self.session()?;
+        let deadline = Instant::now() + ALTERATIONS_END;
+        loop {
+            let rows = session.query(
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
+                 AND USER = SUBSTRING_INDEX(USER(), '@', 1) AND INFO LIKE 'ALTER TABLE%ADD %'",
+            )?;
+            let busy: Vec<String> = rows.into_iter().flatten().flatten().collect();
+            if busy.is_empty() || Instant::now() > deadline {
+                return Ok(());
+            }
+            for id in busy {
+                // It may have ended by itself.
+                let _ = self.execute("end what is left of the load", &format!("KILL {id};"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// One statement: the server does all of it or nothing.

@@ -100,6 +100,11 @@ fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<b
 fn backup_first(session: &Session, backup: &Backup) -> Result<()> {
     let hint = "a restore sets aside what it replaces, and can be undone without a backup too";
     let ended = job::run_apart(session, &format!("before the restore of {}", backup.name)).map_err(|error| {
+        if signals::received() {
+            return Fault::interrupted("nothing was restored; the backup that was to come first goes on")
+                .hint("\"moodle-backup attach\" shows it; when it has ended, the restore can be begun again")
+                .into();
+        }
         error
             .context(Fault::failed("the backup before the restore did not succeed, so nothing was restored").hint(hint))
     })?;

@@ -2,7 +2,7 @@
 //! may run beside what is the caller's matter; so is what the statements mean.
 
 use super::super::{Connection, Engine};
-use crate::error::{Fault, Result};
+use crate::error::{Fault, Result, unpanicked};
 use crate::sys::process::Running;
 use crate::sys::signals;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -75,6 +75,8 @@ struct State {
     open: BTreeMap<Batch, usize>,
     batches: u64,
     failure: Option<anyhow::Error>,
+    /// The first client is let in: then the others may try.
+    first_is_in: bool,
     /// No job comes any more.
     over: bool,
     /// Nobody waits for them any more.
@@ -87,7 +89,15 @@ impl Crew {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let start = |number| {
             let (shared, connection, header) = (Arc::clone(&shared), connection.clone(), header.to_vec());
-            std::thread::spawn(move || work(&shared, &connection, &header, number == 0))
+            std::thread::spawn(move || {
+                let worked = unpanicked(|| {
+                    work(&shared, &connection, &header, number == 0);
+                    Ok(())
+                });
+                if let Err(panicked) = worked {
+                    shared.fail(&mut shared.lock(), panicked);
+                }
+            })
         };
         let threads = (0..clients.max(1)).map(start).collect();
         Crew { shared, threads }
@@ -174,6 +184,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until the first client is let in; false if it will not be, or is not needed any more.
+    fn first_is_in(&self) -> bool {
+        let mut state = self.lock();
+        while !(state.first_is_in || state.over || state.given_up || state.failure.is_some()) {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.first_is_in && !state.over
+    }
+
     /// The next job; `None` when there are no more.
     fn next(&self, is_first: bool) -> Option<(Batch, Job)> {
         let mut state = self.lock();
@@ -230,12 +249,19 @@ impl Shared {
 
 /// A client's thread. Ends with its client, so that none is left behind.
 fn work(shared: &Shared, connection: &Connection, header: &[u8], is_first: bool) {
+    if !is_first && !shared.first_is_in() {
+        return;
+    }
     let mut client = match Client::start(shared, connection, header) {
         Ok(client) => client,
         Err(error) if is_first => return shared.fail(&mut shared.lock(), error),
         // The server takes no more of them, perhaps: what is wrong otherwise the first will find too.
         Err(_) => return,
     };
+    if is_first {
+        shared.lock().first_is_in = true;
+        shared.changed.notify_all();
+    }
     while let Some((batch, job)) = shared.next(is_first) {
         let mut result = client.run(shared, &job.sql);
         if let (Err(error), Some(instead)) = (&result, &job.instead)

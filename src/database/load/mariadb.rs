@@ -21,8 +21,10 @@ const BUFFER: usize = 256 << 10;
 /// Not more clients than that, however many processors there are: the server writes to one disk.
 const MOST_CLIENTS: usize = 8;
 
-/// What the clients are told before all else; the dump says it too, but for some versions of its client.
-const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0;\n";
+/// What the clients are told before all else; some of it dumps say too. A server's limits are for web pages: keys take long to make,
+/// and a client may have nothing to do as long.
+const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0, wait_timeout = 2000000;\n\
+    /*M!100101 SET SESSION max_statement_time = 0 */;\n";
 
 /// Loads a dump. `each` is called now and then with the stream, to see how far that is.
 pub fn load<R: Read>(connection: &Connection, mut dump: R, each: &mut dyn FnMut(&R)) -> Result<()> {
@@ -64,6 +66,9 @@ enum Kind {
     Rows,
     /// After a table's rows.
     Unlock,
+    /// Around a table's rows, in dumps with `no-autocommit`, which is usual from MariaDB 11.8 on. It goes with neither several
+    /// clients nor the keys at the end, and gains nothing here: each statement has many rows.
+    Transaction,
     /// Anything else.
     Other,
 }
@@ -71,14 +76,15 @@ enum Kind {
 impl Kind {
     fn of(item: &[u8]) -> Kind {
         let is = |word: &[u8]| item.starts_with(word);
-        // `/*!40101 SET NAMES utf8mb4 */;`
-        let conditional = item.strip_prefix(b"/*!").map(|rest| rest.trim_ascii_start());
-        let conditional = conditional.map(|rest| {
+        // `/*!40101 SET NAMES utf8mb4 */;`, `/*M!100616 SET NOTE_VERBOSITY=0 */;`
+        let conditional = item.strip_prefix(b"/*!").or_else(|| item.strip_prefix(b"/*M!"));
+        let conditional = conditional.map(<[u8]>::trim_ascii_start).map(|rest| {
             let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             rest[digits..].trim_ascii_start()
         });
         match () {
             () if is(b"--") || is(b"/*M!999999") || is(b"/*!999999") => Kind::Comment,
+            () if is_transaction(item) => Kind::Transaction,
             () if is(b"SET ") || conditional.is_some_and(|words| words.starts_with(b"SET ")) => Kind::Setting,
             () if is(b"DROP TABLE IF EXISTS `") => Kind::Drop,
             () if is(b"CREATE TABLE `") => Kind::Create,
@@ -93,6 +99,11 @@ impl Kind {
             () => Kind::Other,
         }
     }
+}
+
+fn is_transaction(item: &[u8]) -> bool {
+    let words: [&[u8]; 4] = [b"SET AUTOCOMMIT=", b"SET @OLD_AUTOCOMMIT=", b"COMMIT;", b"START TRANSACTION;"];
+    words.iter().any(|word| item.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word)))
 }
 
 /// How the statements reach the server.
@@ -174,7 +185,7 @@ impl<'a> Planner<'a> {
 
     fn take(&mut self, kind: Kind, item: Vec<u8>) -> Result<()> {
         match (&self.mode, kind) {
-            (_, Kind::Comment) => return Ok(()),
+            (_, Kind::Comment | Kind::Transaction) => return Ok(()),
             (Mode::Header, Kind::Setting) => {
                 self.hold(kind, item);
                 return Ok(());
@@ -188,15 +199,15 @@ impl<'a> Planner<'a> {
             (Mode::Rows(_), Kind::Around) => return Ok(()),
             (Mode::Rows(_), Kind::Unlock) => return self.end_rows(),
             (Mode::Rows(_), _) => self.end_rows()?,
-            (Mode::Whole(batch), Kind::Drop | Kind::Create) => {
+            (Mode::Whole(batch), Kind::Unlock | Kind::Drop | Kind::Create | Kind::Other) => {
                 self.flush_in_order(*batch)?;
                 self.mode = Mode::Tables;
+                if kind == Kind::Unlock {
+                    return Ok(());
+                }
             }
-            (Mode::InOrder(batch) | Mode::Whole(batch), kind) if kind != Kind::Other => {
-                return self.next_in_order(*batch, kind, item);
-            }
-            (Mode::InOrder(batch), kind) => return self.next_in_order(*batch, kind, item),
-            (Mode::Whole(_) | Mode::Tables, _) => {}
+            (Mode::InOrder(batch) | Mode::Whole(batch), kind) => return self.next_in_order(*batch, kind, item),
+            (Mode::Tables, _) => {}
         }
         self.of_a_table(kind, item)
     }
@@ -273,12 +284,20 @@ impl<'a> Planner<'a> {
         let Some((at, apart)) = apart else {
             let batch = self.crew().batch();
             self.mode = Mode::Whole(batch);
+            // While its client waits for more of it, it may do something else.
+            self.held.retain(|(_, item)| !item.starts_with(b"LOCK TABLES "));
             return self.flush_in_order(batch);
         };
         self.held[at].1 = apart.create;
-        let (mut making, mut rows) = (Vec::new(), Vec::new());
+        let (mut making, mut rows, mut first) = (Vec::new(), Vec::new(), true);
         for (kind, item) in self.held.drain(..) {
             match kind {
+                // The first rows come alone: into an empty table InnoDB takes rows by a lock of the whole table, for which two
+                // clients would wait for each other.
+                Kind::Rows if first => {
+                    first = false;
+                    making.extend_from_slice(&[&item[..], b"\n"].concat());
+                }
                 Kind::Rows => rows.push(item),
                 Kind::Around => {}
                 _ => making.extend_from_slice(&[&item[..], b"\n"].concat()),
