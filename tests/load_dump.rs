@@ -231,6 +231,9 @@ fn rows_in_transactions_are_loaded_by_all_clients_and_none_is_lost() {
     let scratch = Scratch::new();
     let (database, back) = pair(&Server::MariaDb(MariaDb::start()));
     fill(&database);
+    // Without keys there is nothing at its end that would wait for a transaction to end.
+    database.query("CREATE TABLE a_table (n bigint PRIMARY KEY, other longtext)");
+    database.query("INSERT INTO a_table SELECT seq, repeat(sha1(seq), 30) FROM seq_1_to_8000");
     let Server::MariaDb(server) = &database.server else { unreachable!() };
     let path = scratch.join("dump.sql.zst");
     let script = format!(
