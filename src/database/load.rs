@@ -8,7 +8,6 @@ mod postgres;
 
 use super::{Connection, Engine, refusal};
 use crate::error::{Fault, OrFault, Result};
-use crew::Refused;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -59,6 +58,18 @@ impl Connection {
 
 /// A dump as it is read.
 type Stream = BufReader<zstd::Decoder<'static, BufReader<Counted>>>;
+
+/// A client's own words on why it has ended.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.trim())
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// The dump's file cannot be read on.
 #[derive(Debug)]

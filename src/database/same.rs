@@ -1,5 +1,5 @@
 //! Whether a database is what a dump of it says: a new dump is compared with the old one as both are read, and nothing of it is
-//! kept. It ends at the first difference, which with a site that has gone on comes early.
+//! kept. It ends at the first difference, which with a site that has gone on comes early as a rule.
 
 use super::scanner::{Piece, Scanner};
 use super::{Connection, Engine, Tables, postgres};

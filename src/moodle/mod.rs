@@ -5,9 +5,11 @@ mod ask;
 mod config;
 mod facts;
 mod layout;
+mod loaded;
 pub mod overrides;
 
 pub use ask::{Php, maintenance_page, read_config};
 pub use config::{Config, MAINTENANCE_PAGE, UNFINISHED_PAGE};
 pub use facts::{Facts, table};
 pub use layout::{Layout, Release};
+pub use loaded::Loaded;

@@ -111,7 +111,7 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
         if batch.is_empty() {
             break;
         }
-        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort.threads)?;
+        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort)?;
         let others: Vec<Hash> = batch.iter().zip(&same).filter(|(_, same)| !**same).map(|(hash, _)| *hash).collect();
         all.present += (batch.len() - others.len()) as u64;
         all.add(bring_back(job, &others, all.present + all.copied, log)?);
@@ -192,8 +192,7 @@ fn unreadable(path: &Path) -> Fault {
     Fault::failed(format!("cannot read {}", path.display()))
 }
 
-/// The next files for a thread: fewer than [`SHARE`] only at the end.
-pub(super) fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {
+fn take_share(list: &Mutex<impl Iterator<Item = Result<Hash>>>) -> Result<Vec<Hash>> {
     let mut list = list.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     list.by_ref().take(SHARE).collect()
 }

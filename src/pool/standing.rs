@@ -1,17 +1,17 @@
 //! Which of users' files stand in filedir as the pool has them, found out from sizes and times alone. Folders are looked at by their
 //! place on the disk, as far as inodes tell: in the order of their names, which are hashes, each is somewhere else.
 
-use super::entries;
+use super::{Effort, entries};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
-use crate::sys::signals;
+use crate::sys::{signals, threads};
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// So many folders does a thread take at a time.
 const FOLDERS: usize = 64;
@@ -20,51 +20,40 @@ const FOLDERS: usize = 64;
 type Marks = (i64, i64, i64);
 
 /// For each hash of a sorted list whether its file stands in both folders with the same marks.
-pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], threads: usize) -> Result<Vec<bool>> {
+pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], effort: Effort) -> Result<Vec<bool>> {
     // At once: as a rule they are on two disks.
     let (stored, stands) = std::thread::scope(|scope| {
-        let stored = scope.spawn(|| marks(pool, list, threads));
-        let stands = marks(filedir, list, threads);
+        let stored = scope.spawn(|| marks(pool, list, effort));
+        let stands = marks(filedir, list, effort);
         (stored.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into())), stands)
     });
     let (stored, stands) = (stored?, stands?);
     Ok(stored.into_iter().zip(stands).map(|(stored, stands)| stored.is_some() && stored == stands).collect())
 }
 
-fn marks(base: &Path, list: &[Hash], threads: usize) -> Result<Vec<Option<Marks>>> {
+fn marks(base: &Path, list: &[Hash], effort: Effort) -> Result<Vec<Option<Marks>>> {
     let folders = folders(base, list)?;
     let opened = nix::fcntl::open(base, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     let opened: OwnedFd = opened.or_fault(|| Fault::failed(format!("cannot open {}", base.display())))?;
-    let next = AtomicUsize::new(0);
-    let look = || -> Result<Vec<(usize, Marks)>> {
+    let marks = Mutex::new(vec![None; list.len()]);
+    let look = |_: &mut (), folders: &[Range<usize>]| {
+        signals::check()?;
         let mut found = Vec::new();
-        loop {
-            signals::check()?;
-            let start = next.fetch_add(FOLDERS, Ordering::Relaxed);
-            let Some(share) = folders.get(start..).filter(|rest| !rest.is_empty()) else { return Ok(found) };
-            for number in share.iter().take(FOLDERS).cloned().flatten() {
-                // What cannot be looked at is looked at again, one by one, and told then.
-                let path = hashes::relative_path(&list[number]);
-                let stat = fstatat(&opened, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
-                let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
-                if let Some(stat) = stat.filter(|stat| is_file(stat.st_mode)) {
-                    found.push((number, (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)));
-                }
+        for number in folders.iter().cloned().flatten() {
+            // What cannot be looked at is looked at again, one by one, and told then.
+            let path = hashes::relative_path(&list[number]);
+            let stat = fstatat(&opened, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
+            let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+            if let Some(stat) = stat.filter(|stat| is_file(stat.st_mode)) {
+                found.push((number, (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)));
             }
         }
+        let mut marks = marks.lock().unwrap_or_else(PoisonError::into_inner);
+        found.into_iter().for_each(|(number, found)| marks[number] = Some(found));
+        Ok(())
     };
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(look)).collect();
-        let panicked = || Err(Fault::failed("a thread that looks panicked").into());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| panicked())).collect()
-    });
-    let mut marks = vec![None; list.len()];
-    for result in results {
-        for (number, found) in result? {
-            marks[number] = Some(found);
-        }
-    }
-    Ok(marks)
+    threads::share(effort, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
+    Ok(marks.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The parts of the list that lie in one folder each, by the place of those folders; without those whose folder is not there.

@@ -1,17 +1,17 @@
 //! What a copy of everything would add to the pool, or a restore to filedir, found out from names alone: no file is opened,
 //! nothing is written.
 
-use super::restore::{SHARE, take_share};
-use super::sorted_names;
-use crate::error::{Fault, Result};
+use super::restore::SHARE;
+use super::{Effort, sorted_names};
+use crate::error::Result;
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
-use crate::sys::signals;
+use crate::sys::{signals, threads};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is lacking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,33 +57,36 @@ pub fn lacking(filedir: &Path, pool: Option<&Path>, expected: u64, log: &Log) ->
 /// What a filedir lacks of a list, and how large that is in a pool. Several threads look: on a disk that has rested, each name
 /// is a wait.
 pub fn lacking_of(
-    list: impl Iterator<Item = Result<Hash>> + Send,
+    mut list: impl Iterator<Item = Result<Hash>>,
     filedir: &Path,
     pool: &Path,
-    threads: usize,
+    effort: Effort,
 ) -> Result<Lacking> {
-    let list = Mutex::new(list);
-    let look = || -> Result<Lacking> {
-        let mut lacking = Lacking::default();
-        loop {
-            signals::check()?;
-            let share = take_share(&list)?;
-            for below in share.iter().map(hashes::relative_path) {
-                if filedir.join(&below).symlink_metadata().is_err() {
-                    lacking.files += 1;
-                    lacking.bytes += pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
-                }
-            }
-            if share.len() < SHARE {
-                return Ok(lacking);
+    let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let look = |_: &mut (), share: Vec<Hash>| {
+        signals::check()?;
+        for below in share.iter().map(hashes::relative_path) {
+            if filedir.join(&below).symlink_metadata().is_err() {
+                files.fetch_add(1, Ordering::Relaxed);
+                let size = pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
+                bytes.fetch_add(size, Ordering::Relaxed);
             }
         }
+        Ok(())
     };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(look)).collect();
-        threads.into_iter().try_fold(Lacking::default(), |all, thread| {
-            let one = thread.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into()))?;
-            Ok(Lacking { files: all.files + one.files, bytes: all.bytes + one.bytes })
-        })
-    })
+    threads::share(
+        effort,
+        || (),
+        look,
+        |give| {
+            loop {
+                let share: Vec<Hash> = list.by_ref().take(SHARE).collect::<Result<_>>()?;
+                if share.is_empty() {
+                    return Ok(());
+                }
+                give(share)?;
+            }
+        },
+    )?;
+    Ok(Lacking { files: files.into_inner(), bytes: bytes.into_inner() })
 }

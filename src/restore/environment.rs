@@ -6,13 +6,10 @@ use super::{Here, Job};
 use crate::archive;
 use crate::database::{Connection, Engine, ServerFacts, Tls};
 use crate::error::{Fault, Result};
-use crate::moodle::{Layout, Php};
+use crate::moodle::{Layout, Loaded, Php};
 use crate::store::{Part, inside, layout};
 use crate::sys::log::Log;
 use roxmltree::{Document, Node};
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// No file of Moodle's is longer; as of 5.3 it has 300 kB.
 const LONGEST: u64 = 8 << 20;
@@ -28,13 +25,6 @@ struct Wanted {
     extensions: Vec<String>,
     /// Kinds of database servers, each with its oldest version: `mariadb`, `10.6.7`.
     databases: Vec<(String, String)>,
-}
-
-/// What is here: PHP's version and extensions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct HasPhp {
-    version: String,
-    extensions: Vec<String>,
 }
 
 /// How this machine compares with what a Moodle asks for.
@@ -173,14 +163,9 @@ fn parse(text: &str, release: &str) -> Option<Wanted> {
 }
 
 /// PHP's command line program, as the web user has it.
-fn php(job: &Job, here: &Here) -> Result<HasPhp> {
+fn php(job: &Job, here: &Here) -> Result<Loaded> {
     let site = &job.settings.site;
-    let php = Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone())?;
-    let script = "echo PHP_VERSION, \"\\n\", implode(\"\\n\", get_loaded_extensions());";
-    let text = php.start().args(["-r", script]).timeout(TIMEOUT).success()?.text();
-    let mut lines = text.lines();
-    let version = lines.next().unwrap_or_default().to_owned();
-    Ok(HasPhp { version, extensions: lines.map(str::to_lowercase).collect() })
+    Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone())?.loaded()
 }
 
 /// The kind and version of the database server, as environment.xml calls them.
@@ -216,35 +201,22 @@ fn remembered(job: &Job) -> Result<Connection> {
     })
 }
 
-fn lacking_php(wanted: &Wanted, php: &HasPhp) -> Vec<String> {
+fn lacking_php(wanted: &Wanted, php: &Loaded) -> Vec<String> {
     let mut lacks = Vec::new();
     if let Some(least) = wanted.php.as_ref().filter(|least| is_older(&php.version, least)) {
         lacks.push(format!("PHP {least} is the oldest it works with, and here is {}", php.version));
     }
-    let missing: Vec<&str> =
-        wanted.extensions.iter().filter(|it| !php.extensions.contains(it)).map(String::as_str).collect();
+    let missing: Vec<&str> = wanted.extensions.iter().filter(|it| !php.has(it)).map(String::as_str).collect();
     if !missing.is_empty() {
         lacks.push(format!("PHP has not the extensions {}", missing.join(", ")));
     }
     lacks
 }
 
-/// Debian's packages with extensions that are lacking; those that come with PHP itself are in none.
-fn packages(wanted: &Wanted, php: &HasPhp) -> Vec<String> {
-    let series = php.version.split('.').take(2).collect::<Vec<_>>().join(".");
-    let package = |extension: &String| {
-        match extension.as_str() {
-            "dom" | "simplexml" | "xml" | "xmlreader" | "xmlwriter" | "xsl" => Some("xml"),
-            "mysqli" | "pdo_mysql" => Some("mysql"),
-            "curl" | "gd" | "intl" | "ldap" | "mbstring" | "pgsql" | "redis" | "soap" | "tidy" | "xmlrpc" | "zip" => {
-                Some(extension.as_str())
-            }
-            _ => None,
-        }
-        .map(|name| format!("php{series}-{name}"))
-    };
-    let lacking = wanted.extensions.iter().filter(|it| !php.extensions.contains(it));
-    let mut packages: Vec<String> = lacking.filter_map(package).collect();
+/// Debian's packages with extensions that are lacking.
+fn packages(wanted: &Wanted, php: &Loaded) -> Vec<String> {
+    let lacking = wanted.extensions.iter().filter(|it| !php.has(it));
+    let mut packages: Vec<String> = lacking.filter_map(|it| php.package(it)).collect();
     packages.sort();
     packages.dedup();
     packages
@@ -326,7 +298,7 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named() {
         let wanted = parse(TEXT, "4.5").unwrap();
-        let php = HasPhp { version: "7.4.33".into(), extensions: vec!["xml".into()] };
+        let php = Loaded { version: "7.4.33".into(), extensions: vec!["xml".into()] };
         assert_eq!(packages(&wanted, &php), ["php7.4-zip"]);
         let lacks = lacking_php(&wanted, &php).join("; ");
         assert!(lacks.contains("here is 7.4.33") && lacks.contains("extensions zip"), "{lacks}");

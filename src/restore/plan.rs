@@ -1,5 +1,6 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
+use super::stage::effort;
 use super::{Here, Job, environment};
 use crate::error::Result;
 use crate::hashes;
@@ -124,8 +125,7 @@ fn files(job: &Job, here: &Here) -> Result<Piece> {
     let mut lacking = Lacking::default();
     if manifest.pool.files > 0 {
         let list = hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?;
-        let threads = job.settings.resources.threads;
-        lacking = pool::lacking_of(list, &here.filedir, &job.site_folder.join(layout::POOL), threads)?;
+        lacking = pool::lacking_of(list, &here.filedir, &job.site_folder.join(layout::POOL), effort(job))?;
     }
     let bytes = lacking.bytes;
     let what = match lacking.files {

@@ -59,7 +59,8 @@ pub fn verify(job: &Job, log: &Log) -> Result<()> {
     }
 }
 
-fn effort(job: &Job) -> Effort {
+/// How much of the machine a restore may take: the site waits for it.
+pub(super) fn effort(job: &Job) -> Effort {
     Effort { threads: job.settings.resources.threads, nice: 0, io: Io::Normal }
 }
 

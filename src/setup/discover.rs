@@ -6,7 +6,7 @@ mod config_files;
 use crate::moodle::Layout;
 use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;
-use crate::setup::measure;
+use crate::setup::measure::{self, Sizes};
 use crate::sys::human;
 use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
@@ -51,8 +51,8 @@ pub struct Known {
     pub wwwroot: String,
     /// Its database, in words.
     pub database: String,
-    /// How large the database is and users' files are, in bytes; 0 where the database did not tell in a moment.
-    pub sizes: (u64, u64),
+    /// How large database and users' files are; 0 where the database did not tell in a moment.
+    pub sizes: Sizes,
 }
 
 /// What a look at the machine has found.
@@ -112,8 +112,7 @@ fn look(layout: &Layout, because: PathBuf) -> Found {
                 Ok(site) => {
                     let sizes = measure::told_by_database(&site, MOMENT);
                     let Site { config, connection, .. } = site;
-                    let (wwwroot, database) = (config.wwwroot, connection.title());
-                    (Some(Known { wwwroot, database, sizes: (sizes.database, sizes.pool) }), None)
+                    (Some(Known { wwwroot: config.wwwroot, database: connection.title(), sizes }), None)
                 }
                 Err(error) => (None, Some(format!("its config.php cannot be read: {error:#}"))),
             }
@@ -141,11 +140,12 @@ pub fn told(found: &Found) -> String {
     let root = found.root.display();
     match (&found.known, &found.trouble) {
         (Some(known), _) => {
-            let size = |bytes| if bytes == 0 { String::new() } else { format!(" ({})", human::bytes(bytes)) };
-            let files =
-                if known.sizes.1 == 0 { String::new() } else { format!(", users' files{}", size(known.sizes.1)) };
-            let (release, database, room) = (&found.release, &known.database, size(known.sizes.0));
-            format!("{root}: {}, Moodle {release}, {database}{room}{files}", known.wwwroot)
+            let Known { wwwroot, database, sizes } = known;
+            let size = |bytes| format!(" ({})", human::bytes(bytes));
+            let room = Some(sizes.database).filter(|bytes| *bytes > 0).map(size).unwrap_or_default();
+            let files = Some(sizes.pool).filter(|bytes| *bytes > 0).map(size);
+            let files = files.map(|size| format!(", users' files{size}")).unwrap_or_default();
+            format!("{root}: {wwwroot}, Moodle {}, {database}{room}{files}", found.release)
         }
         (None, trouble) => {
             let why = trouble.as_deref().unwrap_or("it is not known why");

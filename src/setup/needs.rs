@@ -95,25 +95,21 @@ fn is_known(package: &str) -> bool {
 
 /// PHP extensions with which Moodle's own command line runs: for the checks after a restore.
 fn extensions(site: &Site) -> Vec<Need> {
-    let script = "echo PHP_MAJOR_VERSION, '.', PHP_MINOR_VERSION, \"\\n\", implode(\"\\n\", get_loaded_extensions());";
-    let Ok(output) = site.php.start().args(["-r", script]).timeout(QUESTION).success() else { return Vec::new() };
-    let text = output.text().to_lowercase();
-    let mut lines = text.lines();
-    let version = lines.next().unwrap_or_default();
-    let loaded: Vec<&str> = lines.collect();
+    let Ok(php) = site.php.loaded() else { return Vec::new() };
     let database = match site.connection.engine {
-        Engine::MariaDb => ("mysqli", "mysql"),
-        Engine::Postgres => ("pgsql", "pgsql"),
+        Engine::MariaDb => "mysqli",
+        Engine::Postgres => "pgsql",
     };
-    let wanted = [database, ("dom", "xml"), ("mbstring", "mbstring")];
-    let missing = wanted.into_iter().filter(|(name, _)| !loaded.contains(name));
-    let need = |(name, package): (&str, &str)| Need {
-        what: format!("PHP's extension {name}"),
-        package: format!("php{version}-{package}"),
-        why: "Moodle's own command line needs it, for the checks after a restore",
-        required: false,
+    let missing = [database, "dom", "mbstring"].into_iter().filter(|name| !php.has(name));
+    let need = |name: &str| {
+        Some(Need {
+            what: format!("PHP's extension {name}"),
+            package: php.package(name)?,
+            why: "Moodle's own command line needs it, for the checks after a restore",
+            required: false,
+        })
     };
-    missing.map(need).collect()
+    missing.filter_map(need).collect()
 }
 
 /// The packages, each once.

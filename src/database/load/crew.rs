@@ -1,7 +1,8 @@
-//! Clients that run statements side by side on one database: each takes the next job when it is done with the one before. What
-//! may run beside what is the caller's matter; so is what the statements mean.
+//! Clients of MariaDB or MySQL that run statements side by side on one database: each takes the next job when it is done with the
+//! one before. What may run beside what is the caller's matter; so is what the statements mean.
 
-use super::super::{Connection, Engine};
+use super::Refused;
+use crate::database::Connection;
 use crate::error::{Fault, Result, unpanicked};
 use crate::sys::process::Running;
 use crate::sys::signals;
@@ -18,27 +19,16 @@ use std::time::Duration;
 /// How often a wait looks whether another client has failed, or a signal has come.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a client says when it is done with a job.
+/// What a client says when it is done with a job, and by which statement.
 const DONE: &str = "moodle-backup: done";
-
-/// A client's own words on why it has ended.
-#[derive(Debug)]
-pub struct Refused(pub String);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.trim())
-    }
-}
-
-impl std::error::Error for Refused {}
+const SAY_DONE: &[u8] = b"\nSELECT 'moodle-backup: done';\n";
 
 /// Jobs that are waited for together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Batch(u64);
 
 /// Statements that one client runs, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Job {
     /// The statements.
     pub sql: Vec<u8>,
@@ -285,32 +275,24 @@ fn work(shared: &Shared, connection: &Connection, header: &[u8], is_first: bool)
 struct Client {
     running: Option<Running>,
     stdout: ChildStdout,
-    mark: &'static str,
 }
 
 impl Client {
     fn start(shared: &Shared, connection: &Connection, header: &[u8]) -> Result<Client> {
-        let mut program = connection.feeding_client()?.piped_input();
-        let mark = match connection.engine {
-            Engine::MariaDb => {
-                program = program.args(["--unbuffered", "--skip-column-names"]);
-                "\nSELECT 'moodle-backup: done';\n"
-            }
-            Engine::Postgres => "\n\\echo 'moodle-backup: done'\n",
-        };
-        let mut running = program.spawn()?;
+        let program = connection.feeding_client()?.args(["--unbuffered", "--skip-column-names"]);
+        let mut running = program.piped_input().spawn()?;
         let stdout = running.stdout.take().ok_or_else(|| anyhow::anyhow!("the client has no output"))?;
         if let Some(stdin) = running.stdin() {
             fcntl(&*stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        let mut client = Client { running: Some(running), stdout, mark };
+        let mut client = Client { running: Some(running), stdout };
         client.run(shared, header)?;
         Ok(client)
     }
 
     /// Runs statements, and returns when the server has done them.
     fn run(&mut self, shared: &Shared, sql: &[u8]) -> Result<()> {
-        let told = self.tell(shared, sql).and_then(|()| self.tell(shared, self.mark.as_bytes()));
+        let told = self.tell(shared, sql).and_then(|()| self.tell(shared, SAY_DONE));
         match told.and_then(|()| self.hear(shared)) {
             Err(error) if error.downcast_ref::<Ended>().is_some() => Err(self.last_words()),
             other => other,
@@ -332,7 +314,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads up to the mark. Statements of a dump that answer something (`SELECT pg_catalog.setval`) come before it.
+    /// Reads up to the mark. Statements of a dump that answer something (`SELECT SETVAL` of a sequence) come before it.
     fn hear(&mut self, shared: &Shared) -> Result<()> {
         let mut heard = Vec::new();
         let mut buffer = [0; 4096];

@@ -325,10 +325,13 @@ impl<'a> Planner<'a> {
 
     /// The keys of a large table when all its rows are there; the next table need not wait for them.
     fn end_rows(&mut self) -> Result<()> {
-        if !matches!(self.mode, Mode::Rows(_)) {
-            return Ok(());
-        }
-        let Mode::Rows(large) = std::mem::replace(&mut self.mode, Mode::Tables) else { return Ok(()) };
+        let large = match std::mem::replace(&mut self.mode, Mode::Tables) {
+            Mode::Rows(large) => large,
+            other => {
+                self.mode = other;
+                return Ok(());
+            }
+        };
         let crew = self.crew();
         if !large.share.is_empty() {
             crew.push(large.batch, large.share.into())?;

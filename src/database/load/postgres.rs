@@ -1,7 +1,6 @@
 //! A dump of PostgreSQL, loaded by one client in its order. What has to be changed in it on its way is here, and why.
 
-use super::crew::Refused;
-use super::{CHUNK, Stream, Unreadable};
+use super::{CHUNK, Refused, Stream, Unreadable};
 use crate::database::Connection;
 use crate::error::Result;
 use crate::sys::process::Running;
