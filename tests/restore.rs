@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,9 +69,57 @@ fn rows(site: &PocketSite) -> Snapshot {
             rows.retain(|row| !COUNTERS.iter().any(|name| String::from_utf8_lossy(row).contains(name)));
         }
     }
+    rows.insert("programs".into(), programs(site));
     let courses = site.query("SELECT id, fullname, shortname, summary, format FROM mdl_course ORDER BY id");
     rows.insert("courses".into(), courses.into_iter().map(|row| row.join("\t").into_bytes()).collect());
     rows
+}
+
+/// Triggers, routines, events and views, with their definers; MariaDB's, since PostgreSQL's go with their schema.
+fn programs(site: &PocketSite) -> Vec<Vec<u8>> {
+    if site.database.server.engine() == Engine::Postgres {
+        return Vec::new();
+    }
+    let told = [
+        "SELECT TRIGGER_NAME, ACTION_STATEMENT, DEFINER, SQL_MODE, CHARACTER_SET_CLIENT FROM information_schema.TRIGGERS \
+         WHERE TRIGGER_SCHEMA = DATABASE() ORDER BY 1",
+        "SELECT ROUTINE_NAME, ROUTINE_DEFINITION, DEFINER, SQL_MODE, SECURITY_TYPE FROM information_schema.ROUTINES \
+         WHERE ROUTINE_SCHEMA = DATABASE() ORDER BY 1",
+        "SELECT EVENT_NAME, EVENT_DEFINITION, DEFINER, STATUS, TIME_ZONE, INTERVAL_VALUE FROM information_schema.EVENTS \
+         WHERE EVENT_SCHEMA = DATABASE() ORDER BY 1",
+        "SELECT TABLE_NAME, VIEW_DEFINITION, DEFINER FROM information_schema.VIEWS WHERE TABLE_SCHEMA = DATABASE() \
+         AND TABLE_NAME NOT LIKE 'moodle_backup_old_%' ORDER BY 1",
+    ];
+    told.iter().flat_map(|sql| site.query(sql)).map(|row| row.join("\t").into_bytes()).collect()
+}
+
+/// What a plugin of the site and an administrator of the server have made beside its tables.
+fn make_programs(site: &PocketSite) {
+    let own = format!("`{}`@localhost", site.database.user);
+    for sql in [
+        "CREATE TABLE mdl_audit (id bigint AUTO_INCREMENT PRIMARY KEY, what text)".to_owned(),
+        "CREATE DEFINER=root@localhost TRIGGER mdl_of_root AFTER INSERT ON mdl_tag FOR EACH ROW \
+         INSERT INTO mdl_audit (what) VALUES (concat('a tag; ', NEW.name))"
+            .into(),
+        format!("CREATE DEFINER={own} TRIGGER mdl_own BEFORE UPDATE ON mdl_tag FOR EACH ROW SET NEW.id = OLD.id"),
+        format!("CREATE DEFINER={own} PROCEDURE mdl_p() SELECT 'yesterday; ;; ''Übung''' AS x"),
+        format!("CREATE DEFINER={own} FUNCTION mdl_f() RETURNS int RETURN 1"),
+        format!("CREATE DEFINER={own} EVENT mdl_e ON SCHEDULE EVERY 1 DAY DISABLE DO DELETE FROM mdl_audit"),
+        "CREATE DEFINER=root@localhost VIEW mdl_v AS SELECT name FROM mdl_tag".into(),
+    ] {
+        site.query(&sql);
+    }
+}
+
+fn change_programs(site: &PocketSite) {
+    let own = format!("`{}`@localhost", site.database.user);
+    for sql in [
+        "DROP TRIGGER mdl_of_root; DROP PROCEDURE mdl_p".to_owned(),
+        format!("CREATE DEFINER={own} PROCEDURE mdl_p() SELECT 'today'"),
+        "CREATE EVENT mdl_later ON SCHEDULE EVERY 2 HOUR DISABLE DO DELETE FROM mdl_audit WHERE id < 0".into(),
+    ] {
+        site.query(&sql);
+    }
 }
 
 fn world(engine: Engine) -> World {
@@ -126,6 +175,101 @@ fn a_restore_brings_yesterday_back_and_its_undo_today() {
         yesterday.assert_is(site, "after all");
         assert_same("files over the web", site.unserved_files());
     }
+}
+
+/// Triggers and the like cannot be renamed out of the way: they are dropped, and made again by those who may.
+#[test]
+fn triggers_routines_and_events_come_back_too() {
+    let site = PocketSite::builder().engine(Engine::MariaDb).build();
+    make_programs(&site);
+    let mut world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    let yesterday = State::of(&world.site);
+    change(&world.site);
+    change_programs(&world.site);
+    let today = State::of(&world.site);
+    assert_eq!(programs(&world.site).len(), 6);
+
+    world.run(&["restore", "--yes"]).expect_code(0);
+    yesterday.assert_is(&world.site, "restored");
+    world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    today.assert_is(&world.site, "undone");
+    for (step, how) in [("load", "error"), ("post", "kill"), ("check", "term")] {
+        ends_at(&mut world, step, how);
+        today.assert_is(&world.site, &format!("{how} at {step}"));
+    }
+    cut_power(&mut world, "post");
+    world.run(&["recover"]).expect_code(0);
+    today.assert_is(&world.site, "after a power cut");
+
+    world.run(&["restore", "--yes"]).expect_code(0);
+    yesterday.assert_is(&world.site, "at last");
+    let site = &world.site;
+    site.query("INSERT INTO mdl_tag (id, name) VALUES (4711, 'new')");
+    assert_eq!(site.query("SELECT what FROM mdl_audit"), [["a tag; new"]]);
+}
+
+/// Without an administrator nobody could give them back to who has defined them; Moodle's account can make its own.
+#[test]
+fn what_only_an_administrator_could_make_again_is_refused_without_one() {
+    let site = PocketSite::builder().engine(Engine::MariaDb).build();
+    make_programs(&site);
+    let world = World::builder(site).build();
+    let site = &world.site;
+    world.run(&["run"]).expect_code(0);
+    change(site);
+    let today = State::of(site);
+    // Somebody who is none.
+    let admin = world.root.join("no-admin.cnf");
+    let (user, password) = (&site.database.user, &site.database.password);
+    let place = site.database.server.option_lines();
+    fs::write(&admin, format!("[client]\n{place}user=\"{user}\"\npassword=\"{password}\"\n")).unwrap();
+    fs::set_permissions(&admin, fs::Permissions::from_mode(0o600)).unwrap();
+    let restore = ["restore", "--yes", "--database-admin", admin.to_str().unwrap()];
+    let output = world.run(&restore).expect_code(5);
+    let wanted = ["trigger mdl_of_root of root@localhost", "is no administrator", "--database-admin"];
+    let said = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(wanted.iter().all(|words| said.contains(words)), "{said}");
+    assert!(!output.stderr.contains("mdl_own"), "{}", output.stderr);
+    today.assert_is(site, "refused");
+    assert!(site.is_open());
+
+    site.query("DROP TRIGGER mdl_of_root");
+    let output = world.run(&restore).expect_code(3);
+    let said = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("of root@localhost could not be given back to them"), "{said}");
+    let definers: Vec<String> = programs(site).iter().map(|it| String::from_utf8_lossy(it).into_owned()).collect();
+    assert_eq!(definers.len(), 6, "{definers:?}");
+    assert!(definers.iter().all(|it| !it.contains("root@localhost")), "{definers:?}");
+}
+
+/// Routines that the site's account may not read are in no backup, so a restore leaves them all alone.
+#[test]
+fn routines_that_the_backup_does_not_have_stay() {
+    let site = PocketSite::builder().engine(Engine::MariaDb).build();
+    make_programs(&site);
+    site.query("CREATE DEFINER=root@localhost PROCEDURE mdl_hidden() SELECT 1");
+    let world = World::builder(site).build();
+    let site = &world.site;
+    let output = world.run(&["run"]).expect_code(3);
+    assert!(output.stderr.contains("is without stored routines"), "{}", output.stderr);
+    let routines = "SELECT ROUTINE_NAME, ROUTINE_DEFINITION, DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()";
+    let before = site.query(routines);
+    assert_eq!(before.len(), 3);
+    change(site);
+    site.query("DROP TRIGGER mdl_own");
+    world.run(&["restore", "--yes"]).expect_code(0);
+    assert_eq!(site.query(routines), before);
+    assert_eq!(
+        site.query("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"),
+        [["2"]]
+    );
+    world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    assert_eq!(site.query(routines), before);
+    assert_eq!(
+        site.query("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"),
+        [["1"]]
+    );
 }
 
 /// The program's own folders in and beside the site.
@@ -186,6 +330,19 @@ fn lose(site: &mut PocketSite) {
 /// Steps after which everything is as restored.
 const AFTER: [&str; 1] = ["report"];
 
+/// A restore that is ended at a step, and after which the site is open again.
+fn ends_at(world: &mut World, step: &str, how: &str) {
+    let what = format!("{step}={how}");
+    world.set_env("MOODLE_BACKUP_FAILPOINT", &what);
+    let output = world.run(&["restore", "--yes"]);
+    world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+    assert_ne!(output.code, Some(0), "{what}: {}", output.stderr);
+    // What was killed is undone by its guard, and where that was not started yet, by the next command.
+    wait_for(&format!("{what}: all processes to end"), LIMIT, || world.processes().is_empty());
+    world.run(&["recover"]).expect_code(0);
+    assert!(world.site.is_open(), "{what}: {}", output.stderr);
+}
+
 /// P9: whatever ends a restore at whatever step, the site is as before or as restored, whole, and open.
 fn ends_at_each_step(engine: Engine, how: &str) {
     let mut world = world(engine);
@@ -194,14 +351,7 @@ fn ends_at_each_step(engine: Engine, how: &str) {
     let today = State::of(&world.site);
     for step in STEPS {
         let what = format!("{step}={how}");
-        world.set_env("MOODLE_BACKUP_FAILPOINT", &what);
-        let output = world.run(&["restore", "--yes"]);
-        world.set_env("MOODLE_BACKUP_FAILPOINT", "");
-        assert_ne!(output.code, Some(0), "{what}: {}", output.stderr);
-        // What was killed is undone by its guard, and where that was not started yet, by the next command.
-        wait_for(&format!("{what}: all processes to end"), LIMIT, || world.processes().is_empty());
-        world.run(&["recover"]).expect_code(0);
-        assert!(world.site.is_open(), "{what}: {}", output.stderr);
+        ends_at(&mut world, step, how);
         let expected = if AFTER.contains(&step) { &yesterday } else { &today };
         expected.assert_is(&world.site, &what);
         if !AFTER.contains(&step) {
@@ -324,12 +474,6 @@ fn what_cannot_be_restored_is_refused_before_anything_is_touched() {
     assert!(output.stderr.contains("has no part directory:nowhere"), "{}", output.stderr);
     let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
     assert!(output.stderr.contains("there is no restore of this site that could be undone"), "{}", output.stderr);
-
-    // A trigger cannot be renamed out of the way.
-    site.query("CREATE TRIGGER mdl_t BEFORE INSERT ON mdl_tag FOR EACH ROW SET NEW.id = NEW.id");
-    let output = world.run(&["restore", "--yes"]).expect_code(5);
-    assert!(output.stderr.contains("trigger mdl_t") && output.stderr.contains("  next: "), "{}", output.stderr);
-    site.query("DROP TRIGGER mdl_t");
 
     let code = world.site_folder().join("latest/code.tar.zst");
     let whole = fs::read(&code).unwrap();

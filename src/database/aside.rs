@@ -1,11 +1,13 @@
 //! Setting a database's content aside within the same database, and putting it back: by renaming, so that it takes no time
-//! and no right that Moodle's own account lacks. MariaDB renames tables; PostgreSQL moves them into another
-//! schema. What is to be undone is noted by the caller before it is done.
+//! and no right that Moodle's own account lacks. MariaDB renames tables (what is no table is `programs.rs`'s matter); PostgreSQL
+//! moves them into another schema. What is to be undone is noted by the caller before it is done.
 
+use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How the names begin of what is set aside: of tables with MariaDB, of the schema with PostgreSQL. Nothing with such a
@@ -19,7 +21,7 @@ const ALTERATIONS_END: Duration = Duration::from_secs(120);
 const LONGEST_NAME: usize = 64;
 
 /// Where the content of a database is set aside.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Aside {
     /// PostgreSQL: the schema of Moodle's tables, and the one they are moved to.
     schemas: Option<(String, String)>,
@@ -28,6 +30,9 @@ pub struct Aside {
     /// MariaDB: there was nothing to set aside, so all that stands there since came from a backup.
     #[serde(default)]
     was_empty: bool,
+    /// MariaDB: what was dropped, to be made again.
+    #[serde(default)]
+    programs: Programs,
 }
 
 impl Aside {
@@ -35,28 +40,35 @@ impl Aside {
     pub fn tables(&self) -> usize {
         self.tables.len()
     }
+
+    /// Which kinds of what is no table it is about.
+    pub fn scope(&self) -> Scope {
+        self.programs.scope()
+    }
 }
 
 impl Connection {
-    /// What would be set aside, under names of its own for each `id`. Changes nothing. An error if the database holds
-    /// what cannot be set aside.
-    pub fn plan_aside(&self, id: &str) -> Result<Aside> {
+    /// What would be set aside, under names of its own for each `id`; of what is no table, what `scope` says. Changes nothing. An
+    /// error if the database holds what could not be put back; `admin` is an option file with the account of an administrator, who
+    /// could.
+    pub fn plan_aside(&self, id: &str, scope: Scope, admin: Option<&Path>) -> Result<Aside> {
         let mut session = self.session()?;
         match self.engine {
             Engine::MariaDb => {
-                refuse_programs(&mut session)?;
+                let programs = self.save_programs(&mut session, scope, admin)?;
                 let tables = mariadb_tables(&mut session)?;
                 let own = tables.into_iter().filter(|(name, _)| !name.starts_with(ASIDE));
                 let tables: Vec<_> =
                     own.map(|(name, _)| (aside_name(&name, id), name)).map(|(aside, name)| (name, aside)).collect();
-                Ok(Aside { schemas: None, was_empty: tables.is_empty(), tables })
+                Ok(Aside { schemas: None, was_empty: tables.is_empty(), tables, programs })
             }
             Engine::Postgres => {
                 let live = match &self.schema {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
-                Ok(Aside { schemas: Some((live, format!("{ASIDE}{id}"))), tables: Vec::new(), was_empty: false })
+                let schemas = Some((live, format!("{ASIDE}{id}")));
+                Ok(Aside { schemas, tables: Vec::new(), was_empty: false, programs: Programs::default() })
             }
         }
     }
@@ -69,8 +81,13 @@ impl Connection {
                 let moves = self.moves(live, old)?;
                 self.execute(what, &format!("CREATE SCHEMA {};\n{moves}", self.sql_name(old)))
             }
-            None if aside.tables.is_empty() => Ok(()),
-            None => self.execute(what, &self.renames(aside.tables.iter().map(|(name, old)| (name, old)))),
+            None => {
+                self.drop_programs(&aside.programs)?;
+                match aside.tables.as_slice() {
+                    [] => Ok(()),
+                    tables => self.execute(what, &self.renames(tables.iter().map(|(name, old)| (name, old)))),
+                }
+            }
         }
     }
 
@@ -79,7 +96,10 @@ impl Connection {
     pub fn put_back(&self, aside: &Aside) -> Result<()> {
         match &aside.schemas {
             Some((live, old)) => self.put_schema_back(live, old),
-            None => self.put_tables_back(aside),
+            None => {
+                self.put_tables_back(aside)?;
+                self.make_programs(&aside.programs)
+            }
         }
     }
 
@@ -145,6 +165,7 @@ impl Connection {
         self.end_alterations()?;
         let there = mariadb_tables(&mut self.session()?)?;
         if aside.was_empty {
+            self.drop_programs(&aside.programs)?;
             return self.execute(what, &self.drops(there.iter().filter(|(name, _)| !name.starts_with(ASIDE))));
         }
         let is_there = |name: &String| there.iter().any(|(it, _)| it == name);
@@ -152,6 +173,8 @@ impl Connection {
         if back.is_empty() {
             return Ok(());
         }
+        // What came from the backup would be in the way of what was dropped, or act on the tables that come back.
+        self.drop_programs(&aside.programs)?;
         // Tables that were not renamed when the power went are still the old ones.
         let not_moved = |name: &String| aside.tables.iter().any(|(it, old)| it == name && !is_there(old));
         let restored = there.iter().filter(|(name, _)| !name.starts_with(ASIDE) && !not_moved(name));
@@ -261,27 +284,6 @@ fn mariadb_tables(session: &mut Session) -> Result<Vec<(String, Kind)>> {
         Some((row.next()??, kind(&row.next()??)))
     });
     Ok(named.collect())
-}
-
-/// Moodle has none of these; a plugin's or an administrator's own would be in the way of those in the dump, and
-/// cannot be renamed.
-fn refuse_programs(session: &mut Session) -> Result<()> {
-    let found = session.value(
-        "SELECT GROUP_CONCAT(name ORDER BY name SEPARATOR ', ') FROM (\
-         SELECT CONCAT('trigger ', TRIGGER_NAME) AS name FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE() \
-         UNION ALL SELECT CONCAT(LOWER(ROUTINE_TYPE), ' ', ROUTINE_NAME) FROM information_schema.ROUTINES \
-         WHERE ROUTINE_SCHEMA = DATABASE() \
-         UNION ALL SELECT CONCAT('event ', EVENT_NAME) FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()) AS it",
-    )?;
-    match found {
-        None => Ok(()),
-        Some(names) => Err(Fault::unfit(format!(
-            "the {} holds what cannot be set aside while its tables are restored: {names}",
-            session.connection().title()
-        ))
-        .hint("they are in the backup too: save and drop them, then restore; or load the dump by hand as RESTORE.txt tells")
-        .into()),
-    }
 }
 
 fn has_schema(session: &mut Session, connection: &Connection, name: &str) -> Result<bool> {

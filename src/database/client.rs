@@ -14,6 +14,12 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(120);
 /// How long a program may take to tell its version.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
+/// Stored routines, among what a dump is without.
+pub const ROUTINES: &str = "routines";
+
+/// Scheduled events, among what a dump is without.
+pub const EVENTS: &str = "events";
+
 /// Whose client it is: they understand different options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
@@ -53,6 +59,13 @@ pub struct Client {
 }
 
 impl Client {
+    /// What its dumps are without, that others have, by the words of the manifest.
+    pub fn left_out(&self) -> Vec<String> {
+        let all = [(self.extras.routines, ROUTINES), (self.extras.events, EVENTS)];
+        let left_out = all.into_iter().filter(|(has, _)| !has && self.flavour != Flavour::Postgres);
+        left_out.map(|(_, what)| what.to_owned()).collect()
+    }
+
     /// This program, ready to dump; as a trial without rows.
     /// `name` is what its connection calls itself, where the server knows such names.
     pub(super) fn program(&self, connection: &Connection, tables: &Tables, trial: bool, name: &str) -> Result<Program> {
@@ -127,7 +140,8 @@ impl Connection {
     }
 }
 
-fn ended_well(engine: Engine, output: &Output) -> bool {
+/// Whether a dump has its end mark.
+pub(super) fn ended_well(engine: Engine, output: &Output) -> bool {
     let mut scanner = Scanner::new(engine, None);
     scanner.feed(&output.stdout);
     let Scanned { complete, .. } = scanner.finish();

@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// The same server, as its administrator.
-    fn administrator(&self, options_file: Option<&Path>) -> Result<Connection> {
+    pub(super) fn administrator(&self, options_file: Option<&Path>) -> Result<Connection> {
         let (user, database) = match self.engine {
             Engine::MariaDb => ("root", "mysql"),
             Engine::Postgres => ("postgres", "postgres"),

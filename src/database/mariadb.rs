@@ -2,6 +2,7 @@
 //! Holds what differs between the two families of clients; queries about the server are in `facts.rs` and `watch.rs`.
 
 use super::client::{Client, Flavour};
+use super::programs::Scope;
 use super::{Connection, Tables, Tls, options_file};
 use crate::error::{Fault, Result};
 use crate::sys::process::Program;
@@ -64,15 +65,11 @@ pub fn dump_arguments(connection: &Connection, client: &Client, tables: &Tables,
     ]
     .map(str::to_owned)
     .to_vec();
-    if client.flavour == Flavour::MySql {
-        // Neither is known to older clients; both would make a newer one ask for what Moodle's account may not do.
-        arguments.extend(["--loose-column-statistics=0".into(), "--loose-set-gtid-purged=OFF".into()]);
-    }
+    arguments.extend(foreign_options(client.flavour));
     if trial {
         // Unlike --no-data this needs the privilege to read.
         arguments.push("--where=1=0".into());
     }
-    let extra = |wanted: bool, name: &str| if wanted { format!("--{name}") } else { format!("--skip-{name}") };
     match tables {
         Tables::Snapshot { but } => {
             arguments.extend(["--single-transaction".into(), "--skip-lock-tables".into()]);
@@ -90,6 +87,30 @@ pub fn dump_arguments(connection: &Connection, client: &Client, tables: &Tables,
         }
     }
     arguments
+}
+
+/// The arguments of a dump of triggers, routines and events alone.
+pub fn program_arguments(connection: &Connection, flavour: Flavour, scope: Scope) -> Vec<String> {
+    let fixed = "--no-data --no-create-info --skip-add-locks --skip-disable-keys --single-transaction --skip-lock-tables \
+        --no-tablespaces --comments --triggers --default-character-set=utf8mb4 --max-allowed-packet=1G";
+    let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
+    arguments.extend([extra(scope.routines, "routines"), extra(scope.events, "events")]);
+    arguments.extend(foreign_options(flavour));
+    arguments.extend(["--".into(), connection.name.clone()]);
+    arguments
+}
+
+fn extra(wanted: bool, name: &str) -> String {
+    if wanted { format!("--{name}") } else { format!("--skip-{name}") }
+}
+
+/// What the dump client of MySQL is told beside. Neither is known to older clients; both would make a newer one ask for what
+/// Moodle's account may not do.
+fn foreign_options(flavour: Flavour) -> Vec<String> {
+    match flavour {
+        Flavour::MySql => vec!["--loose-column-statistics=0".into(), "--loose-set-gtid-purged=OFF".into()],
+        _ => Vec::new(),
+    }
 }
 
 /// What goes into the file in memory that a client reads first and only.

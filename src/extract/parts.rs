@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component as Step, Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// So many names go into a warning.
 const NAMED: usize = 5;
@@ -219,6 +220,7 @@ impl<'a> Parts<'a> {
                 effort: sums::effort(),
                 set_aside: &|_, _| Ok(()),
                 expected: self.job.backup.manifest.pool.files,
+                given_up: &AtomicBool::new(false),
             },
             list,
             self.log,

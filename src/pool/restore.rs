@@ -65,6 +65,19 @@ pub struct Restore<'a> {
     pub set_aside: SetAside<'a>,
     /// How many files there are, for the progress display; 0 if not known.
     pub expected: u64,
+    /// Set by whoever does something else at the same time, when that has failed: then this ends too.
+    pub given_up: &'a AtomicBool,
+}
+
+impl Restore<'_> {
+    /// An error when this is to end early.
+    fn check(&self) -> Result<()> {
+        signals::check()?;
+        match self.given_up.load(Ordering::Relaxed) {
+            true => Err(Fault::failed("bringing back users' files was given up").into()),
+            false => Ok(()),
+        }
+    }
 }
 
 /// What was done.
@@ -111,7 +124,7 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
         if batch.is_empty() {
             break;
         }
-        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort)?;
+        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort, &|| job.check())?;
         let others: Vec<Hash> = batch.iter().zip(&same).filter(|(_, same)| !**same).map(|(hash, _)| *hash).collect();
         all.present += (batch.len() - others.len()) as u64;
         all.add(bring_back(job, &others, all.present + all.copied, log)?);
@@ -137,7 +150,7 @@ fn bring_back(job: &Restore<'_>, wanted: &[Hash], before: u64, log: &Log) -> Res
                 break;
             }
             for hash in &share {
-                signals::check()?;
+                job.check()?;
                 worker.one(hash)?;
             }
             let before = done.fetch_add(share.len() as u64, Ordering::Relaxed);
@@ -277,7 +290,7 @@ impl<'a> Worker<'a> {
             return Ok(Standing::Right);
         }
         let found = open_file(&self.filedir, below).and_then(|mut file| self.hash(&mut file, None));
-        signals::check()?;
+        self.job.check()?;
         Ok(if found.is_ok_and(|(found, _)| found == *hash) { Standing::Right } else { Standing::Wrong })
     }
 
@@ -314,7 +327,7 @@ impl<'a> Worker<'a> {
             }
             Err(error) => {
                 discard(self)?;
-                signals::check()?;
+                self.job.check()?;
                 match error.downcast::<Unwritable>() {
                     Ok(Unwritable(error)) => Err(error).or_fault(|| self.unwritable(below)),
                     Err(error) => unreadable(self, &error),
@@ -342,7 +355,7 @@ impl<'a> Worker<'a> {
                 Err(error) => return Err(error.into()),
             }
             if bytes > BUFFER as u64 {
-                signals::check()?;
+                self.job.check()?;
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::{Effort, entries};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
-use crate::sys::{signals, threads};
+use crate::sys::threads;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::collections::HashMap;
@@ -19,25 +19,28 @@ const FOLDERS: usize = 64;
 /// By what a file that nobody has touched is known: size, seconds and nanoseconds of its time.
 type Marks = (i64, i64, i64);
 
-/// For each hash of a sorted list whether its file stands in both folders with the same marks.
-pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], effort: Effort) -> Result<Vec<bool>> {
+type Check<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
+/// For each hash of a sorted list whether its file stands in both folders with the same marks. An error of `check`, which is asked
+/// now and then, ends it.
+pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec<bool>> {
     // At once: as a rule they are on two disks.
     let (stored, stands) = std::thread::scope(|scope| {
-        let stored = scope.spawn(|| marks(pool, list, effort));
-        let stands = marks(filedir, list, effort);
+        let stored = scope.spawn(|| marks(pool, list, effort, check));
+        let stands = marks(filedir, list, effort, check);
         (stored.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into())), stands)
     });
     let (stored, stands) = (stored?, stands?);
     Ok(stored.into_iter().zip(stands).map(|(stored, stands)| stored.is_some() && stored == stands).collect())
 }
 
-fn marks(base: &Path, list: &[Hash], effort: Effort) -> Result<Vec<Option<Marks>>> {
+fn marks(base: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec<Option<Marks>>> {
     let folders = folders(base, list)?;
     let opened = nix::fcntl::open(base, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
     let opened: OwnedFd = opened.or_fault(|| Fault::failed(format!("cannot open {}", base.display())))?;
     let marks = Mutex::new(vec![None; list.len()]);
     let look = |_: &mut (), folders: &[Range<usize>]| {
-        signals::check()?;
+        check()?;
         let mut found = Vec::new();
         for number in folders.iter().cloned().flatten() {
             // What cannot be looked at is looked at again, one by one, and told then.
@@ -52,7 +55,8 @@ fn marks(base: &Path, list: &[Hash], effort: Effort) -> Result<Vec<Option<Marks>
         found.into_iter().for_each(|(number, found)| marks[number] = Some(found));
         Ok(())
     };
-    threads::share(effort, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
+    let waiting = Effort { threads: effort.threads * std::env::var("MBX").map_or(1, |x| x.parse().unwrap()), ..effort };
+    threads::share(waiting, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
     Ok(marks.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

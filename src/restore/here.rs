@@ -4,7 +4,7 @@
 use super::Job;
 use super::load::wanted;
 use super::place::{Place, require_same_site};
-use crate::database::Connection;
+use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result};
 use crate::preflight::{Site, read_site};
 use crate::store::Part;
@@ -144,7 +144,10 @@ impl Here {
         // What cannot be set aside, or made, shows before the site is closed.
         if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
             match connection.session() {
-                Ok(_) => connection.plan_aside("0").map(drop)?,
+                Ok(_) => {
+                    let scope = Scope::without(&job.backup.manifest.database.left_out);
+                    connection.plan_aside("0", scope, job.admin.as_deref())?;
+                }
                 Err(_) if job.place.is_some() => {}
                 Err(_) => connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref()).map(drop)?,
             }

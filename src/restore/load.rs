@@ -3,7 +3,7 @@
 
 use super::place::require_empty;
 use super::{Here, Job, apart, links};
-use crate::database::{Connection, Wanted};
+use crate::database::{Connection, Scope, Wanted};
 use crate::error::{Fault, Result};
 use crate::moodle::table;
 use crate::preflight::{Site, extra_connection};
@@ -122,7 +122,7 @@ fn exchange(
     changes: &mut Changes,
     log: &Log,
 ) -> Result<()> {
-    let aside = connection.plan_aside(changes.id())?;
+    let aside = connection.plan_aside(changes.id(), Scope::without(&then.left_out), job.admin.as_deref())?;
     changes.set_aside(connection, aside)?;
     load(job, then, connection, log)
 }
@@ -131,8 +131,17 @@ fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log
     let files = std::iter::once(then.file.as_path()).chain(then.more_files.iter().map(Path::new));
     for file in files {
         log.info(format!("loading {} into the {}", file.display(), connection.title()));
-        connection
-            .load(&inside::named(&job.backup.path, file)?, &mut |done, total| log.progress(done, total, "bytes"))?;
+        let dump = inside::named(&job.backup.path, file)?;
+        let administrator = || connection.administrator_here(job.admin.as_deref()).ok();
+        let replaced = connection.load(&dump, &administrator, &mut |done, total| log.progress(done, total, "bytes"))?;
+        if !replaced.is_empty() {
+            log.warn(format!(
+                "triggers, routines, events or views of {} could not be given back to them, and run with the rights of {} now; with \
+                 an administrator's account (--database-admin FILE) and the same accounts on the server they can",
+                replaced.join(", "),
+                connection.account()
+            ));
+        }
     }
     Ok(())
 }

@@ -25,7 +25,7 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("exchange")?;
     for step in last.steps.iter().rev() {
-        take_back(step, &mut work.changes)?;
+        take_back(step, &mut work.changes, job.admin.as_deref())?;
     }
 
     log.step("check")?;
@@ -60,7 +60,7 @@ fn last(paths: &Paths, dataroot: &Path) -> Result<Record> {
     })
 }
 
-fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
+fn take_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> Result<()> {
     match step {
         Step::Renamed { from, to } => {
             if to.symlink_metadata().is_err() {
@@ -78,7 +78,7 @@ fn take_back(step: &Step, changes: &mut Changes) -> Result<()> {
             changes.rename(to, from).map(drop)
         }
         Step::SetAside { connection, aside } => {
-            let now = connection.plan_aside(changes.id())?;
+            let now = connection.plan_aside(changes.id(), aside.scope(), admin)?;
             changes.set_aside(connection, now)?;
             changes.bring_back(connection, aside.clone())
         }

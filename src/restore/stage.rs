@@ -7,7 +7,7 @@ use super::{Here, Job, apart};
 use crate::archive::{self, Extract};
 use crate::entry::owners::Owner;
 use crate::entry::{Owners, Reading, Selection, shown};
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, OrFault, Result, unpanicked};
 use crate::hashes;
 use crate::pool;
 use crate::store::check::Checker;
@@ -22,7 +22,8 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is ready.
 #[derive(Debug, Default)]
@@ -64,32 +65,139 @@ pub(super) fn effort(job: &Job) -> Effort {
     Effort { threads: job.settings.resources.threads, nice: 0, io: Io::Normal }
 }
 
-/// Lays everything ready.
+/// Lays everything ready. Users' files are looked at while the rest is unpacked: the one waits for disks, the other for a processor.
 pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result<Staged> {
     let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, web_user(job, here));
-    let mut staged = Staged::default();
-    if job.wants(&Part::Code) {
-        let new = archive(job, Path::new(layout::CODE), &here.root, &owners, changes, log)?;
-        if job.keep_config {
-            keep_config(here, &new)?;
+    let work = Stage { job, here, owners, changes: Mutex::new(changes), given_up: AtomicBool::new(false), log };
+    std::thread::scope(|scope| {
+        let pool_files = scope.spawn(|| unpanicked(|| work.pool_files()));
+        let trees = unpanicked(|| work.trees()).inspect_err(|_| work.given_up.store(true, Ordering::Relaxed));
+        let pool_files = pool_files.join().unwrap_or_else(|_| Err(Fault::failed("a thread panicked").into()));
+        // Its error first: the other's may be of its making.
+        let staged = trees?;
+        Ok(Staged { pool_files: pool_files?, ..staged })
+    })
+}
+
+/// What is at work on it.
+struct Stage<'a> {
+    job: &'a Job<'a>,
+    here: &'a Here,
+    owners: Owners,
+    changes: Mutex<&'a mut Changes>,
+    /// The one has failed, so the other can end too.
+    given_up: AtomicBool,
+    log: &'a Log,
+}
+
+impl<'a> Stage<'a> {
+    /// Everything but users' files.
+    fn trees(&self) -> Result<Staged> {
+        let Stage { job, here, log, .. } = self;
+        let mut staged = Staged::default();
+        if job.wants(&Part::Code) {
+            let new = self.archive(Path::new(layout::CODE), &here.root)?;
+            if job.keep_config {
+                keep_config(here, &new)?;
+            }
+            if let Some(place) = &job.place {
+                staged.config = Some(relocate::put_in(job, here, place, &new, log)?);
+            }
+            staged.trees.push((here.root.clone(), new));
         }
-        if let Some(place) = &job.place {
-            staged.config = Some(relocate::put_in(job, here, place, &new, log)?);
+        for part in &job.parts {
+            if let Part::Directory(_) = part {
+                let component = part.components(&job.backup.manifest)?[0];
+                let new = self.archive(&component.file, &component.source)?;
+                staged.trees.push((component.source.clone(), new));
+            }
         }
-        staged.trees.push((here.root.clone(), new));
+        if job.wants(&Part::Moodledata) {
+            staged.moodledata = Some(self.moodledata()?);
+        }
+        Ok(staged)
     }
-    for part in &job.parts {
-        if let Part::Directory(_) = part {
-            let component = part.components(&job.backup.manifest)?[0];
-            let new = archive(job, &component.file, &component.source, &owners, changes, log)?;
-            staged.trees.push((component.source.clone(), new));
+
+    fn folder_for(&self, place: &Path) -> Result<PathBuf> {
+        self.changes().folder_for(place)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, &'a mut Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unpacks an archive beside the place where it belongs.
+    fn archive(&self, file: &Path, place: &Path) -> Result<PathBuf> {
+        let Stage { job, owners, log, .. } = self;
+        log.info(format!("unpacking {}", file.display()));
+        let into = self.folder_for(place)?.join(format!("new-{}", files::slug(file)));
+        let source = inside::named(&job.backup.path, file)?;
+        let extracted =
+            archive::extract(&Extract { file: &source, into: &into, only: &Selection::all(), owners }, log)?;
+        let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
+        match extracted.sha256 == sums::hex(&expected) {
+            true => Ok(into),
+            false => Err(damaged(job, &format!("{} is not what was backed up", file.display()))),
         }
     }
-    if job.wants(&Part::Moodledata) {
-        staged.moodledata = Some(moodledata(job, here, &owners, changes, log)?);
-        staged.pool_files = pool_files(job, here, &owners, changes, log)?;
+
+    fn moodledata(&self) -> Result<PathBuf> {
+        let Stage { job, here, owners, log, .. } = self;
+        log.info("copying moodledata");
+        let into = self.folder_for(&here.dataroot)?.join("new-moodledata");
+        let source = job.backup.path.join(layout::MOODLEDATA);
+        let index = job.backup.path.join(layout::moodledata_index());
+        let work = tree::Restore { source: &source, index: Some(&index), into: &into, only: &Selection::all(), owners };
+        let restored = tree::restore(&work, log)?;
+        if let Some(missing) = restored.missing.first() {
+            return Err(damaged(job, &format!("{}/{} is missing", layout::MOODLEDATA, shown(missing))));
+        }
+        make_emptied(job, owners, &into)?;
+        if job.place.as_ref().is_some_and(|place| place.clone) {
+            apart::set_caches_aside(&into, log)?;
+        }
+        Ok(into)
     }
-    Ok(staged)
+
+    fn pool_files(&self) -> Result<u64> {
+        let Stage { job, here, owners, log, .. } = self;
+        let manifest = &job.backup.manifest;
+        if !job.wants(&Part::Moodledata) || manifest.pool.files == 0 {
+            return Ok(0);
+        }
+        log.info("bringing back users' files that are missing");
+        let set_aside = |hash: &hashes::Hash, path: &Path| -> Result<()> {
+            let mut changes = self.changes();
+            let name = hashes::to_hex(hash);
+            log.warn(format!("{} had another content than its name says; it was set aside", path.display()));
+            let aside = changes.folder_for(&here.filedir)?.join(format!("wrong-{name}"));
+            changes.rename(path, &aside).map(drop)
+        };
+        let work = pool::Restore {
+            pool: &job.site_folder.join(layout::POOL),
+            filedir: &here.filedir,
+            ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
+            effort: effort(job),
+            set_aside: &set_aside,
+            expected: manifest.pool.files,
+            given_up: &self.given_up,
+        };
+        let restored = pool::restore(&work, hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?, log)?;
+        for (what, lost) in
+            [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)]
+        {
+            if let Some(first) = lost.first() {
+                return Err(Fault::failed(format!(
+                    "{} users' files of this backup {what} and are not here either; the first is {}",
+                    lost.len(),
+                    hashes::to_hex(first)
+                ))
+                .hint("\"moodle-backup verify\" names them; \"restore --to DIR --force\" brings back what there is, beside the site")
+                .into());
+            }
+        }
+        Ok(restored.copied)
+    }
 }
 
 /// Who is to own what the web server's user had, where that is another one here.
@@ -97,19 +205,6 @@ fn web_user(job: &Job, here: &Here) -> Option<Owner> {
     let then = &job.backup.manifest.site.web_user;
     let other = job.place.is_some() && here.web_user.name != *then;
     other.then_some(Owner { uid: here.web_user.uid, gid: here.web_user.gid })
-}
-
-/// Unpacks an archive beside the place where it belongs.
-fn archive(job: &Job, file: &Path, place: &Path, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<PathBuf> {
-    log.info(format!("unpacking {}", file.display()));
-    let into = changes.folder_for(place)?.join(format!("new-{}", files::slug(file)));
-    let source = inside::named(&job.backup.path, file)?;
-    let extracted = archive::extract(&Extract { file: &source, into: &into, only: &Selection::all(), owners }, log)?;
-    let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
-    match extracted.sha256 == sums::hex(&expected) {
-        true => Ok(into),
-        false => Err(damaged(job, &format!("{} is not what was backed up", file.display()))),
-    }
 }
 
 /// Puts the present config.php in place of the one that came with the code.
@@ -122,23 +217,6 @@ fn keep_config(here: &Here, code: &Path) -> Result<()> {
         std::fs::set_permissions(&to, PermissionsExt::from_mode(meta.mode() & 0o7777))
     };
     keep().or_fault(|| Fault::failed(format!("cannot copy {}", from.display())))
-}
-
-fn moodledata(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<PathBuf> {
-    log.info("copying moodledata");
-    let into = changes.folder_for(&here.dataroot)?.join("new-moodledata");
-    let source = job.backup.path.join(layout::MOODLEDATA);
-    let index = job.backup.path.join(layout::moodledata_index());
-    let work = tree::Restore { source: &source, index: Some(&index), into: &into, only: &Selection::all(), owners };
-    let restored = tree::restore(&work, log)?;
-    if let Some(missing) = restored.missing.first() {
-        return Err(damaged(job, &format!("{}/{} is missing", layout::MOODLEDATA, shown(missing))));
-    }
-    make_emptied(job, owners, &into)?;
-    if job.place.as_ref().is_some_and(|place| place.clone) {
-        apart::set_caches_aside(&into, log)?;
-    }
-    Ok(into)
 }
 
 /// Makes the folders that were left out, since Moodle fills them again by itself: in the copy without following any link
@@ -165,44 +243,6 @@ fn make_emptied(job: &Job, owners: &Owners, copy: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn pool_files(job: &Job, here: &Here, owners: &Owners, changes: &mut Changes, log: &Log) -> Result<u64> {
-    log.info("bringing back users' files that are missing");
-    let manifest = &job.backup.manifest;
-    if manifest.pool.files == 0 {
-        return Ok(0);
-    }
-    let changes = Mutex::new(changes);
-    let set_aside = |hash: &hashes::Hash, path: &Path| -> Result<()> {
-        let mut changes = changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = hashes::to_hex(hash);
-        log.warn(format!("{} had another content than its name says; it was set aside", path.display()));
-        let aside = changes.folder_for(&here.filedir)?.join(format!("wrong-{name}"));
-        changes.rename(path, &aside).map(drop)
-    };
-    let work = pool::Restore {
-        pool: &job.site_folder.join(layout::POOL),
-        filedir: &here.filedir,
-        ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
-        effort: effort(job),
-        set_aside: &set_aside,
-        expected: manifest.pool.files,
-    };
-    let restored = pool::restore(&work, hashes::read_list(&job.backup.path.join(layout::POOL_LIST))?, log)?;
-    for (what, lost) in [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)]
-    {
-        if let Some(first) = lost.first() {
-            return Err(Fault::failed(format!(
-                "{} users' files of this backup {what} and are not here either; the first is {}",
-                lost.len(),
-                hashes::to_hex(first)
-            ))
-            .hint("\"moodle-backup verify\" names them; \"restore --to DIR --force\" brings back what there is, beside the site")
-            .into());
-        }
-    }
-    Ok(restored.copied)
 }
 
 fn damaged(job: &Job, what: &str) -> anyhow::Error {

@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 const MAKE: Ownership = Ownership { uid: 33, gid: 34, folder_mode: 0o2775, file_mode: 0o664 };
 
@@ -55,6 +56,7 @@ impl Work {
             effort: Effort { threads: 3, nice: 0, io: Io::Normal },
             set_aside: &set_aside,
             expected: 0,
+            given_up: &AtomicBool::new(false),
         };
         pool::restore(&job, list.into_iter().map(Ok), &log())
     }

@@ -4,6 +4,7 @@
 //! dump's order.
 
 use super::crew::{Batch, Crew, Job};
+use super::definers::{Administrator, Definers, Maker};
 use super::keys;
 use crate::database::Connection;
 use crate::database::scanner::{Piece, Scanner};
@@ -26,10 +27,16 @@ const MOST_CLIENTS: usize = 8;
 const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0, wait_timeout = 2000000;\n\
     /*M!100101 SET SESSION max_statement_time = 0 */;\n";
 
-/// Loads a dump. `each` is called now and then with the stream, to see how far that is.
-pub fn load<R: Read>(connection: &Connection, mut dump: R, each: &mut dyn FnMut(&R)) -> Result<()> {
+/// Loads a dump. `each` is called now and then with the stream, to see how far that is. Returns the definers of triggers and the like
+/// who could not be named, and in whose place the account is that loads it.
+pub fn load<R: Read>(
+    connection: &Connection,
+    administrator: Administrator<'_>,
+    mut dump: R,
+    each: &mut dyn FnMut(&R),
+) -> Result<Vec<String>> {
     let mut scanner = Scanner::new(connection.engine, None);
-    let mut planner = Planner::new(connection);
+    let mut planner = Planner::new(connection, administrator);
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = match dump.read(&mut buffer) {
@@ -132,6 +139,9 @@ struct Large {
 struct Planner<'a> {
     connection: &'a Connection,
     crew: Option<Crew>,
+    definers: Definers<'a>,
+    /// The administrator's client, where one is needed.
+    administrator: Option<Crew>,
     mode: Mode,
     /// What was seen of an item.
     item: Vec<u8>,
@@ -141,8 +151,17 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(connection: &'a Connection) -> Self {
-        Planner { connection, crew: None, mode: Mode::Header, item: Vec::new(), held: Vec::new(), held_bytes: 0 }
+    fn new(connection: &'a Connection, administrator: Administrator<'a>) -> Self {
+        Planner {
+            connection,
+            crew: None,
+            definers: Definers::new(connection, administrator),
+            administrator: None,
+            mode: Mode::Header,
+            item: Vec::new(),
+            held: Vec::new(),
+            held_bytes: 0,
+        }
     }
 
     fn piece(&mut self, piece: Piece<'_>) -> Result<()> {
@@ -159,7 +178,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The end of the dump.
-    fn end(mut self) -> Result<()> {
+    fn end(mut self) -> Result<Vec<String>> {
         // A client that is given half a statement waits for its end.
         if !self.item.is_empty() && Kind::of(&self.item) != Kind::Comment {
             return Err(Fault::failed("the dump is cut off in the midst of a statement").into());
@@ -169,7 +188,10 @@ impl<'a> Planner<'a> {
             Mode::InOrder(batch) | Mode::Whole(batch) => self.flush_in_order(batch)?,
             _ => self.flush_table()?,
         }
-        self.crew.take().map_or(Ok(()), Crew::finish)
+        for crew in [self.crew.take(), self.administrator.take()].into_iter().flatten() {
+            crew.finish()?;
+        }
+        Ok(self.definers.replaced())
     }
 
     /// The clients; the header, which is held until they are there, is the first that they get.
@@ -232,8 +254,33 @@ impl<'a> Planner<'a> {
     }
 
     fn next_in_order(&mut self, batch: Batch, kind: Kind, item: Vec<u8>) -> Result<()> {
+        if kind == Kind::Other {
+            return self.other(batch, item);
+        }
         self.hold(kind, item);
-        if self.held_bytes >= SHARE { self.flush_in_order(batch) } else { Ok(()) }
+        // Settings stay with what they are for.
+        if self.held_bytes >= SHARE && kind != Kind::Setting { self.flush_in_order(batch) } else { Ok(()) }
+    }
+
+    /// What is no table, by whoever may make it.
+    fn other(&mut self, batch: Batch, item: Vec<u8>) -> Result<()> {
+        match self.definers.maker(item)? {
+            Maker::Own(item) => {
+                self.hold(Kind::Other, item);
+                self.flush_in_order(batch)
+            }
+            Maker::Administrator(administrator, item) => {
+                let settings = self.held.iter().rev().take_while(|(kind, _)| *kind == Kind::Setting).count();
+                let settings = &self.held[self.held.len() - settings..];
+                let mut sql: Vec<u8> = settings.iter().flat_map(|(_, item)| [item, &b"\n"[..]].concat()).collect();
+                sql.extend_from_slice(&item);
+                self.flush_in_order(batch)?;
+                self.crew().settle()?;
+                let crew = self.administrator.get_or_insert_with(|| Crew::start(&administrator, FIRST, 1));
+                crew.push(crew.batch(), sql.into())?;
+                crew.settle()
+            }
+        }
     }
 
     fn hold(&mut self, kind: Kind, item: Vec<u8>) {
@@ -273,8 +320,7 @@ impl<'a> Planner<'a> {
         self.crew().settle()?;
         let batch = self.crew().batch();
         self.mode = Mode::InOrder(batch);
-        self.hold(Kind::Other, item);
-        self.flush_in_order(batch)
+        self.other(batch, item)
     }
 
     /// A table turns out to be large while it is held: it is made, and its rows go to all.
