@@ -140,6 +140,24 @@ fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
     assert!(ran.exists(), "a test that could not fail");
 }
 
+#[test]
+fn a_site_that_only_an_included_file_names_is_found() {
+    let world = machine(Engine::MariaDb);
+    fs::rename(world.root.join("var/www"), world.root.join("data")).unwrap();
+    let (apache, target) = (world.root.join("etc/apache2"), target(&world));
+    fs::create_dir_all(apache.join("schools/north")).unwrap();
+    fs::write(apache.join("envvars"), "export SCHOOLS=/data\n").unwrap();
+    fs::write(apache.join("apache2.conf"), "Include schools/*/*.conf\n").unwrap();
+    let args = ["setup", "--yes", "--plan", "--target", &target];
+    let none = world.run(&args).expect_code(5);
+    assert!(none.stderr.contains("no Moodle site was found"), "{}", none.stderr);
+    fs::write(apache.join("schools/north/a.conf"), "Define SITE ${SCHOOLS}/moodle\nDocumentRoot ${SITE}/public\n")
+        .unwrap();
+    fs::create_dir_all(world.site.root.join("public")).unwrap();
+    let found = world.run(&args).expect_code(0);
+    assert!(found.stdout.contains(&format!("root = \"{}\"", world.site.root.display())), "{}", found.stdout);
+}
+
 /// A person at the keyboard.
 struct Person {
     terminal: Terminal,
