@@ -243,6 +243,65 @@ fn a_person_is_led_through_it() {
     }
 }
 
+/// The program where PostgreSQL's clients are of 9.6, until apt-get is asked a second time for those of the server.
+fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
+    let place = world.scratch().join("old clients");
+    fs::create_dir_all(&place).unwrap();
+    let script = |name: &str, text: String| {
+        fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'".into());
+    let (apart, place) = ("/usr/lib/postgresql", place.display());
+    script(
+        "apt-get",
+        format!(
+            "echo \"$*\" >>'{place}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
+             [ $(grep -c install '{place}/asked') -gt 2 ] || exit 100\n\
+             mkdir -p {apart}/{server} && mount --bind '{place}/new' {apart}/{server}"
+        ),
+    );
+    let mounts = format!(
+        "mkdir '{place}/new' && mount --bind {apart}/{server} '{place}/new' && mount -t tmpfs tmpfs {apart} && \
+         mkdir -p {apart}/9/bin && cp '{place}/new/bin/psql' '{place}/pg_dump' {apart}/9/bin && \
+         mount -t tmpfs tmpfs /usr/local/sbin && cp '{place}/pg_dump' '{place}/apt-get' /usr/local/sbin/ && exec \"$@\""
+    );
+    let program = world.command(args);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &mounts, "sh"]).arg(program.get_program()).args(program.get_args());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[test]
+fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
+    let world = machine(Engine::Postgres);
+    // So that there is one to be asked about.
+    let _library = support::Server::shared(Engine::Postgres).create_database("library", "library_user", "pass");
+    let installed = fs::read_dir("/usr/lib/postgresql").unwrap().flatten();
+    let server = installed.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok()).max().unwrap().to_string();
+    let args = ["setup", "--yes", "--plan", "--target", &target(&world)];
+    let refused = with_old_clients(&world, &args, &server).output().unwrap();
+    assert_eq!(refused.status.code(), Some(5));
+    let words = String::from_utf8_lossy(&refused.stderr).replace("\n  ", " ");
+    assert!(words.contains(&format!("missing: pg_dump {server} or newer")), "{words}");
+    assert!(words.contains(&format!("apt install postgresql-client-{server}")), "{words}");
+    world.run(&args).expect_code(0);
+
+    fs::remove_dir(world.scratch().join("old clients/new")).unwrap();
+    let mut person = Person { terminal: Terminal::start(with_old_clients(&world, &["setup"], &server)), read: 0 };
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.wait_for(&format!("pg_dump {server} or newer is missing: it dumps the database"));
+    person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
+    person.wait_for("apt could not install");
+    person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
+    person.answer("Which other databases", "<\n");
+    person.wait_for("All programs that are needed are here.");
+    person.answer("Which site is to be backed up?", "\x03");
+    person.wait_for("othing was changed");
+}
+
 #[test]
 fn who_goes_away_leaves_nothing_half_done() {
     let world = machine(Engine::MariaDb);
