@@ -16,7 +16,9 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
     if let Some(busy) = wizard.looked.as_ref().and_then(|it| it.quiet.as_ref()) {
         wizard.person.tell(&quiet::told(busy));
     }
-    let present = || wizard.old.as_ref().and_then(|_| Units::of(&wizard.session.paths, &wizard.file).present());
+    // A timer that is off may be one that an earlier call has not come to.
+    let units = Units::of(&wizard.session.paths, &wizard.file);
+    let present = || wizard.old.as_ref().and_then(|_| units.present()).filter(|time| time != "never");
     let default = wizard.answers.schedule.nightly.clone().or_else(present).unwrap_or(proposed);
     let question = Question {
         ask: "When is the backup to be made each night?",
