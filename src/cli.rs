@@ -161,6 +161,10 @@ ready for the backups, proposes hour and retention; then lists all that it will
 do, and does it. It can be called again at any time, to change something: what
 is so already is left as it is.
 
+Where there are several sites, some or all can be chosen: they are set up one
+after the other, each further one with the settings file and the timers of its
+name, such as /etc/moodle-backup/two.toml and moodle-backup@two.timer.
+
 Without a terminal nothing is asked:
   moodle-backup setup --print-answers > answers.toml
                                            the questions, for another server

@@ -428,6 +428,7 @@ fn set_up() -> report::setup::Done {
         ],
         site: "moodle".into(),
         cron: None,
+        further: false,
     }
 }
 

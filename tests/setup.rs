@@ -140,6 +140,24 @@ fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
     assert!(ran.exists(), "a test that could not fail");
 }
 
+#[test]
+fn a_site_that_only_an_included_file_names_is_found() {
+    let world = machine(Engine::MariaDb);
+    fs::rename(world.root.join("var/www"), world.root.join("data")).unwrap();
+    let (apache, target) = (world.root.join("etc/apache2"), target(&world));
+    fs::create_dir_all(apache.join("schools/north")).unwrap();
+    fs::write(apache.join("envvars"), "export SCHOOLS=/data\n").unwrap();
+    fs::write(apache.join("apache2.conf"), "Include schools/*/*.conf\n").unwrap();
+    let args = ["setup", "--yes", "--plan", "--target", &target];
+    let none = world.run(&args).expect_code(5);
+    assert!(none.stderr.contains("no Moodle site was found"), "{}", none.stderr);
+    fs::write(apache.join("schools/north/a.conf"), "Define SITE ${SCHOOLS}/moodle\nDocumentRoot ${SITE}/public\n")
+        .unwrap();
+    fs::create_dir_all(world.site.root.join("public")).unwrap();
+    let found = world.run(&args).expect_code(0);
+    assert!(found.stdout.contains(&format!("root = \"{}\"", world.site.root.display())), "{}", found.stdout);
+}
+
 /// A person at the keyboard.
 struct Person {
     terminal: Terminal,
@@ -161,7 +179,7 @@ impl Person {
 
     #[track_caller]
     fn wait_for(&mut self, words: &str) {
-        let flat = |text: &str| text.replace("\r\n", "\n");
+        let flat = |text: &str| text.replace("\r\n", " ");
         support::wait_for(&format!("{words:?} to be shown"), std::time::Duration::from_secs(60), || {
             // Lines are wrapped wherever they end.
             let text = flat(&self.terminal.text());
@@ -225,6 +243,65 @@ fn a_person_is_led_through_it() {
     }
 }
 
+/// The program where PostgreSQL's clients are of 9.6, until apt-get is asked a second time for those of the server.
+fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
+    let place = world.scratch().join("old clients");
+    fs::create_dir_all(&place).unwrap();
+    let script = |name: &str, text: String| {
+        fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    script("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'".into());
+    let (apart, place) = ("/usr/lib/postgresql", place.display());
+    script(
+        "apt-get",
+        format!(
+            "echo \"$*\" >>'{place}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
+             [ $(grep -c install '{place}/asked') -gt 2 ] || exit 100\n\
+             mkdir -p {apart}/{server} && mount --bind '{place}/new' {apart}/{server}"
+        ),
+    );
+    let mounts = format!(
+        "mkdir '{place}/new' && mount --bind {apart}/{server} '{place}/new' && mount -t tmpfs tmpfs {apart} && \
+         mkdir -p {apart}/9/bin && cp '{place}/new/bin/psql' '{place}/pg_dump' {apart}/9/bin && \
+         mount -t tmpfs tmpfs /usr/local/sbin && cp '{place}/pg_dump' '{place}/apt-get' /usr/local/sbin/ && exec \"$@\""
+    );
+    let program = world.command(args);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-ec", &mounts, "sh"]).arg(program.get_program()).args(program.get_args());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[test]
+fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
+    let world = machine(Engine::Postgres);
+    // So that there is one to be asked about.
+    let _library = support::Server::shared(Engine::Postgres).create_database("library", "library_user", "pass");
+    let installed = fs::read_dir("/usr/lib/postgresql").unwrap().flatten();
+    let server = installed.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok()).max().unwrap().to_string();
+    let args = ["setup", "--yes", "--plan", "--target", &target(&world)];
+    let refused = with_old_clients(&world, &args, &server).output().unwrap();
+    assert_eq!(refused.status.code(), Some(5));
+    let words = String::from_utf8_lossy(&refused.stderr).replace("\n  ", " ");
+    assert!(words.contains(&format!("missing: pg_dump {server} or newer")), "{words}");
+    assert!(words.contains(&format!("apt install postgresql-client-{server}")), "{words}");
+    world.run(&args).expect_code(0);
+
+    fs::remove_dir(world.scratch().join("old clients/new")).unwrap();
+    let mut person = Person { terminal: Terminal::start(with_old_clients(&world, &["setup"], &server)), read: 0 };
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.wait_for(&format!("pg_dump {server} or newer is missing: it dumps the database"));
+    person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
+    person.wait_for("apt could not install");
+    person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
+    person.answer("Which other databases", "<\n");
+    person.wait_for("All programs that are needed are here.");
+    person.answer("Which site is to be backed up?", "\x03");
+    person.wait_for("othing was changed");
+}
+
 #[test]
 fn who_goes_away_leaves_nothing_half_done() {
     let world = machine(Engine::MariaDb);
@@ -241,6 +318,167 @@ fn who_goes_away_leaves_nothing_half_done() {
     person.wait_for("What is it to be called here?");
     person.terminal.hang_up();
     assert!(before == etc(&world));
+}
+
+/// A second site on the machine, and the settings that the package would bring for it.
+fn second_site(world: &World) -> PocketSite {
+    let second = PocketSite::builder().engine(Engine::MariaDb).build();
+    std::os::unix::fs::symlink(&second.root, world.root.join("var/www/second")).unwrap();
+    fs::copy(world.settings_file(), world.settings_file().with_file_name("two.toml")).unwrap();
+    second
+}
+
+/// The keys of all pages from the databases to the summary, Enter for what is proposed.
+fn take_what_is_proposed(person: &mut Person, further: bool) {
+    person.answer("Does another database", "\n");
+    if !further {
+        person.answer("Which folders of the server's own", "\n");
+    }
+    person.answer("Where are the backups to go?", "\n");
+    person.answer("older", "\n");
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+}
+
+/// All questions of the first of several sites, up to the summary.
+fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
+    person.answer("Which site is to be backed up?", "?\n");
+    person.wait_for("one after the other");
+    person.answer("", which);
+    person.answer("What is it to be called here?", "one\n");
+    person.answer("Does another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.wait_for("Where are the backups to go?");
+    person.wait_for("  a plain folder");
+    let text = person.terminal.text();
+    let number = text.lines().rfind(|line| line.contains("a plain folder")).unwrap().trim();
+    let number = number.split_whitespace().next().unwrap().to_owned();
+    person.answer("", &format!("{number}\n"));
+    person.answer("Which folder?", &format!("{}\n", target(world)));
+    person.answer("When is the backup to be made", "04:05\n");
+    person.answer("read again each week", "y\n");
+    person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
+    person.answer("Who is to get a mail", "root\n");
+}
+
+#[test]
+fn all_sites_are_set_up_one_after_the_other() {
+    let world = machine(Engine::MariaDb);
+    let second = second_site(&world);
+    // Anybody can lay down what looks like a site: "all" is none of those.
+    let planted = world.root.join("home/eve/moodle");
+    succeed(Command::new("mkdir").arg("-p").arg(planted.join("lib")));
+    for name in ["version.php", "lib/setup.php", "config.php"] {
+        fs::write(planted.join(name), "<?php").unwrap();
+    }
+    succeed(Command::new("chown").args(["-R", "nobody"]).arg(world.root.join("home/eve")));
+    let mut person = Person::at(&world, &["setup"]);
+    answer_for_the_first(&mut person, &world, "all\n");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "yes\n");
+    person.wait_for("The next site: ");
+    person.answer("What is it to be called here?", "one\n");
+    person.wait_for("the name of another site");
+    person.answer("", "<\n");
+    person.answer("What is it to be called here?", "two\n");
+    person.answer("Does another database", "<\n");
+    person.answer("What is it to be called here?", "\n");
+    person.wait_for("Its settings go into");
+    take_what_is_proposed(&mut person, true);
+    person.wait_for("This will be done:");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "yes\n");
+    person.wait_for("There is another site");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let text = person.terminal.text().replace("\r\n", " ");
+    assert!(
+        text.contains("home/eve/moodle. To set up its backups:") && !text.contains("The next site: /home"),
+        "{text}"
+    );
+
+    let two = world.settings_file().with_file_name("two.toml");
+    let settings = [world.settings_file(), two.clone()].map(|file| fs::read_to_string(file).unwrap());
+    for (text, name) in settings.iter().zip(["one", "two"]) {
+        for line in [&format!("name = \"{name}\""), &format!("path = \"{}\"", target(&world)), "last = 2"] {
+            assert!(text.lines().any(|it| it == line), "{line}: {text}");
+        }
+    }
+    for site in [&world.site, &second] {
+        let root = format!("\nroot = \"{}\"\n", site.root.display());
+        assert_eq!(settings.iter().filter(|text| text.contains(&root)).count(), 1, "{root}: {settings:?}");
+    }
+    for timer in ["moodle-backup.timer", "moodle-backup@two.timer"] {
+        let time = fs::read_to_string(world.root.join(format!("etc/systemd/system/{timer}.d/schedule.conf")));
+        assert!(time.unwrap().contains("04:05"), "{timer}");
+    }
+    world.run(&["--settings", two.to_str().unwrap(), "run"]).expect_code(0);
+    for (name, backups) in [("one", 1), ("two", 2)] {
+        let there = fs::read_dir(world.target.path().join(name)).unwrap().flatten();
+        assert_eq!(there.filter(|it| it.file_name().to_string_lossy().starts_with("20")).count(), backups, "{name}");
+    }
+
+    // Once more: each has its own settings, which are what is proposed.
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "all\n");
+    for _ in 0..2 {
+        person.answer("What is it to be called here?", "\n");
+        let further = person.terminal.text().contains("The next site");
+        take_what_is_proposed(&mut person, further);
+        person.wait_for("All of it is so already");
+        person.answer("Make a backup now", "\n");
+    }
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert!(before == etc(&world), "a second time changes nothing");
+}
+
+#[test]
+fn a_no_at_one_site_leaves_those_before_it_done() {
+    let world = machine(Engine::MariaDb);
+    let second = second_site(&world);
+    let two = world.settings_file().with_file_name("two.toml");
+    let mut person = Person::at(&world, &["setup"]);
+    answer_for_the_first(&mut person, &world, "1 2\n");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "no\n");
+    let done = etc(&world);
+    person.answer("What is it to be called here?", "two\n");
+    take_what_is_proposed(&mut person, true);
+    person.answer("Do all of this now?", "no\n");
+    person.wait_for("It ended at ");
+    person.wait_for("nothing more was changed");
+    assert_eq!(person.terminal.wait().code(), Some(1));
+    assert!(done == etc(&world));
+    let first = fs::read_to_string(world.settings_file()).unwrap();
+    let is_first = |site: &PocketSite| first.contains(&format!("\"{}\"", site.root.display()));
+    assert!(is_first(&world.site) != is_first(&second), "{first}");
+
+    // Both once more, and somebody who goes away at the second.
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "all\n");
+    person.answer("What is it to be called here?", "\n");
+    take_what_is_proposed(&mut person, false);
+    person.answer("Make the first backup now", "no\n");
+    person.answer("What is it to be called here?", "\x03");
+    person.wait_for("nothing more was changed");
+    assert_eq!(person.terminal.wait().code(), Some(1));
+    assert!(done == etc(&world));
+
+    // What is left is set up beside the first when it is chosen alone, too.
+    let mut person = Person::at(&world, &["setup"]);
+    let number = if is_first(&world.site) == (world.site.root < second.root) { "2\n" } else { "1\n" };
+    person.answer("Which site is to be backed up?", number);
+    person.answer("What is it to be called here?", "two\n");
+    take_what_is_proposed(&mut person, false);
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "yes\n");
+    person.wait_for("two.toml restore --plan");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert_eq!(fs::read_to_string(world.settings_file()).unwrap(), first);
+    assert!(world.target.path().join("two/latest/manifest.json").exists());
+    world.run(&["--settings", two.to_str().unwrap(), "check"]).expect_code(0);
+    world.run(&["run"]).expect_code(0);
 }
 
 #[test]

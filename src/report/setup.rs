@@ -19,12 +19,26 @@ pub struct Done {
     pub site: String,
     /// Where there is no systemd: the time at which cron has to start the backup.
     pub cron: Option<String>,
+    /// Whether another settings file is the one that is read when none is named.
+    #[serde(skip)]
+    pub further: bool,
 }
 
-/// The last words of a set-up that has made a backup.
-pub const HOW_TO_RESTORE: &str = "
-To bring the site back from it: \"moodle-backup restore --plan\" shows what would be done, \"moodle-backup restore\" does it. \
-Without this program: RESTORE.txt beside each backup has the commands.";
+impl Done {
+    /// What commands about this site begin with.
+    fn program(&self) -> String {
+        if self.further { format!("moodle-backup --settings {}", self.settings) } else { "moodle-backup".into() }
+    }
+
+    /// The last words of a set-up that has made a backup.
+    pub fn how_to_restore(&self) -> String {
+        let program = self.program();
+        format!(
+            "\nTo bring the site back from it: \"{program} restore --plan\" shows what would be done, \"{program} restore\" does \
+             it. Without this program: RESTORE.txt beside each backup has the commands."
+        )
+    }
+}
 
 /// As text.
 pub fn text(done: &Done, _: &Look) -> String {
@@ -43,13 +57,14 @@ pub fn text(done: &Done, _: &Look) -> String {
     if !done.problems.is_empty() {
         text += "\nStill in the way of a backup:\n";
         text.extend(done.problems.iter().map(|problem| item(problem)));
-        text += "\"moodle-backup check\" looks again.\n";
+        text += &format!("\"{} check\" looks again.\n", done.program());
         return text;
     }
     text += &wrapped("", &format!("{} is ready to be backed up. Its settings are in {}.", done.site, done.settings));
     if let Some((hour, minute)) = done.cron.as_deref().and_then(|time| time.split_once(':')) {
         text += &wrapped("", "There is no systemd here, so cron has to start it. For /etc/cron.d/moodle-backup:");
-        text += &format!("  {minute} {hour} * * * root moodle-backup run --scheduled; moodle-backup recover\n");
+        let run = format!("{} run --scheduled", done.program());
+        text += &format!("  {minute} {hour} * * * root {run}; moodle-backup recover\n");
         text += "  @reboot root moodle-backup recover\n";
     }
     text

@@ -9,6 +9,7 @@ mod predecessor;
 mod schedule;
 mod site;
 mod target;
+mod turns;
 mod unasked;
 
 use super::Session;
@@ -17,7 +18,6 @@ use crate::error::{Fault, Result};
 use crate::moodle::overrides::Secret;
 use crate::preflight::Site;
 use crate::settings::{self, Retention, Settings};
-use crate::setup::actions;
 use crate::setup::answers::{Answers, Kept};
 use crate::setup::discover::{self, Discovery};
 use crate::setup::disks::Device;
@@ -25,6 +25,7 @@ use crate::setup::measure::{self, Sizes};
 use crate::setup::quiet::Quiet;
 use crate::sys::log::Log;
 use ask::Person;
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,18 @@ const PAGES: [(&str, Page); 10] = [
     ("Summary", finish::agree),
 ];
 
+/// Those for each further site, when several were chosen.
+const FURTHER: [(&str, Page); 8] = [
+    ("The site", site::next),
+    ("What a backup needs", needs::programs),
+    ("Other databases", more::databases),
+    ("Where the backups go", target::place),
+    ("When", schedule::when),
+    ("How many backups", schedule::how_many),
+    ("If a backup fails", schedule::whom_to_tell),
+    ("Summary", finish::agree),
+];
+
 const WELCOME: &str = "\
 This sets up the backups of a Moodle site, in a few minutes; call it again to change something.
 Enter takes the answer in [brackets], ? explains a question, < goes back, Ctrl-C ends. Nothing is changed before you \
@@ -68,8 +81,20 @@ pub struct Wizard<'a> {
     session: &'a Session<'a>,
     person: Person,
     answers: Answers,
+    /// The settings file that is written.
+    file: PathBuf,
+    /// Whether that is called as the site is.
+    named_by_site: bool,
     /// The settings as they are until now.
     old: Option<Settings>,
+    /// The site that the options name.
+    meant: Option<PathBuf>,
+    /// Whether several sites can be chosen.
+    several: bool,
+    /// Sites that were chosen too, and are set up after this one.
+    waiting: VecDeque<PathBuf>,
+    /// Sites that this call has set up.
+    done: Vec<turns::Known>,
     /// What was found on this machine, once it was looked for.
     discovery: Option<Discovery>,
     /// The site that was chosen, as it was read.
@@ -94,8 +119,14 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     let mut wizard = Wizard::new(session, answers)?;
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let asks = somebody && args.answers.is_none() && !args.yes && !session.global.json;
+    // Printed answers are of one site.
+    wizard.several = asks && !args.print_answers;
+    if asks {
+        wizard.person.tell(WELCOME);
+    }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
-        (true, _) => wizard.ask_all(args)?,
+        (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
+        (true, _) => wizard.ask_all(&PAGES, args)?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -112,25 +143,35 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
 
 impl<'a> Wizard<'a> {
     fn new(session: &'a Session, mut answers: Answers) -> Result<Wizard<'a>> {
-        let file = session.settings_file();
-        // The sample that the package brings has nothing in it yet.
-        let old = match file.exists() && !actions::is_unfilled(&file) {
-            true => Some(session.settings()?),
-            false => None,
-        };
+        let file = turns::named(session);
+        let meant = answers.site.root.as_deref().map(turns::whole);
+        let old = turns::filled(&file)?;
         if let Some(old) = &old {
             unasked::from_settings(&mut answers, old);
         }
-        let person = Person::default();
-        Ok(Wizard { session, person, answers, old, discovery: None, looked: None, seen: None, accounts: Vec::new() })
+        Ok(Wizard {
+            session,
+            person: Person::default(),
+            answers,
+            file,
+            named_by_site: false,
+            old,
+            meant,
+            several: false,
+            waiting: VecDeque::new(),
+            done: Vec::new(),
+            discovery: None,
+            looked: None,
+            seen: None,
+            accounts: Vec::new(),
+        })
     }
 
     /// The questions, page by page.
-    fn ask_all(&mut self, args: &cli::Setup) -> Result<()> {
-        self.person.tell(WELCOME);
+    fn ask_all(&mut self, pages: &[(&str, Page)], args: &cli::Setup) -> Result<()> {
         let (mut page, mut onward) = (0, true);
-        while let Some((title, ask)) = PAGES.get(page) {
-            self.person.heading(&format!("{title} ({} of {})", page + 1, PAGES.len()));
+        while let Some((title, ask)) = pages.get(page) {
+            self.person.heading(&format!("{title} ({} of {})", page + 1, pages.len()));
             if *title == "Summary" && args.print_answers {
                 return Ok(());
             }

@@ -2,7 +2,7 @@
 //! here too; whether to is asked elsewhere.
 
 use super::disks::{FileSystem, Way};
-use crate::database::Engine;
+use crate::database::{Engine, ServerFacts};
 use crate::error::{Fault, OrFault, Result};
 use crate::preflight::Site;
 use crate::sys::log::Log;
@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Packages may be large, and the archive slow.
 const LIMIT: Duration = Duration::from_secs(1800);
 const QUESTION: Duration = Duration::from_secs(30);
+
+/// The package with the clients of the PostgreSQL that this release has.
+const USUAL_POSTGRES: &str = "postgresql-client";
 
 /// Something that should be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,7 @@ pub struct Need {
 
 /// What is missing. Without a site, because it cannot be read, only what every site needs is looked for.
 pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
-    let mut missing = Vec::new();
+    let mut missing: Vec<Need> = site.and_then(dump_client).into_iter().collect();
     let mut program = |names: &[&str], package: String, why: &'static str, required: bool| {
         if find(names).is_none() {
             missing.push(Need { what: names[0].to_owned(), package, why, required });
@@ -38,18 +41,8 @@ pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
     if !own_php {
         program(&["php"], "php-cli".into(), "it reads config.php", true);
     }
-    if let Some(site) = site {
-        let dump: &[&str] = match site.connection.engine {
-            Engine::MariaDb => &["mariadb-dump", "mysqldump"],
-            Engine::Postgres => &["pg_dump"],
-        };
-        // The package's name is the server's to tell, which is asked only if it is wanted.
-        if find(dump).is_none() {
-            program(dump, client(site), "it dumps the database", true);
-        }
-        if site.layout.root.join(".git").exists() {
-            program(&["git"], "git".into(), "it tells how the code differs from its commit", false);
-        }
+    if site.is_some_and(|site| site.layout.root.join(".git").exists()) {
+        program(&["git"], "git".into(), "it tells how the code differs from its commit", false);
     }
     program(&["zstd"], "zstd".into(), "a restore by hand unpacks with it", false);
     match way {
@@ -73,24 +66,39 @@ fn file_system_tools(file_system: FileSystem, program: &mut impl FnMut(&[&str], 
     program(&[name], package.into(), "it makes the file system", true);
 }
 
-/// The package with the client for a site's server, where the server tells what it is.
-fn client(site: &Site) -> String {
-    let facts = site.connection.session().and_then(|mut session| session.facts()).ok();
-    match (site.connection.engine, facts) {
-        (Engine::MariaDb, Some(facts)) if facts.product == "mysql" => "default-mysql-client".into(),
-        (Engine::MariaDb, _) => "mariadb-client".into(),
-        (Engine::Postgres, Some(facts)) => {
-            let versioned = format!("postgresql-client-{}", facts.major);
-            if is_known(&versioned) { versioned } else { "postgresql-client".into() }
-        }
-        (Engine::Postgres, None) => "postgresql-client".into(),
-    }
+/// The program that dumps, where the run would find none that is fit for the server.
+fn dump_client(site: &Site) -> Option<Need> {
+    let connection = &site.connection;
+    let told = || connection.session().and_then(|mut session| session.facts()).unwrap_or_default();
+    // MariaDB's client may be of any version, so its server is asked only if the package's name is wanted.
+    let server = match connection.engine {
+        Engine::MariaDb => ServerFacts::default(),
+        Engine::Postgres => told(),
+    };
+    connection.check_client(&server).err()?;
+    let (what, package) = match (connection.engine, server.major) {
+        (Engine::MariaDb, _) if told().product == "mysql" => ("mysqldump".into(), "default-mysql-client".into()),
+        (Engine::MariaDb, _) => ("mariadb-dump".into(), "mariadb-client".into()),
+        // It does not answer.
+        (Engine::Postgres, 0) => ("pg_dump".into(), USUAL_POSTGRES.into()),
+        (Engine::Postgres, major) => (format!("pg_dump {major} or newer"), postgres_package(major)),
+    };
+    Some(Need { what, package, why: "it dumps the database", required: true })
 }
 
-/// Whether this release has such a package.
-fn is_known(package: &str) -> bool {
-    let shown = Program::new("apt-cache").args(["show", package]).timeout(QUESTION).output();
-    shown.is_ok_and(|output| output.status.success() && !output.stdout.is_empty())
+/// The package with the clients for a server of this version.
+fn postgres_package(major: u32) -> String {
+    let versioned = format!("postgresql-client-{major}");
+    // That of the release follows the server that the release has: `15+248+deb12u2`.
+    let newest = || version_of(USUAL_POSTGRES)?.split('+').next()?.parse::<u32>().ok();
+    let too_old = || newest().is_some_and(|newest| newest < major);
+    if version_of(&versioned).is_some() || too_old() { versioned } else { USUAL_POSTGRES.into() }
+}
+
+/// The version that this release has of a package; of several the newest.
+fn version_of(package: &str) -> Option<String> {
+    let shown = Program::new("apt-cache").args(["show", package]).timeout(QUESTION).success().ok()?;
+    shown.text().lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
 }
 
 /// PHP extensions with which Moodle's own command line runs: for the checks after a restore.
@@ -122,7 +130,9 @@ pub fn packages(needs: &[Need]) -> Vec<String> {
 
 /// The command that installs them.
 pub fn command(packages: &[String]) -> String {
-    format!("apt install {}", packages.join(" "))
+    let versioned = packages.iter().any(|package| package.starts_with("postgresql-client-"));
+    let elsewhere = if versioned { " (from apt.postgresql.org if your release lacks it)" } else { "" };
+    format!("apt install {}{elsewhere}", packages.join(" "))
 }
 
 /// Installs packages.

@@ -22,7 +22,7 @@ use server::Server;
 
 fn a_life_of_the_package(release: Release) {
     let mut server = Server::with_a_site(release);
-    let tries: [(&str, fn(&mut Server)); 20] = [
+    let tries: [(&str, fn(&mut Server)); 21] = [
         ("installing starts nothing", package::installing_starts_nothing),
         ("the timer makes a backup", nights::the_timer_makes_a_backup),
         ("a stopped run leaves the site open", nights::a_stopped_run_leaves_the_site_open),
@@ -42,6 +42,7 @@ fn a_life_of_the_package(release: Release) {
         ("purging keeps every backup", package::purging_keeps_every_backup),
         ("it can be installed again", package::it_can_be_installed_again),
         ("answers set everything up", setup::answers_set_everything_up),
+        ("a further site gets timers of its own", setup::a_further_site_gets_timers_of_its_own),
         ("a person changes something", setup::a_person_changes_something),
     ];
     let begun = std::time::Instant::now();

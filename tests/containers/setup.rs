@@ -2,6 +2,8 @@
 
 use crate::nights;
 use crate::server::{SITE_FOLDER, Server};
+use crate::support::wait_for;
+use std::time::Duration;
 
 /// By a file of answers, as a tool for many servers would do it.
 pub fn answers_set_everything_up(server: &mut Server) {
@@ -75,6 +77,44 @@ ANSWERS"
     ));
     machine.shell("systemctl start moodle-backup.service");
     assert!(machine.holds(&format!("test -e {SITE_FOLDER}/latest/RESTORE.txt")));
+}
+
+/// By a person who takes all sites: one is set up already, and the other gets settings and timers of its own.
+pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
+    let machine = &server.machine;
+    machine.shell(
+        "cp -a /var/www/moodle /var/www/two; cp -a /var/moodledata /var/moodledata-two; \
+         sed -i 's|/var/moodledata|/var/moodledata-two|' /var/www/two/config.php",
+    );
+    let mut terminal = machine.terminal(&["moodle-backup", "setup"]);
+    let mut read = 0;
+    let pages = ["Where are the backups to go?", "In which folder there?", "When is the backup to be made"];
+    let last = ["read again each week", "How many backups are to be kept?", "Who is to get a mail"];
+    let answers = |name, more: &[&'static str], backup| {
+        let proposed = [more, &pages, &last].concat().into_iter().map(|question| (question, "\n"));
+        let end = [("Do all of this now?", "yes\n"), ("backup now", backup)];
+        let begin = [("What is it to be called here?", name), ("Does another database", "\n")];
+        begin.into_iter().chain(proposed).chain(end).collect::<Vec<_>>()
+    };
+    let first = answers("\n", &["Which folders of the server's own"], "no\n");
+    let second = answers("two\n", &[], "yes\n");
+    for (question, keys) in [("Which site is to be backed up?", "all\n")].into_iter().chain(first).chain(second) {
+        let shown = || terminal.text()[read..].find(question);
+        wait_for(question, Duration::from_secs(60), || shown().is_some());
+        read += shown().unwrap_or(0) + question.len();
+        terminal.type_keys(keys);
+    }
+    assert!(terminal.wait().success(), "{}", terminal.text());
+    for timer in ["moodle-backup", "moodle-backup@two", "moodle-backup-verify@two"].map(|name| format!("{name}.timer"))
+    {
+        assert_eq!(machine.shell(&format!("systemctl is-enabled {timer}")), "enabled");
+        assert_eq!(server.unit(&timer, "ActiveState"), "active");
+    }
+    assert!(machine.shell("systemctl cat moodle-backup@two.timer").contains("OnCalendar=*-*-* 00:45"));
+    assert!(server.unit("moodle-backup@two.service", "After").contains("srv-backup.mount"));
+    machine.shell("systemctl start moodle-backup@two.service");
+    assert_eq!(machine.shell("ls -d /srv/backup/two/20* | wc -l"), "2");
+    machine.shell("rm -rf /var/www/two /var/moodledata-two");
 }
 
 /// By a person at a terminal, who wants fewer backups.

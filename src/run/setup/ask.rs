@@ -56,6 +56,8 @@ pub struct Person {
     /// What was typed and is not asked for yet.
     typed: VecDeque<u8>,
     ended: bool,
+    /// Whether something was done already that he has agreed to.
+    pub has_done: bool,
 }
 
 impl Person {
@@ -74,6 +76,11 @@ impl Person {
         self.show(&wrapped("  - ", text));
     }
 
+    /// What became of the machine if he goes away now.
+    pub fn nothing_was_changed(&self) -> &'static str {
+        if self.has_done { "nothing more was changed" } else { "nothing was changed" }
+    }
+
     fn show(&self, text: &str) {
         let mut terminal = std::io::stderr().lock();
         // A terminal that is gone shows itself when it is read.
@@ -88,6 +95,14 @@ impl Person {
     ) -> Result<Reply<T>> {
         self.show("\n");
         self.tell(question.ask);
+        self.until(question, check)
+    }
+
+    fn until<T>(
+        &mut self,
+        question: &Question,
+        check: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Reply<T>> {
         loop {
             let Reply::Given(answer) = self.answer(question)? else { return Ok(Reply::Back) };
             match check(&answer) {
@@ -130,17 +145,8 @@ impl Person {
         choices: &[Choice],
         default: Option<usize>,
     ) -> Result<Reply<usize>> {
-        self.show("\n");
-        self.tell(ask);
-        self.list(choices);
-        let question = Question { ask: "", help, default: default.map(|at| (at + 1).to_string()) };
-        loop {
-            let Reply::Given(answer) = self.answer(&question)? else { return Ok(Reply::Back) };
-            match picked(&answer, choices) {
-                Ok(at) => return Ok(Reply::Given(at)),
-                Err(why) => self.tell(&why),
-            }
-        }
+        let default = default.map(|at| (at + 1).to_string());
+        self.pick(ask, help, choices, default, |answer| picked(answer, choices))
     }
 
     /// Shows a list and asks for any of it: numbers, `all` or `none`.
@@ -151,28 +157,28 @@ impl Person {
         choices: &[Choice],
         default: &[usize],
     ) -> Result<Reply<Vec<usize>>> {
-        let numbers = |of: &[usize]| of.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(" ");
         let default = if default.is_empty() { "none".to_owned() } else { numbers(default) };
+        let ask = format!("{ask} (numbers with spaces between, \"all\" or \"none\")");
+        self.pick(&ask, help, choices, Some(default), |answer| match answer {
+            "none" => Ok(Vec::new()),
+            "all" => Ok((0..choices.len()).collect()),
+            some => several(some, choices),
+        })
+    }
+
+    /// Shows a list and asks until `check` takes the answer.
+    pub fn pick<T>(
+        &mut self,
+        ask: &str,
+        help: &str,
+        choices: &[Choice],
+        default: Option<String>,
+        check: impl Fn(&str) -> std::result::Result<T, String>,
+    ) -> Result<Reply<T>> {
         self.show("\n");
-        self.tell(&format!("{ask} (numbers with spaces between, \"all\" or \"none\")"));
+        self.tell(ask);
         self.list(choices);
-        let question = Question { ask: "", help, default: Some(default) };
-        loop {
-            let Reply::Given(answer) = self.answer(&question)? else { return Ok(Reply::Back) };
-            let chosen: std::result::Result<Vec<usize>, String> = match answer.as_str() {
-                "none" => Ok(Vec::new()),
-                "all" => Ok((0..choices.len()).collect()),
-                some => some.split([' ', ',']).filter(|it| !it.is_empty()).map(|it| picked(it, choices)).collect(),
-            };
-            match chosen {
-                Ok(mut chosen) => {
-                    chosen.sort_unstable();
-                    chosen.dedup();
-                    return Ok(Reply::Given(chosen));
-                }
-                Err(why) => self.tell(&why),
-            }
-        }
+        self.until(&Question { ask: "", help, default }, check)
     }
 
     fn list(&self, choices: &[Choice]) {
@@ -211,7 +217,8 @@ impl Person {
             }
             if self.ended || self.typed.len() > LONGEST {
                 self.show("\n");
-                return Err(Fault::interrupted("there is nobody here to answer; nothing was changed")
+                let unchanged = self.nothing_was_changed();
+                return Err(Fault::interrupted(format!("there is nobody here to answer; {unchanged}"))
                     .hint("moodle-backup setup --answers FILE asks nothing")
                     .into());
             }
@@ -224,7 +231,8 @@ impl Person {
         let mut fds = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
         fds.extend(signals::wake_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let _ = poll(&mut fds, PollTimeout::NONE);
-        signals::check().inspect_err(|_| self.show("\nNothing was changed.\n"))?;
+        signals::check()
+            .inspect_err(|_| self.show(&format!("\nThe set-up ends: {}.\n", self.nothing_was_changed())))?;
         if fds[0].any() == Some(true) {
             let mut bytes = [0; 1024];
             // Straight from the descriptor: what a buffer holds poll does not see.
@@ -237,6 +245,20 @@ impl Person {
         }
         Ok(())
     }
+}
+
+/// Places in the list as one would type them.
+pub fn numbers(places: &[usize]) -> String {
+    places.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// The places in the list of numbers that were typed, each once, in the list's order.
+pub fn several(answer: &str, choices: &[Choice]) -> std::result::Result<Vec<usize>, String> {
+    let numbers = answer.split([' ', ',']).filter(|it| !it.is_empty());
+    let mut places = numbers.map(|it| picked(it, choices)).collect::<std::result::Result<Vec<usize>, String>>()?;
+    places.sort_unstable();
+    places.dedup();
+    Ok(places)
 }
 
 /// The place in the list of a number that was typed.

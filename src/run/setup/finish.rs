@@ -26,7 +26,9 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     match wizard.person.yes("Do all of this now?", HELP, true)? {
         Reply::Back => Ok(Move::Back),
         Reply::Given(true) => Ok(Move::Next),
-        Reply::Given(false) => Err(Fault::interrupted("not agreed to: nothing was changed").into()),
+        Reply::Given(false) => {
+            Err(Fault::interrupted(format!("not agreed to: {}", wizard.person.nothing_was_changed())).into())
+        }
     }
 }
 
@@ -42,6 +44,7 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     }
     actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
     let file = context.settings_file.clone();
+    wizard.person.has_done = true;
     let global = cli::Global { settings: Some(file.clone()), ..wizard.session.global.clone() };
     let session = Session { global: &global, paths: wizard.session.paths.clone(), log: wizard.session.log.clone() };
     let settings = session.settings()?;
@@ -53,31 +56,17 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
         problems: problems.clone(),
         site: settings.site.name.clone(),
         cron: (!systemd_runs()).then(|| wizard.answers.schedule.nightly.clone()).flatten(),
+        further: file != wizard.session.paths.settings(),
     };
     wizard.session.print(&done, view::text)?;
     if !problems.is_empty() {
         return Ok(crate::error::Kind::Unfit.exit_code());
     }
-    let code = first_backup(wizard, &session, asks)?;
-    tell_of_others(wizard);
-    Ok(code)
-}
-
-/// Other sites of this machine, each with the command that sets it up.
-fn tell_of_others(wizard: &Wizard) {
-    let own = wizard.looked.as_ref().map(|looked| &looked.site.layout.root);
-    let sites = wizard.discovery.iter().flat_map(|found| &found.sites).filter(|site| Some(&site.root) != own);
-    for (number, site) in sites.enumerate() {
-        let file = wizard.session.paths.etc().join(format!("site{}.toml", number + 2));
-        let (root, file) = (site.root.display(), file.display());
-        wizard.person.tell(&format!(
-            "There is another site, {root}. If its backups are not set up yet: moodle-backup --settings {file} setup --root {root}"
-        ));
-    }
+    first_backup(wizard, &session, &done, asks)
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.
-fn first_backup(wizard: &mut Wizard, session: &Session, asks: bool) -> Result<u8> {
+fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool) -> Result<u8> {
     let none_yet = !crate::run::listing::store(&session.settings()?)?
         .is_some_and(|store| store.backups().is_ok_and(|listing| listing.newest().is_some()));
     let help = "It goes on if this terminal closes; \"moodle-backup attach\" shows it again. The site is closed for about a second.";
@@ -111,7 +100,7 @@ fn first_backup(wizard: &mut Wizard, session: &Session, asks: bool) -> Result<u8
         return Ok(ran);
     }
     let verified = verify::verify(session, &cli::Verify::newest())?;
-    wizard.person.tell(view::HOW_TO_RESTORE);
+    wizard.person.tell(&done.how_to_restore());
     Ok(if verified == 0 { ran } else { verified })
 }
 
@@ -119,7 +108,7 @@ impl Wizard<'_> {
     fn context(&self) -> Context<'_> {
         Context {
             paths: &self.session.paths,
-            settings_file: self.session.settings_file(),
+            settings_file: self.file.clone(),
             needed: self.needed(),
             site: self.site_folders().into_iter().map(Into::into).collect(),
             seen: self.seen.clone(),

@@ -3,7 +3,7 @@
 
 use super::ask::Reply;
 use super::{Move, Wizard, site};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::setup::needs::{self, Need};
 
 const HELP: &str = "\
@@ -38,8 +38,8 @@ pub fn programs(wizard: &mut Wizard) -> Result<Move> {
     wizard.person.tell(&format!("\nBy hand: {}", needs::command(&packages)));
     let Reply::Given(install) = wizard.person.yes(&ask, HELP, true)? else { return Ok(Move::Back) };
     wizard.answers.install_packages = Some(install);
-    if install {
-        needs::install(&packages, wizard.log())?;
+    if install && !helps(wizard, &missing)? {
+        return Ok(Move::Again);
     }
     if wizard.looked.is_none() {
         match site::looked(wizard) {
@@ -55,4 +55,19 @@ pub fn programs(wizard: &mut Wizard) -> Result<Move> {
         }
     }
     Ok(Move::Next)
+}
+
+/// Installs what is missing. Whether that has helped, and if not why: a client for a newer server may be nowhere in this release.
+fn helps(wizard: &mut Wizard, missing: &[Need]) -> Result<bool> {
+    if let Err(error) = needs::install(&needs::packages(missing), wizard.log()) {
+        crate::sys::signals::check()?;
+        wizard.person.tell(&format!("{error:#}"));
+        error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
+        return Ok(false);
+    }
+    let still = wizard.missing().into_iter().find(|need| need.required && missing.contains(need));
+    if let Some(need) = &still {
+        wizard.person.tell(&format!("That was not enough: there is no {} yet.", need.what));
+    }
+    Ok(still.is_none())
 }

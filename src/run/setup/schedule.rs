@@ -8,6 +8,7 @@ use crate::setup::answers::{Kept, time_of_day};
 use crate::setup::measure;
 use crate::setup::notify;
 use crate::setup::quiet;
+use crate::setup::units::Units;
 
 /// When the backups are made, and whether they are read again each week.
 pub fn when(wizard: &mut Wizard) -> Result<Move> {
@@ -15,7 +16,10 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
     if let Some(busy) = wizard.looked.as_ref().and_then(|it| it.quiet.as_ref()) {
         wizard.person.tell(&quiet::told(busy));
     }
-    let default = wizard.answers.schedule.nightly.clone().unwrap_or(proposed);
+    // A timer that is off may be one that an earlier call has not come to.
+    let units = Units::of(&wizard.session.paths, &wizard.file);
+    let present = || wizard.old.as_ref().and_then(|_| units.present()).filter(|time| time != "never");
+    let default = wizard.answers.schedule.nightly.clone().or_else(present).unwrap_or(proposed);
     let question = Question {
         ask: "When is the backup to be made each night?",
         help: "An hour and minute of this server's clock, such as 01:30; or \"never\", if something else starts it. The \

@@ -1,7 +1,7 @@
 //! The question which site is backed up, and what is learnt of the chosen one.
 
-use super::ask::{Choice, Question, Reply};
-use super::{Looked, Move, Wizard};
+use super::ask::{self, Choice, Question, Reply};
+use super::{Looked, Move, Wizard, turns};
 use crate::error::{self, Result};
 use crate::preflight::read_site;
 use crate::report::human;
@@ -12,21 +12,33 @@ use std::path::{Path, PathBuf};
 
 const HELP: &str = "\
 The folder of Moodle's code, which holds config.php; from Moodle 5.1 on its \"public\" folder will do too. Looked for is in \
-the configurations of Apache and nginx, in PHP's pools, and in the usual folders such as /var/www.";
+the configurations of Apache and nginx, in PHP's pools, and in the usual folders such as /var/www. Of several sites each has \
+settings and timers of its own: they are set up one after the other, each as a whole before the next begins. \"all\" leaves out \
+what could not be read.";
 
-/// Which site.
+/// Which site; or which, one after the other.
 pub fn which(wizard: &mut Wizard) -> Result<Move> {
     wizard.person.tell("Looking for Moodle sites on this machine...");
     let found = wizard.discovery().sites.clone();
-    let Reply::Given(root) = choose(wizard, &found)? else { return Ok(Move::Back) };
-    wizard.answers.site.root = Some(root);
+    let Reply::Given(roots) = choose(wizard, &found)? else { return Ok(Move::Back) };
+    wizard.waiting = roots.into();
+    let Some(root) = wizard.waiting.pop_front() else { return Ok(Move::Again) };
+    wizard.turn_to(root)?;
     if !look(wizard)? {
         return Ok(Move::Again);
     }
     name(wizard)
 }
 
-fn choose(wizard: &mut Wizard, found: &[Found]) -> Result<Reply<PathBuf>> {
+/// What is learnt of a further site that was chosen, and what it is called.
+pub fn next(wizard: &mut Wizard) -> Result<Move> {
+    let looked = looked(wizard)?;
+    wizard.person.tell(&told(&looked));
+    wizard.looked = Some(looked);
+    name(wizard)
+}
+
+fn choose(wizard: &mut Wizard, found: &[Found]) -> Result<Reply<Vec<PathBuf>>> {
     let now = wizard.answers.site.root.clone();
     if found.is_empty() {
         let looked_at = wizard.discovery().looked_at.join(", ");
@@ -35,24 +47,49 @@ fn choose(wizard: &mut Wizard, found: &[Found]) -> Result<Reply<PathBuf>> {
     }
     let mut choices: Vec<Choice> = found.iter().map(|site| Choice::new(discover::told(site))).collect();
     choices.push(Choice::new("another folder"));
-    let default = match &now {
-        Some(root) => found.iter().position(|site| site.root == *root).unwrap_or(found.len()),
-        None => 0,
+    let several = wizard.several && found.len() > 1;
+    let chosen = now.iter().chain(&wizard.waiting);
+    let mut default: Vec<usize> =
+        chosen.map(|root| found.iter().position(|site| site.root == *root).unwrap_or(found.len())).collect();
+    if default.is_empty() {
+        default.push(0);
+    }
+    let ask = match several {
+        true => "Which site is to be backed up? (Its number; or several with spaces between, or \"all\".)",
+        false => "Which site is to be backed up?",
     };
-    let reply = wizard.person.choose("Which site is to be backed up?", HELP, &choices, Some(default))?;
-    match reply {
+    let places = wizard
+        .person
+        .pick(ask, HELP, &choices, Some(ask::numbers(&default)), |answer| places(answer, found, &choices, several))?;
+    match places {
         Reply::Back => Ok(Reply::Back),
-        Reply::Given(at) if at < found.len() => Ok(Reply::Given(found[at].root.clone())),
-        Reply::Given(_) => folder(wizard, now),
+        Reply::Given(places) if places.contains(&found.len()) => folder(wizard, now),
+        Reply::Given(places) => Ok(Reply::Given(places.into_iter().map(|at| found[at].root.clone()).collect())),
     }
 }
 
-fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<PathBuf>> {
+/// The places in the list that an answer means.
+fn places(answer: &str, found: &[Found], choices: &[Choice], several: bool) -> std::result::Result<Vec<usize>, String> {
+    let places = match answer {
+        // What is no site any more, or not to be read unasked, is taken only by its number.
+        "all" if several => (0..found.len()).filter(|at| found[*at].known.is_some()).collect(),
+        some => ask::several(some, choices)?,
+    };
+    match places.len() {
+        0 => Err("None of them could be read: please answer with numbers.".into()),
+        1 => Ok(places),
+        _ if !several => Err("Please choose one.".into()),
+        _ if places.contains(&found.len()) => Err("Another folder can only be chosen by itself.".into()),
+        _ => Ok(places),
+    }
+}
+
+fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<Vec<PathBuf>>> {
     let default = now.map(|root| root.display().to_string());
     wizard.person.text(&Question { ask: "In which folder is Moodle's code?", help: HELP, default }, |answer| {
         let path = Path::new(answer);
         match path.is_absolute() && path.join("config.php").exists() {
-            true => Ok(path.to_path_buf()),
+            true => Ok(vec![path.to_path_buf()]),
             false => Err(format!("There is no config.php in {answer}; please name the folder from \"/\" on.")),
         }
     })
@@ -106,10 +143,22 @@ fn told(looked: &Looked) -> String {
 fn name(wizard: &mut Wizard) -> Result<Move> {
     let question = Question {
         ask: "What is it to be called here?",
-        help: "A short name: that of its folder among the backups, and in logs. Two sites on one backup disk need two names.",
+        help: "A short name: that of its folder among the backups, and in logs. Two sites on one backup disk need two names. \
+               Settings file and timers of a further site are called so too.",
         default: Some(wizard.name()),
     };
-    let Reply::Given(name) = wizard.person.text(&question, crate::settings::name)? else { return Ok(Move::Again) };
+    let (known, paths) = (wizard.known(), &wizard.session.paths);
+    let by_name = wizard.named_by_site;
+    let free = |name: &str| !by_name || turns::is_free(paths, name, &known);
+    let check = |answer: &str| match crate::settings::name(answer)? {
+        name if free(&name) => Ok(name),
+        name => Err(format!("{name} is the name of another site here, or of its settings: please choose another.")),
+    };
+    let Reply::Given(name) = wizard.person.text(&question, check)? else { return Ok(Move::Again) };
+    if by_name {
+        wizard.file = turns::file_named(paths, &name);
+        wizard.person.tell(&format!("Its settings go into {}.", wizard.file.display()));
+    }
     wizard.answers.site.name = Some(name);
     Ok(Move::Next)
 }

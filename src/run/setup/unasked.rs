@@ -29,7 +29,7 @@ pub fn from_options(args: &cli::Setup) -> Result<Answers> {
 }
 
 /// A folder that was named: of a disk that is mounted there, or a plain one.
-fn folder(path: &Path) -> Way {
+pub fn folder(path: &Path) -> Way {
     let disk = path.is_dir() && mounts::of(path).is_ok_and(|mount| mount.point != Path::new("/"));
     let path = path.to_path_buf();
     if disk { Way::Mounted { path } } else { Way::Folder { path } }
@@ -66,7 +66,7 @@ impl Wizard<'_> {
         if self.install_missing()? {
             self.looked = Some(site::looked(self)?);
         }
-        let units = Units::of(&self.session.paths, &self.session.settings_file());
+        let units = Units::of(&self.session.paths, &self.file);
         let time = units.present().filter(|_| self.old.is_some()).unwrap_or_else(|| self.proposed_time());
         self.answers.schedule.nightly.get_or_insert(time);
         let verify = self.old.is_none() || units::is_enabled(&units.verify_timer());

@@ -1,18 +1,17 @@
 //! The folders that the configurations of Apache, nginx and PHP's pools name: any of them may be a site, or have one in it.
 //! Their languages are read no further than for that.
 
-use std::path::{Path, PathBuf};
+mod walk;
 
-/// Where they lie, as patterns of one folder and the ending of names in it.
-const PLACES: [(&str, &str); 8] = [
-    ("etc/apache2/sites-enabled", ""),
-    ("etc/apache2/conf-enabled", ""),
-    ("etc/apache2", ".conf"),
-    ("etc/httpd/conf.d", ".conf"),
-    ("etc/nginx/sites-enabled", ""),
-    ("etc/nginx/conf.d", ".conf"),
-    ("etc/nginx", ".conf"),
-    ("etc/php-fpm.d", ".conf"),
+use std::path::{Path, PathBuf};
+use walk::{Statement, statements};
+
+/// Each server's folder, and what is read in it: first what the server itself begins with, which as a rule includes the rest.
+const SERVERS: [(&str, &[&str]); 4] = [
+    ("etc/apache2", &["apache2.conf", "sites-enabled/*", "conf-enabled/*", "*.conf"]),
+    ("etc/httpd", &["conf/httpd.conf", "conf.d/*.conf"]),
+    ("etc/nginx", &["nginx.conf", "sites-enabled/*", "conf.d/*.conf", "*.conf"]),
+    ("etc", &["php-fpm.d/*.conf", "php/*/fpm/pool.d/*.conf"]),
 ];
 
 /// Words before a folder, in small letters.
@@ -20,51 +19,24 @@ const WORDS: [&str; 5] = ["documentroot", "<directory", "root", "alias", "chdir"
 
 /// Folders, each with the file that names it.
 pub fn folders(machine: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let mut files: Vec<PathBuf> =
-        PLACES.iter().flat_map(|(folder, ending)| files_in(&machine.join(folder), ending)).collect();
-    for version in super::folders_in(&machine.join("etc/php")) {
-        files.extend(files_in(&version.join("fpm/pool.d"), ".conf"));
-    }
     let mut found = Vec::new();
-    for file in files {
-        let Ok(text) = std::fs::read(&file) else { continue };
-        for folder in named(&String::from_utf8_lossy(&text)) {
-            let folder = machine.join(folder.trim_start_matches('/'));
-            // A site may lie in a folder of the server's, as in https://example.org/moodle.
-            found.extend(super::folders_in(&folder).into_iter().map(|inner| (inner, file.clone())));
-            found.push((folder, file.clone()));
-        }
+    for (folder, file) in SERVERS.iter().flat_map(|(base, patterns)| named(machine, base, patterns)) {
+        let folder = machine.join(folder.trim_start_matches('/'));
+        // A site may lie in a folder of the server's, as in https://example.org/moodle.
+        found.extend(super::folders_in(&folder).into_iter().map(|inner| (inner, file.clone())));
+        found.push((folder, file));
     }
     found
 }
 
-fn files_in(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file() && path.to_string_lossy().ends_with(ending))
-        .collect();
-    files.sort();
-    files
-}
-
-/// The folders that a text names, from `/` on.
-fn named(text: &str) -> Vec<String> {
+/// The folders that a server's configuration names, from `/` on, each with the file that does.
+fn named(machine: &Path, base: &str, patterns: &[&str]) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
-        // Several statements of nginx may stand on a line.
-        for statement in line.split([';', '{']) {
-            let mut words = statement.split_whitespace();
-            let word = words.next().unwrap_or_default().to_lowercase();
-            if !WORDS.contains(&word.as_str()) {
-                continue;
-            }
-            // An alias has two: the address, then the folder. A pool's has a "=".
-            let quoted = statement.split(['"', '\'']).rfind(|part| part.starts_with('/'));
-            let folder = quoted.or(words.next_back()).unwrap_or_default().trim_end_matches('>');
-            if folder.starts_with('/') && folder.len() > 1 && !folder.contains(['$', '*', '^']) {
-                found.push(folder.trim_end_matches('/').to_owned());
-            }
+    for Statement { word, value, file } in statements(machine, base, patterns) {
+        // An alias has the address before the folder, and a pool's chdir a "=".
+        let folder = value.starts_with('/') && value.len() > 1 && !value.contains(['$', '*', '^']);
+        if folder && WORDS.contains(&word.as_str()) {
+            found.push((value.trim_end_matches('/').to_owned(), file));
         }
     }
     found
@@ -74,15 +46,85 @@ fn named(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    /// A machine with these files, and the folders that its server names.
+    fn named_by(base: &str, files: &[(&str, &str)]) -> Vec<String> {
+        let machine = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let file = machine.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
+        }
+        let (base, patterns) = SERVERS.iter().find(|(it, _)| *it == base).unwrap();
+        named(machine.path(), base, patterns).into_iter().map(|(folder, _)| folder).collect()
+    }
+
     #[test]
     fn folders_of_apache_nginx_and_pools_are_found() {
         let apache = "<VirtualHost *:443>\n  ServerName moodle.example.org\n  DocumentRoot \"/var/www/my moodle/public\"\n\
                       DocumentRoot /var/www/moodle/\n  # DocumentRoot /var/www/old\n  Alias /school /srv/school\n\
                       <Directory \"/srv/other\">\n Require all granted\n</Directory>\n Alias /x ${HOME}/y\n</VirtualHost>\n";
-        assert_eq!(named(apache), ["/var/www/my moodle/public", "/var/www/moodle", "/srv/school", "/srv/other"]);
+        let found = named_by("etc/apache2", &[("etc/apache2/sites-enabled/moodle", apache)]);
+        assert_eq!(found, ["/var/www/my moodle/public", "/var/www/moodle", "/srv/school", "/srv/other"]);
         let nginx = "server { listen 80; root /var/www/html/public; }\nlocation /two/ { alias '/srv/two/'; }\n\
                      location ~ \\.php$ { root $document_root; }\n";
-        assert_eq!(named(nginx), ["/var/www/html/public", "/srv/two"]);
-        assert_eq!(named("[www]\nuser = www-data\nchdir = /srv/pool\n;chdir = /var/www\n"), ["/srv/pool"]);
+        assert_eq!(named_by("etc/nginx", &[("etc/nginx/conf.d/a.conf", nginx)]), ["/var/www/html/public", "/srv/two"]);
+        let pool = "[www]\nuser = www-data\nchdir = /srv/pool\n;chdir = /var/www\n";
+        assert_eq!(named_by("etc", &[("etc/php/8.2/fpm/pool.d/www.conf", pool)]), ["/srv/pool"]);
+    }
+
+    #[test]
+    fn what_apache_includes_and_defines_is_followed() {
+        let found = named_by(
+            "etc/apache2",
+            &[
+                ("etc/apache2/envvars", "export SITES=/data/sites\n"),
+                (
+                    "etc/apache2/apache2.conf",
+                    "Define TOP /data/top\nInclude vhosts/*/*.conf\nIncludeOptional \"/opt/vhosts\"\n",
+                ),
+                ("etc/apache2/vhosts/one/a.conf", "DocumentRoot ${SITES}/one\nDefine SCHOOL \"${TOP}/two x\"\n"),
+                ("etc/apache2/vhosts/two/b.conf", "DocumentRoot \"${SCHOOL}\"\nAlias /a \\\n  ${TOP}/three\n"),
+                ("etc/apache2/vhosts/two/.hidden.conf", "DocumentRoot /hidden\n"),
+                ("etc/apache2/vhosts/two/b.conf.old", "DocumentRoot /old\n"),
+                // One text for several sites.
+                (
+                    "opt/vhosts/a",
+                    "Define NAME four\nInclude site.inc\nDefine NAME five\nInclude /etc/apache2/site.inc\n",
+                ),
+                ("etc/apache2/site.inc", "DocumentRoot ${TOP}/${NAME}\n<Directory ${NOWHERE}/x>\n"),
+                ("etc/apache2/sites-enabled/left.conf", "DocumentRoot /data/left\n"),
+            ],
+        );
+        let there = ["/data/sites/one", "/data/top/two x", "/data/top/three", "/data/top/four", "/data/top/five"];
+        assert_eq!(found, [&there[..], &["/data/left"]].concat());
+        let main =
+            "ServerRoot \"/etc/httpd\"\nDefine D /data\nIncludeOptional conf.d/*.conf\nInclude schools/[ab].conf\n";
+        let found = named_by(
+            "etc/httpd",
+            &[
+                ("etc/httpd/conf/httpd.conf", main),
+                ("etc/httpd/conf.d/ssl.conf", "DocumentRoot ${D}/ssl\n"),
+                ("etc/httpd/schools/a.conf", "DocumentRoot ${D}/a\n"),
+                ("etc/httpd/schools/c.conf", "DocumentRoot ${D}/c\n"),
+            ],
+        );
+        assert_eq!(found, ["/data/ssl", "/data/a"]);
+    }
+
+    #[test]
+    fn what_nginx_includes_is_followed() {
+        let found = named_by(
+            "etc/nginx",
+            &[
+                ("etc/nginx/nginx.conf", "http { include mime.types; include /srv/hosts/*/nginx.conf;\n}\n"),
+                ("srv/hosts/one/nginx.conf", "server { listen 80; include snippets/one.inc; # include no.inc;\n}\n"),
+                ("srv/hosts/two/nginx.conf", "server {\n  root /data/two;\n  include 'snippets/t*.inc'; }\n"),
+                ("etc/nginx/snippets/one.inc", "root /data/one/public;"),
+                ("etc/nginx/snippets/two.inc", "location /x { alias /data/x; }"),
+                ("etc/nginx/no.inc", "root /data/no;"),
+                ("etc/nginx/conf.d/more.conf", "root /data/more;"),
+            ],
+        );
+        assert_eq!(found, ["/data/one/public", "/data/two", "/data/x", "/data/more"]);
     }
 }
