@@ -277,7 +277,7 @@ _moodle__backup() {
             return 0
             ;;
         moodle__backup__subcmd__restore)
-            opts="-q -v -h --only --plan --yes --backup-first --keep-config --ignore-environment --database-admin --undo --discard --from --root --dataroot --wwwroot --database-host --database-name --database-user --database-password-file --web-user --config-php --clone --to --path --file --table --owner --plain --force --settings --json --quiet --verbose --color --help"
+            opts="-q -v -h --only --plan --yes --backup-first --keep-config --ignore-environment --database-admin --undo --redo --discard --from --root --dataroot --wwwroot --database-host --database-name --database-user --database-password-file --web-user --config-php --clone --to --path --file --table --owner --plain --force --settings --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

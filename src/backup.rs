@@ -125,8 +125,13 @@ fn as_end_of_run(error: anyhow::Error, begun: bool, log: &Log) -> anyhow::Error 
 
 fn published(job: &Job, context: &mut Context, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
+    let found = preflight::read_site(job.settings)?;
+    let mut locks = locks::hold(job, &found, log)?;
+    // Whoever held them before may have changed it, as may have the undoing of a restore that had died.
     let site = preflight::read_site(job.settings)?;
-    let mut locks = locks::hold(job, &site, log)?;
+    if site.config.dataroot != found.config.dataroot {
+        return Err(Fault::failed("the site was changed by a restore just now").hint("try again").into());
+    }
 
     log.step("preflight")?;
     let ready = preflight::require(job.settings, &site, log)?;

@@ -319,6 +319,7 @@ In an emergency:
 Without BACKUP the newest is taken; without --only code, database and
 moodledata come back. What is replaced is set aside, and \"restore --undo\"
 brings it back. If a restore fails, everything is put back by itself.
+Nothing of that is deleted before \"restore --discard\".
 
 With --to the site is not touched: DIR gets code/, moodledata/, database/,
 directories/. Whatever comes back is compared with its checksums first.
@@ -353,7 +354,7 @@ settings or this machine: everything is as it was.";
 /// `restore`
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("beside").args(["to", "table"]).multiple(true))]
-#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "backup_first", "keep_config", "ignore_environment", "database_admin", "undo", "discard"])
+#[command(group = ArgGroup::new("in_place").args(["plan", "yes", "backup_first", "keep_config", "ignore_environment", "database_admin", "undo", "redo", "discard"])
     .multiple(true).conflicts_with("beside"))]
 #[command(group = ArgGroup::new("elsewhere").args(["root", "dataroot", "wwwroot", "database_host", "database_name",
     "database_user", "database_password_file", "web_user", "config_php", "clone"])
@@ -387,10 +388,14 @@ pub struct Restore {
     /// server, to make a database that is gone [default: root's own access]
     #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = IN_PLACE)]
     pub database_admin: Option<PathBuf>,
-    /// Put back what the last restore has replaced
-    #[arg(long, conflicts_with_all = ["backup", "only", "discard", "plan"], help_heading = IN_PLACE)]
+    /// Put back what the last restore has replaced; again: what the one
+    /// before has replaced
+    #[arg(long, conflicts_with_all = ["backup", "only", "discard", "plan"], verbatim_doc_comment, help_heading = IN_PLACE)]
     pub undo: bool,
-    /// Delete what the last restore has set aside
+    /// Bring back what the last --undo has replaced
+    #[arg(long, conflicts_with_all = ["backup", "only", "discard", "plan", "undo"], help_heading = IN_PLACE)]
+    pub redo: bool,
+    /// Delete what restores have set aside
     #[arg(long, conflicts_with_all = ["backup", "only", "plan"], help_heading = IN_PLACE)]
     pub discard: bool,
     /// The folder of the backups, where they are not those of the settings:

@@ -17,7 +17,7 @@ mod stage;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
-pub use revert::{discard, revert};
+pub use revert::{discard, redo, undo};
 
 use crate::backup;
 use crate::error::{Fault, OrFault, Result, unpanicked};
@@ -100,7 +100,7 @@ impl Work {
         Ok(Work { changes, window: None, broom: Broom::new(job.paths, log), site })
     }
 
-    /// All is well: opens the site, then deletes what the restore before had set aside. For how many seconds it was closed.
+    /// All is well: opens the site, then deletes what is left of a restore that was taken back. For how many seconds it was closed.
     fn keep(self) -> Result<(Record, f64)> {
         let Work { changes, window, broom, site } = self;
         let record = changes.keep()?;
@@ -119,8 +119,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
 fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
     let _held = job.backup.hold()?;
-    let here = Here::look(job)?;
-    let lock = lock(job, &here, log)?;
+    let (here, lock) = hold(job, log)?;
 
     log.step("preflight")?;
     here.require(job, log)?;
@@ -188,6 +187,17 @@ fn put_up_page(here: &Here) -> Result<()> {
 fn take_down_page(here: &Here) -> Result<()> {
     let page = here.dataroot.join(MAINTENANCE_PAGE);
     std::fs::remove_file(&page).or_fault(|| Fault::failed(format!("cannot remove {}", page.display())))
+}
+
+/// The site, and its lock. Whoever held it before, or had died at work, may have changed the site: so it is looked at again.
+fn hold(job: &Job, log: &Log) -> Result<(Here, FolderLock)> {
+    let before = Here::look(job)?;
+    let lock = lock(job, &before, log)?;
+    let here = Here::look(job)?;
+    match here.dataroot == before.dataroot {
+        true => Ok((here, lock)),
+        false => Err(Fault::failed("the site was changed by another restore just now").hint("try again").into()),
+    }
 }
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock

@@ -68,6 +68,10 @@ struct Session<'a> {
 
 impl<'a> Session<'a> {
     fn new(cli: &'a Cli) -> Self {
+        if let Some(file) = cli.global.settings.as_deref().filter(|file| *file != Paths::from_environment().settings())
+        {
+            crate::sys::commands::name_settings(&std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()));
+        }
         Session { global: &cli.global, paths: Paths::from_environment(), log: Log::to_stderr(cli.global.verbosity()) }
     }
 

@@ -5,7 +5,7 @@
 mod record;
 
 use record::Kind;
-pub use record::{Record, Step};
+pub use record::{Record, Step, is_aside};
 
 use crate::database::{Aside, Connection, Wanted};
 use crate::error::{Fault, OrFault, Result};
@@ -34,18 +34,21 @@ pub struct Changes {
     paths: Paths,
     record: Record,
     file: PathBuf,
-    done: PathBuf,
     log: Log,
     open: bool,
 }
 
 impl Changes {
     /// Begins: from now on a crash is noticed, and undone, by [`recover`]. The caller holds the site's lock.
-    pub fn begin(paths: &Paths, record: Record, log: &Log) -> Result<Changes> {
-        let (file, done) = (paths.restoring(&record.dataroot), paths.restored(&record.dataroot));
+    pub fn begin(paths: &Paths, mut record: Record, log: &Log) -> Result<Changes> {
+        let file = paths.restoring(&record.dataroot);
         files::make_folders(files::parent(&file), 0o700)?;
+        // What the newest of them has made is there now.
+        if let Some(last) = kept(paths, &record.dataroot)?.first() {
+            record.before.clone_from(&last.after);
+        }
         record.write(&file)?;
-        Ok(Changes { paths: paths.clone(), record, file, done, log: log.clone(), open: true })
+        Ok(Changes { paths: paths.clone(), record, file, log: log.clone(), open: true })
     }
 
     /// What the names of this restore have in them, and no other's: for tables that are set aside.
@@ -127,15 +130,11 @@ impl Changes {
         self.record.write(&self.file)
     }
 
-    /// All is well: the changes stay, and what was set aside can be put back later by an undo. What the restore before
-    /// had set aside is for [`sweep`].
+    /// All is well: the changes stay, and what was set aside can be put back later, as can what earlier restores had set aside.
     pub fn keep(mut self) -> Result<Record> {
-        if let Some(before) = Record::read(&self.done)? {
-            before.write(&self.paths.swept(&before.dataroot, &before.id))?;
-        }
         self.record.finished = Some(crate::sys::time::now().timestamp());
         self.record.write(&self.file)?;
-        files::rename_durably(&self.file, &self.done)?;
+        files::rename_durably(&self.file, &self.paths.restored(&self.record.dataroot, &self.record.id))?;
         self.open = false;
         Ok(self.record.clone())
     }
@@ -177,36 +176,56 @@ impl Drop for Broom {
     }
 }
 
-/// Deletes what nothing needs any more: what was staged for restores that were undone, what had been set aside by those
-/// before the last. Takes its time, so it is done when the site is open again.
+/// Deletes what nothing needs any more: what was staged for restores that were undone, and what is left of those that were taken
+/// back. Takes its time, so it is done when the site is open again.
 pub fn sweep(paths: &Paths, log: &Log) {
-    let swept = record::all(paths, Kind::Swept).and_then(|files| {
-        files.into_iter().try_for_each(|file| match Record::read(&file)? {
-            Some(record) => {
-                let last = last(paths, &record.dataroot)?;
-                // A power cut may have come before the newer one was noted as the last.
-                if last.is_none_or(|last| last.id != record.id) {
-                    record.discard()?;
-                }
-                remove_file(&file)
-            }
-            None => Ok(()),
-        })
-    });
-    if let Err(error) = swept {
-        log.warn(format!("what an earlier restore had set aside is still there: {error:#}"));
+    let delete = |file: PathBuf, record: Record| -> Result<()> {
+        record.discard()?;
+        remove_file(&file)
+    };
+    let swept = || -> Result<()> {
+        for file in record::all(paths, Kind::Swept)? {
+            Record::read(&file)?.map_or(Ok(()), |record| delete(file, record))?;
+        }
+        let done = done(paths)?;
+        let was_taken_back = |id: &String| done.iter().any(|(_, other)| other.took_back.as_ref() == Some(id));
+        let (over, _): (Vec<_>, Vec<_>) = done.iter().cloned().partition(|(_, record)| was_taken_back(&record.id));
+        over.into_iter().try_for_each(|(file, record)| delete(file, record))
+    };
+    if let Err(error) = swept() {
+        log.warn(format!("what is left of an earlier restore is still there: {error:#}"));
     }
 }
 
-/// What the last restore of a site has replaced, if that can still be put back.
-pub fn last(paths: &Paths, dataroot: &Path) -> Result<Option<Record>> {
-    Record::read(&paths.restored(dataroot))
+fn done(paths: &Paths) -> Result<Vec<(PathBuf, Record)>> {
+    let mut done = Vec::new();
+    for file in record::all(paths, Kind::Done)? {
+        done.extend(Record::read(&file)?.map(|record| (file, record)));
+    }
+    Ok(done)
 }
 
-/// Forgets the last restore of a site and deletes what it had set aside. The caller holds the site's lock.
+/// The restores of a site (and undos of them) whose replaced state is kept, the newest first.
+pub fn kept(paths: &Paths, dataroot: &Path) -> Result<Vec<Record>> {
+    let mut kept: Vec<Record> =
+        done(paths)?.into_iter().map(|(_, record)| record).filter(|record| record.dataroot == *dataroot).collect();
+    let over: Vec<String> = kept.iter().filter_map(|record| record.took_back.clone()).collect();
+    kept.retain(|record| !over.contains(&record.id));
+    // Numbers of milliseconds.
+    kept.sort_by_key(|record| std::cmp::Reverse(record.id.parse::<u64>().unwrap_or(0)));
+    Ok(kept)
+}
+
+/// The restore that an undo takes back, or the undo that a redo takes back: the newest that has made what is there now.
+pub fn last(kept: &[Record], is_undo: bool) -> Option<&Record> {
+    let now = &kept.first()?.after;
+    kept.iter().find(|record| record.is_undo == is_undo && record.after == *now)
+}
+
+/// Forgets a restore and deletes what it had set aside. The caller holds the site's lock.
 pub fn discard(paths: &Paths, record: &Record) -> Result<()> {
     record.discard()?;
-    remove_file(&paths.restored(&record.dataroot))
+    remove_file(&paths.restored(&record.dataroot, &record.id))
 }
 
 /// Says by an error why a restore of the site with this dataroot must not be undone; asked only if it has changed anything.
@@ -259,11 +278,6 @@ fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Opti
 fn roll_back(paths: &Paths, file: &Path, record: &Record) -> Result<()> {
     record.roll_back()?;
     files::rename_durably(file, &paths.swept(&record.dataroot, &record.id))
-}
-
-/// Whether a path lies where things are staged and set aside.
-pub fn is_aside(path: &Path) -> bool {
-    path.components().any(|step| step.as_os_str() == FOLDER)
 }
 
 /// The folder that holds such folders for `place`: in it where it is a mount point (or lies at one's top), else beside it.

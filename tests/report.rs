@@ -13,7 +13,7 @@ use moodle_backup::report::outcome::{Ending, Outcome};
 use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
-use moodle_backup::report::status::{Last, LastRun, SiteState, Status};
+use moodle_backup::report::status::{Last, LastRun, SetAside, SiteState, Status};
 use moodle_backup::report::verify::{Damage, RestoreTest, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::restore;
@@ -205,6 +205,7 @@ fn status() -> Status {
             closed_seconds: Some(0.62),
             log: Some("/var/log/moodle-backup/moodle-2026-11-23T115900Z.log".into()),
         }),
+        set_aside: vec![SetAside { when: time("2026-11-23T13:30:00Z"), for_what: format!("backup {NAME}") }],
         running: Some(Activity {
             pid: 4242,
             site: "moodle".into(),
@@ -413,6 +414,7 @@ fn restored() -> report::restore::Done {
         warnings: vec![
             "https://moodle.example.org/ does not answer from here: look whether the web server runs".into(),
         ],
+        is_undo: false,
         new: false,
         exit_code: 3,
     }

@@ -75,6 +75,102 @@ fn rows(site: &PocketSite) -> Snapshot {
     rows
 }
 
+/// Two wrong backups one after the other: what was there first comes back all the same.
+#[test]
+fn restores_are_undone_one_after_the_other() {
+    for engine in Engine::ALL {
+        let world = world(engine);
+        let site = &world.site;
+        let first = latest(&world);
+        change(site);
+        world.run(&["run"]).expect_code(0);
+        let second = latest(&world);
+        site.upload(b"uploaded after both backups");
+        site.set_config("precious", "yes");
+        fs::write(site.root.join("precious.php"), "<?php\n").unwrap();
+        fs::write(site.dataroot.join("precious"), "new").unwrap();
+        let today = State::of(site);
+
+        world.run(&["restore", "--yes", &first]).expect_code(0);
+        let at_first = State::of(site);
+        world.run(&["restore", "--yes", &second]).expect_code(0);
+        let at_second = State::of(site);
+        let output = world.run(&["status"]);
+        let told = [&first, &second].iter().all(|name| output.stdout.contains(&format!("what backup {name} replaced")));
+        assert!(told, "{}", output.stdout);
+
+        for (direction, state, what) in [
+            ("--undo", &at_first, "one undone"),
+            ("--undo", &today, "both undone"),
+            ("--redo", &at_first, "one brought back"),
+            ("--redo", &at_second, "both brought back"),
+            ("--undo", &at_first, "one undone again"),
+            ("--undo", &today, "both undone again"),
+        ] {
+            world.run(&["restore", direction, "--yes"]).expect_code(0);
+            state.assert_is(site, what);
+            assert!(site.is_open());
+        }
+        let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+        assert!(output.stderr.contains("no restore of this site is left"), "{}", output.stderr);
+        // Another way is taken: what was undone before is no more, and this can be undone.
+        world.run(&["restore", "--yes", &first]).expect_code(0);
+        let output = world.run(&["restore", "--redo", "--yes"]).expect_code(5);
+        assert!(output.stderr.contains("nothing to bring back"), "{}", output.stderr);
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        today.assert_is(site, "undone at last");
+
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(site));
+        assert_same("tables set aside", tables_aside(site));
+        today.assert_is(site, "discarded");
+    }
+}
+
+/// What was set aside is gone, by whoever's hand: to undo would take the site away.
+#[test]
+fn what_is_not_set_aside_any_more_is_not_put_back() {
+    for engine in Engine::ALL {
+        let world = world(engine);
+        let site = &world.site;
+        change(site);
+        world.run(&["restore", "--yes"]).expect_code(0);
+        let restored = State::of(site);
+        let gone = tables_aside(site);
+        let drops: Vec<String> = match engine {
+            Engine::MariaDb => gone.iter().map(|table| format!("DROP TABLE {table}")).collect(),
+            Engine::Postgres => gone.iter().map(|schema| format!("DROP SCHEMA {schema} CASCADE")).collect(),
+        };
+        site.query(&drops.join("; "));
+        let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+        assert!(output.stderr.contains("is gone, which was set aside"), "{}", output.stderr);
+        restored.assert_is(site, "refused");
+        assert!(site.is_open());
+    }
+}
+
+/// A restore that died with its guard had replaced broken code: when that is back, nothing is backed up from what was read before.
+#[test]
+fn a_run_that_undoes_a_dead_restore_looks_at_the_site_again() {
+    let mut world = world(Engine::MariaDb);
+    let good = latest(&world);
+    fs::remove_dir_all(world.site.root.join("lib")).unwrap();
+    cut_power(&mut world, "check");
+    let output = world.run(&["run"]).expect_code(5);
+    assert!(output.stderr.contains("is no installed Moodle"), "{}", output.stderr);
+    assert_eq!(latest(&world), good, "nothing was published");
+    // The same goes for a restore.
+    cut_power(&mut world, "check");
+    world.run(&["restore", "--yes"]).expect_code(3);
+    assert!(world.site.root.join("lib/setup.php").exists() && world.site.is_open());
+}
+
+/// The name of the newest backup.
+fn latest(world: &World) -> String {
+    let latest = fs::read_link(world.site_folder().join("latest")).unwrap();
+    latest.file_name().unwrap().to_string_lossy().into_owned()
+}
+
 /// Triggers, routines, events and views, with their definers; MariaDB's, since PostgreSQL's go with their schema.
 fn programs(site: &PocketSite) -> Vec<Vec<u8>> {
     if site.database.server.engine() == Engine::Postgres {
@@ -159,7 +255,9 @@ fn a_restore_brings_yesterday_back_and_its_undo_today() {
         world.run(&["restore", "--undo", "--yes"]).expect_code(0);
         today.assert_is(site, "undone");
 
-        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+        assert!(output.stderr.contains("restore --redo"), "{}", output.stderr);
+        world.run(&["restore", "--redo", "--yes"]).expect_code(0);
         yesterday.assert_is(site, "the undo undone");
 
         // What is aside is in no backup.

@@ -132,6 +132,18 @@ impl Connection {
         }
     }
 
+    /// Whether all is there that was set aside.
+    pub fn is_whole(&self, aside: &Aside) -> Result<bool> {
+        let mut session = self.session()?;
+        match &aside.schemas {
+            Some((_, old)) => has_schema(&mut session, self, old),
+            None => {
+                let there = mariadb_tables(&mut session)?;
+                Ok(aside.tables.iter().all(|(_, old)| there.iter().any(|(name, _)| name == old)))
+            }
+        }
+    }
+
     /// Drops what was set aside, for good.
     pub fn drop_aside(&self, aside: &Aside) -> Result<()> {
         let what = "drop the tables that were set aside";

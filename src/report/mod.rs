@@ -20,6 +20,7 @@ pub mod status;
 pub mod verify;
 
 use crate::error;
+use crate::sys::commands;
 pub use crate::sys::human;
 use chrono::{DateTime, Local, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -100,7 +101,7 @@ impl Failure {
         Failure {
             error: error.to_string(),
             because: error.chain().skip(1).map(ToString::to_string).collect(),
-            next: error::hint(error).map(str::to_owned),
+            next: error::hint(error).map(|hint| commands::complete(hint).into_owned()),
             exit_code: error::kind(error).exit_code(),
         }
     }

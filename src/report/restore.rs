@@ -15,6 +15,8 @@ pub struct Done {
     pub site: String,
     /// What it has now: `backup 2026-11-23T010003Z`.
     pub restored: String,
+    /// Whether it was the undo of a restore.
+    pub is_undo: bool,
     /// Whether it was put where no site was.
     pub new: bool,
     /// For how many seconds it was closed.
@@ -93,10 +95,13 @@ pub fn done_text(done: &Done, look: &Look) -> String {
                      its own to be backed up: moodle-backup setup.";
         return text + &wrapped("", words) + &section("Warnings", &done.warnings, look);
     }
+    let back = if done.is_undo { "--redo" } else { "--undo" };
     text += &wrapped(
         "",
-        "Have a look at the site. \"moodle-backup restore --undo\" brings back what was replaced; \"restore --discard\" \
-         deletes it when all is well.",
+        &format!(
+            "Have a look at the site. \"moodle-backup restore {back}\" brings back what was replaced; \"moodle-backup restore \
+             --discard\" deletes it when all is well."
+        ),
     );
     text + &section("Warnings", &done.warnings, look)
 }

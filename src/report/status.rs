@@ -25,6 +25,8 @@ pub struct Status {
     pub recent_enough: Option<bool>,
     /// How the last run ended, where that is known.
     pub last_run: Option<LastRun>,
+    /// Restores that can be undone (and undos that can be taken back): what they have replaced is kept. The newest first.
+    pub set_aside: Vec<SetAside>,
     /// What runs now.
     pub running: Option<Activity>,
     /// When the timer starts the next run; none where there is no timer, or systemd does not tell.
@@ -79,6 +81,15 @@ pub struct LastRun {
     pub log: Option<String>,
 }
 
+/// A restore whose replaced state is kept.
+#[derive(Clone, Debug, Serialize)]
+pub struct SetAside {
+    /// When that was.
+    pub when: DateTime<Utc>,
+    /// What was put in its place: `backup 2026-11-23T010003Z`.
+    pub for_what: String,
+}
+
 /// As text.
 pub fn text(status: &Status, look: &Look) -> String {
     let mut text = pair("Site", &format!("{}: {}", status.site, state(status)));
@@ -94,6 +105,9 @@ pub fn text(status: &Status, look: &Look) -> String {
     if let Some(run) = &status.last_run {
         let log = run.log.as_ref().map_or(String::new(), |log| format!(", log in {log}"));
         text += &pair("Last run", &format!("{}, {}{log}", run.result.words(), look.distance(run.ended)));
+    }
+    if !status.set_aside.is_empty() {
+        text += &pair("Set aside", &set_aside(&status.set_aside, look));
     }
     text += &pair("Running", &running(status, look));
     let next = match status.next_run {
@@ -129,6 +143,15 @@ fn last(status: &Status, look: &Look) -> String {
         text += &format!(", {}", human::count(last.warning_count, "warning"));
     }
     text
+}
+
+fn set_aside(kept: &[SetAside], look: &Look) -> String {
+    let replaced = kept.iter().map(|it| format!("what {} replaced at {}", it.for_what, look.minute(it.when)));
+    let replaced: Vec<String> = replaced.collect();
+    format!(
+        "{}; \"moodle-backup restore --undo\" brings back the last, \"moodle-backup restore --discard\" deletes all",
+        replaced.join(", ")
+    )
 }
 
 fn running(status: &Status, look: &Look) -> String {

@@ -1,23 +1,30 @@
-//! Undoing the last restore: what it had set aside comes back, and what it had brought is set aside in turn, so that the
-//! undo can be undone too. And deleting what was set aside, when nobody wants it any more.
+//! Undoing a restore: what it had set aside comes back, and what it had brought is set aside in turn, so that the undo can be
+//! undone too. Undone one after the other, restores lead back to what was there before the first. And deleting what was set
+//! aside, when nobody wants it any more.
 
-use super::{Here, Job, Outcome, Work, check, close, lock, read_again};
+use super::{Job, Outcome, Work, check, close, hold, read_again};
 use crate::error::{Fault, Result};
 use crate::sys::log::Log;
-use crate::sys::paths::Paths;
 use crate::undo::{self, Changes, Record, Step};
 use std::path::{Path, PathBuf};
 
-/// How the words begin for what an undo brings back.
-const BEFORE: &str = "the state before ";
+/// Puts back what the last restore of this site has replaced that is not undone yet.
+pub fn undo(job: &Job, log: &Log) -> Result<Outcome> {
+    take_last_back(job, false, log)
+}
 
-/// Puts back what the last restore of this site has replaced.
-pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
+/// Puts back what the last undo has replaced.
+pub fn redo(job: &Job, log: &Log) -> Result<Outcome> {
+    take_last_back(job, true, log)
+}
+
+fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
-    let here = Here::look(job)?;
-    let lock = lock(job, &here, log)?;
-    let last = last(job.paths, &here.dataroot)?;
-    let record = Record::new(&job.settings.site.name, &here.dataroot, before(&last.what));
+    let (here, lock) = hold(job, log)?;
+    let kept = undo::kept(job.paths, &here.dataroot)?;
+    let last = undo::last(&kept, is_undo).ok_or_else(|| nothing_to_take_back(&kept, is_undo))?;
+    last.require_set_aside()?;
+    let record = Record::of_taking_back(last, state_before(last));
     let mut work = Work::begin(job, record, lock, log)?;
 
     log.step("close")?;
@@ -41,23 +48,28 @@ pub fn revert(job: &Job, log: &Log) -> Result<Outcome> {
     Ok(Outcome { closed_seconds, record, pool_files: 0, new: false })
 }
 
-/// What an undo brings back, in words. The undo of an undo is what there was first.
-fn before(what: &str) -> String {
-    match what.strip_prefix(BEFORE) {
-        Some(what) => what.to_owned(),
-        None => format!("{BEFORE}{what}"),
+/// How the words begin for what an undo brings back.
+const BEFORE: &str = "the state before ";
+
+/// What taking it back brings, in words.
+fn state_before(last: &Record) -> String {
+    match last.what.strip_prefix(BEFORE) {
+        Some(what) if last.is_undo => what.to_owned(),
+        _ => format!("{BEFORE}{}", last.what),
     }
 }
 
-/// The last restore that has succeeded.
-fn last(paths: &Paths, dataroot: &Path) -> Result<Record> {
-    undo::last(paths, dataroot)?.ok_or_else(|| {
-        Fault::unfit("there is no restore of this site that could be undone")
-            .hint(
-                "what a restore has replaced is kept until the next one, or until \"moodle-backup restore --discard\"",
-            )
-            .into()
-    })
+fn nothing_to_take_back(kept: &[Record], is_undo: bool) -> anyhow::Error {
+    let other = undo::last(kept, !is_undo).is_some();
+    match (is_undo, other) {
+        (false, true) => Fault::unfit("no restore of this site is left that could be undone")
+            .hint("\"moodle-backup restore --redo\" brings back what the last undo has replaced"),
+        (false, false) => Fault::unfit("there is no restore of this site that could be undone")
+            .hint("what restores have replaced is kept until \"moodle-backup restore --discard\""),
+        (true, _) => Fault::unfit("the last restore of this site was not undone, so there is nothing to bring back")
+            .hint("\"moodle-backup restore --undo\" puts back what a restore has replaced"),
+    }
+    .into()
 }
 
 fn take_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> Result<()> {
@@ -92,11 +104,14 @@ fn free_name(folder: &Path, of: &Path) -> PathBuf {
     names.into_iter().find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| folder.join(name))
 }
 
-/// Deletes what the last restore of this site has set aside. Returns what that was, in words.
-pub fn discard(job: &Job, log: &Log) -> Result<String> {
-    let here = Here::look(job)?;
-    let _lock = lock(job, &here, log)?;
-    let last = last(job.paths, &here.dataroot)?;
-    undo::discard(job.paths, &last)?;
-    Ok(last.what)
+/// Deletes what restores of this site have set aside. Returns how many.
+pub fn discard(job: &Job, log: &Log) -> Result<usize> {
+    let (here, _lock) = hold(job, log)?;
+    let kept = undo::kept(job.paths, &here.dataroot)?;
+    if kept.is_empty() {
+        return Err(nothing_to_take_back(&kept, false));
+    }
+    // The oldest first: whatever ends it, those that are left can be undone.
+    kept.iter().rev().try_for_each(|record| undo::discard(job.paths, record))?;
+    Ok(kept.len())
 }

@@ -5,13 +5,17 @@ use super::{Session, exit_code, extract, job};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Result};
 use crate::preflight::read_site;
-use crate::report::outcome;
 use crate::report::restore::{self as view, Done};
+use crate::report::{human, outcome};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
+use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use std::io::{BufRead, IsTerminal, Write};
+
+/// A restore, or taking one back.
+type Work = fn(&Job, &Log) -> Result<Outcome>;
 
 /// Restores, undoes the last restore, or deletes what it had set aside.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
@@ -23,10 +27,11 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.discard {
         return discard(session, &job, args);
     }
-    if args.undo {
-        let question = "This puts back what the last restore has replaced; what it had brought is set aside.";
-        ask(session, &settings, question, args.yes)?;
-        return finish(session, &job, restore::revert);
+    if args.undo || args.redo {
+        let (what, work): (_, Work) = if args.undo { ("restore", restore::undo) } else { ("undo", restore::redo) };
+        let question = format!("This puts back what the last {what} has replaced; what is there now is set aside.");
+        ask(session, &settings, &question, args.yes)?;
+        return finish(session, &job, work);
     }
     // To be shown, or to be asked by: it looks for each of users' files.
     let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
@@ -147,11 +152,7 @@ fn ask(session: &Session, settings: &Settings, what: &str, yes: bool) -> Result<
     }
 }
 
-fn finish(
-    session: &Session,
-    job: &Job,
-    work: impl FnOnce(&Job, &crate::sys::log::Log) -> Result<Outcome>,
-) -> Result<u8> {
+fn finish(session: &Session, job: &Job, work: Work) -> Result<u8> {
     let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
     let log = session.paths.logs().join(format!("{}-restore-{stamp}.log", job.settings.site.name));
     if let Err(error) = session.log.keep_in(log) {
@@ -175,6 +176,7 @@ fn finish(
     let done = Done {
         site: job.settings.site.name.clone(),
         restored: outcome.record.what.clone(),
+        is_undo: outcome.record.is_undo,
         new: outcome.new,
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
@@ -190,10 +192,10 @@ fn finish(
 }
 
 fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
-    let question = "This deletes what the last restore has set aside: it cannot be undone after that.";
+    let question = "This deletes what restores of this site have set aside: they cannot be undone after that.";
     ask(session, job.settings, question, args.yes)?;
-    let what = restore::discard(job, &session.log)?;
+    let restores = restore::discard(job, &session.log)?;
     session.log.finish();
-    session.log.info(format!("deleted what was set aside for {what}"));
+    session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));
     Ok(0)
 }

@@ -7,11 +7,12 @@ use crate::error::{self, EXIT_WARNINGS, Kind, Result};
 use crate::preflight;
 use crate::report::human;
 use crate::report::outcome::Ending;
-use crate::report::status::{self, Last, LastRun, SiteState, Status};
+use crate::report::status::{self, Last, LastRun, SetAside, SiteState, Status};
 use crate::settings::Settings;
 use crate::store::{Backup, Listing, Store};
 use crate::sys::paths::Paths;
 use crate::sys::{files, signals, time};
+use crate::undo;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
         max_age_seconds: max_age.map(|age| age.as_secs()),
         recent_enough,
         last_run: last_run.map(ended),
+        set_aside: dataroot.as_deref().map(|dataroot| set_aside(&session.paths, dataroot)).unwrap_or_default(),
         running: follow::activities(&session.paths).into_iter().find(|running| running.site == settings.site.name),
         next_run: timer::next_run(&session.paths, &settings),
         attention,
@@ -187,6 +189,15 @@ fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<Stri
         ));
     }
     recent
+}
+
+fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
+    let kept = undo::kept(paths, dataroot).unwrap_or_default().into_iter();
+    let told = kept.filter_map(|record| {
+        let when = chrono::DateTime::from_timestamp(record.finished?, 0)?;
+        Some(SetAside { when, for_what: record.what })
+    });
+    told.collect()
 }
 
 fn ended(run: record::LastRun) -> LastRun {

@@ -283,9 +283,10 @@ impl Inner {
     }
 }
 
-/// Text from outside, on one line: what could end the line, or play tricks on a terminal, is escaped.
+/// Text from outside, on one line: what could end the line, or play tricks on a terminal, is escaped. Commands in it are made
+/// complete: see [`super::commands`].
 pub fn plain(text: &str) -> String {
-    text.chars().fold(String::new(), |mut plain, c| {
+    super::commands::complete(text).chars().fold(String::new(), |mut plain, c| {
         match is_plain(c) {
             true => plain.push(c),
             false => plain.extend(c.escape_default()),

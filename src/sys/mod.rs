@@ -2,6 +2,7 @@
 //! Knows nothing of Moodle, of databases or of backups.
 
 #[cfg(feature = "failpoints")]
+pub mod commands;
 pub mod failpoint;
 pub mod files;
 pub mod folder_lock;

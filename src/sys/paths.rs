@@ -69,9 +69,9 @@ impl Paths {
         self.restores().join(format!("{}.{id}.swept.json", super::files::unique_name(dataroot)))
     }
 
-    /// The note of the last restore of that site that has succeeded.
-    pub fn restored(&self, dataroot: &Path) -> PathBuf {
-        self.restores().join(format!("{}.done.json", super::files::unique_name(dataroot)))
+    /// The note of a restore of that site that has succeeded, as long as what it set aside is kept.
+    pub fn restored(&self, dataroot: &Path, id: &str) -> PathBuf {
+        self.restores().join(format!("{}.{id}.done.json", super::files::unique_name(dataroot)))
     }
 
     /// The file by which runs on the site with this dataroot exclude each other. It is never removed: who waits for it

@@ -18,8 +18,20 @@ pub struct Record {
     pub dataroot: PathBuf,
     /// What was restored, in words: `backup 2026-11-23T010003Z`.
     pub what: String,
-    /// Names the folders and tables of this restore.
+    /// Names the folders and tables of this restore; of two of a site the later one is greater.
     pub id: String,
+    /// Whether it put back what a restore had replaced.
+    #[serde(default)]
+    pub is_undo: bool,
+    /// The state of the site that it found, and set aside: by a name among this site's records.
+    #[serde(default)]
+    pub before: String,
+    /// The state that it made.
+    #[serde(default)]
+    pub after: String,
+    /// The restore (or the undo of one) that it took back: what that had set aside is in its place again.
+    #[serde(default)]
+    pub took_back: Option<String>,
     /// The process.
     pub pid: u32,
     /// When it began, in seconds since 1970.
@@ -77,17 +89,33 @@ impl Record {
     /// A record without any change yet.
     pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
         let now = crate::sys::time::now();
+        // Two restores of a site are further apart than that.
+        let id = now.timestamp_millis().to_string();
         Record {
             site: site.to_owned(),
             dataroot: dataroot.to_path_buf(),
             what,
-            // Two restores of a site are further apart than that.
-            id: now.timestamp_millis().to_string(),
+            is_undo: false,
+            before: format!("before {id}"),
+            after: id.clone(),
+            took_back: None,
+            id,
             pid: std::process::id(),
             started: now.timestamp(),
             finished: None,
             folders: Vec::new(),
             steps: Vec::new(),
+        }
+    }
+
+    /// A record of taking `last` back; `is_undo` unless that was an undo itself.
+    pub fn of_taking_back(last: &Record, what: String) -> Record {
+        Record {
+            is_undo: !last.is_undo,
+            before: last.after.clone(),
+            after: last.before.clone(),
+            took_back: Some(last.id.clone()),
+            ..Record::new(&last.site, &last.dataroot, what)
         }
     }
 
@@ -136,6 +164,31 @@ impl Record {
         }
     }
 
+    /// An error if anything is gone that was set aside: a site would be taken away, and nothing would come in its place.
+    pub fn require_set_aside(&self) -> Result<()> {
+        self.require_folders()?;
+        for step in &self.steps {
+            let (what, is_there) = match step {
+                Step::Renamed { from, to } if is_aside(to) && !is_aside(from) => {
+                    (to.display().to_string(), to.symlink_metadata().is_ok())
+                }
+                Step::SetAside { connection, aside } => {
+                    (format!("what the {} held", connection.title()), connection.is_whole(aside)?)
+                }
+                _ => continue,
+            };
+            if !is_there {
+                return Err(Fault::unfit(format!(
+                    "{what} is gone, which was set aside when {} was put in its place",
+                    self.what
+                ))
+                .hint("\"moodle-backup restore\" brings back a backup instead")
+                .into());
+            }
+        }
+        Ok(())
+    }
+
     /// Takes all changes back, the last first. Each is looked at: some may have been taken back already.
     pub(super) fn roll_back(&self) -> Result<()> {
         self.require_folders()?;
@@ -175,6 +228,11 @@ impl Record {
     }
 }
 
+/// Whether a path lies where things are staged and set aside.
+pub fn is_aside(path: &Path) -> bool {
+    path.components().any(|step| step.as_os_str() == super::FOLDER)
+}
+
 /// What a record tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -182,6 +240,8 @@ pub(super) enum Kind {
     AtWork,
     /// One whose leavings nobody needs.
     Swept,
+    /// One that has succeeded, and can be undone.
+    Done,
 }
 
 /// All records of a kind.
@@ -197,7 +257,7 @@ pub(super) fn all(paths: &Paths, wanted: Kind) -> Result<Vec<PathBuf>> {
         let name = path.to_string_lossy();
         let kind = match () {
             () if name.ends_with(".swept.json") => Some(Kind::Swept),
-            () if name.ends_with(".done.json") => None,
+            () if name.ends_with(".done.json") => Some(Kind::Done),
             () => name.ends_with(".json").then_some(Kind::AtWork),
         };
         if kind == Some(wanted) {
