@@ -13,6 +13,7 @@ mod logs;
 mod pins;
 mod place;
 mod plan;
+mod prompt;
 mod prune;
 mod record;
 mod restore;
@@ -177,8 +178,9 @@ impl<'a> Session<'a> {
             }
         }
         if let Err(error) = self.remove_half_made() {
-            self.log
-                .warn(format!("what is half made on the target was left there: {error:#}; the next run removes it"));
+            self.log.warn(format!(
+                "it was not looked whether anything half made is on the target: {error:#}; the next run looks"
+            ));
         }
         Ok(0)
     }

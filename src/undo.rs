@@ -15,6 +15,7 @@ use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
 use crate::sys::signals;
+use serde::{Deserialize, Serialize};
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
@@ -136,6 +137,7 @@ impl Changes {
         self.record.write(&self.file)?;
         files::rename_durably(&self.file, &self.paths.restored(&self.record.dataroot, &self.record.id))?;
         self.open = false;
+        remove_file(&self.paths.undone(&self.record.dataroot))?;
         Ok(self.record.clone())
     }
 }
@@ -271,7 +273,23 @@ fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Opti
         ))
         .hint("mend what the error names (is the database server running?), then: moodle-backup recover")
     })?;
+    let undone = Undone { what: record.what.clone(), started: record.started };
+    files::write_durably(&paths.undone(&record.dataroot), &serde_json::to_vec(&undone)?, 0o600)?;
     Ok(Some(record))
+}
+
+/// A restore that had died, and was undone by somebody else.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Undone {
+    /// What was to be restored: `backup 2026-11-23T010003Z`.
+    pub what: String,
+    /// When it began, in seconds since 1970.
+    pub started: i64,
+}
+
+/// The last restore of a site, if it had died and was undone.
+pub fn undone(paths: &Paths, dataroot: &Path) -> Option<Undone> {
+    serde_json::from_slice(&std::fs::read(paths.undone(dataroot)).ok()?).ok()
 }
 
 /// Puts everything back. What is left of it is for [`sweep`].

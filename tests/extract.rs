@@ -168,6 +168,12 @@ fn parts_and_single_files_come_back_by_the_paths_that_they_had() {
     assert_eq!((there.uid(), there.gid(), there.mode()), (here.uid(), here.gid(), here.mode()));
     assert_eq!(names(&some.join("moodledata")), ["lang".to_owned()].into());
     assert_same("lang", tree_compare(&lang, &some.join("moodledata/lang")));
+
+    // A part and a path in it: that path alone.
+    let (one, text) = place(&world, "one");
+    restore(&world, &["--only", "code", "--path", config.to_str().unwrap(), "--to", &text], 0);
+    assert_eq!(names(&one), ["code".to_owned()].into());
+    assert_eq!(names(&one.join("code")), ["config.php".to_owned()].into());
 }
 
 #[test]

@@ -190,6 +190,7 @@ fn status() -> Status {
         site: "moodle".into(),
         state: SiteState::Held,
         state_because: Some("run --restart half, since 2026-11-23 14:00".into()),
+        backups_seen: true,
         last: Some(Last {
             name: NAME.into(),
             when: time("2026-11-23T01:00:05Z"),

@@ -127,6 +127,22 @@ fn restores_are_undone_one_after_the_other() {
     }
 }
 
+/// What was there before is wanted as it was, whatever that was.
+#[test]
+fn a_broken_state_comes_back_too() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    fs::remove_file(site.root.join("lib/setup.php")).unwrap();
+    let today = State::of(site);
+    world.run(&["restore", "--yes"]).expect_code(0);
+    assert!(site.is_open());
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(3);
+    assert!(output.stderr.contains("is as it was when it was set aside, and cannot be read"), "{}", output.stderr);
+    today.assert_is(site, "broken as before");
+    world.run(&["restore", "--redo", "--yes"]).expect_code(0);
+    assert!(site.is_open());
+}
+
 /// What was set aside is gone, by whoever's hand: to undo would take the site away.
 #[test]
 fn what_is_not_set_aside_any_more_is_not_put_back() {
@@ -159,10 +175,14 @@ fn a_run_that_undoes_a_dead_restore_looks_at_the_site_again() {
     let output = world.run(&["run"]).expect_code(5);
     assert!(output.stderr.contains("is no installed Moodle"), "{}", output.stderr);
     assert_eq!(latest(&world), good, "nothing was published");
+    let status = world.run(&["status"]).expect_code(3).stdout;
+    let said = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("the restore of") && said.contains("died before it was complete, and was undone"), "{said}");
     // The same goes for a restore.
     cut_power(&mut world, "check");
     world.run(&["restore", "--yes"]).expect_code(3);
     assert!(world.site.root.join("lib/setup.php").exists() && world.site.is_open());
+    assert!(!world.run(&["status"]).stdout.contains("and was undone"), "one has succeeded since");
 }
 
 /// The name of the newest backup.
@@ -795,11 +815,31 @@ fn a_backup_is_made_first_where_that_is_wanted() {
     // On a terminal it is asked, and no is taken for granted.
     let mut terminal = support::Terminal::start(world.command(&["restore", &first]));
     terminal.wait_for_text("Make a backup of the site as it is now");
+    // Typed too early: that is neither.
+    terminal.type_keys("pocket\n");
+    terminal.wait_for_text("Please answer yes or no.");
     terminal.type_keys("\n");
     terminal.wait_for_text("Type the name of the site");
     terminal.type_keys("pocket\n");
     assert!(terminal.wait().success(), "{}", terminal.text());
     assert_eq!(world.backups().len(), 2);
+}
+
+/// Ctrl-C at a question ends it at once, without Enter.
+#[test]
+fn questions_are_left_by_ctrl_c() {
+    let world = world(Engine::MariaDb);
+    change(&world.site);
+    let today = State::of(&world.site);
+    for (question, keys) in [("Make a backup of the site", ""), ("Type the name of the site", "no\n")] {
+        let mut terminal = support::Terminal::start(world.command(&["restore"]));
+        terminal.wait_for_text("Make a backup of the site");
+        terminal.type_keys(keys);
+        terminal.wait_for_text(question);
+        terminal.type_keys("\x03");
+        assert_eq!(terminal.wait().code(), Some(1), "{}", terminal.text());
+        today.assert_is(&world.site, question);
+    }
 }
 
 /// A backup that is not seen to its end is none that a restore may rely on.

@@ -45,17 +45,10 @@ impl Wanted {
     }
 }
 
-/// What `--only` and `--path` ask for; everything where neither does. An error if a part or a path is not there.
+/// What `--only` and `--path` ask for; everything where neither does. Of a part that both name only the paths. An error if a part or a path is not there.
 pub fn wanted(backup: &Backup, only: &[Part], paths: &[PathBuf]) -> Result<Vec<Wanted>> {
     let manifest = &backup.manifest;
     let parts = if only.is_empty() && paths.is_empty() { Part::all(manifest) } else { only.to_vec() };
-    let mut found: Vec<Wanted> = Vec::new();
-    for part in parts {
-        let components: Vec<Component> = part.components(manifest)?.into_iter().cloned().collect();
-        if !found.iter().any(|other| other.components == components) {
-            found.push(Wanted { part, components, paths: vec![Vec::new()], only: Selection::all(), whole: true });
-        }
-    }
     let mut of_parts: Vec<(&Component, Vec<Vec<u8>>)> = Vec::new();
     for path in paths {
         let (component, below) = locate(manifest, path)?;
@@ -65,12 +58,18 @@ pub fn wanted(backup: &Backup, only: &[Part], paths: &[PathBuf]) -> Result<Vec<W
             None => of_parts.push((component, vec![below])),
         }
     }
+    let mut found: Vec<Wanted> = Vec::new();
+    for part in parts {
+        let components: Vec<Component> = part.components(manifest)?.into_iter().cloned().collect();
+        let is_narrowed = of_parts.iter().any(|(narrowed, _)| components.contains(narrowed));
+        if !is_narrowed && !found.iter().any(|other| other.components == components) {
+            found.push(Wanted { part, components, paths: vec![Vec::new()], only: Selection::all(), whole: true });
+        }
+    }
     for (component, paths) in of_parts {
         let Some(part) = Part::of(component) else { continue };
-        if !found.iter().any(|other| other.components.contains(component)) {
-            let only = Selection::of(paths.clone());
-            found.push(Wanted { part, components: vec![component.clone()], paths, only, whole: false });
-        }
+        let only = Selection::of(paths.clone());
+        found.push(Wanted { part, components: vec![component.clone()], paths, only, whole: false });
     }
     Ok(found)
 }

@@ -42,7 +42,10 @@ impl Layout {
         for (folder, name) in [(&root, "config.php"), (&code, "version.php"), (&code, "lib/setup.php")] {
             if !folder.join(name).is_file() {
                 return Err(Fault::unfit(format!("{} is no installed Moodle: it has no {name}", root.display()))
-                    .hint("set root in [site] to the folder that holds Moodle's config.php")
+                    .hint(
+                        "is part of the code lost? \"moodle-backup restore --plan\" tells what a restore brings back; is the site \
+                         elsewhere? set root in [site] to the folder that holds its config.php",
+                    )
                     .into());
             }
         }

@@ -72,19 +72,32 @@ fn named_web_user(name: &str) -> Result<Identity> {
 /// user: so a first guess is read from its text, and read again as the right one if the guess was wrong.
 fn read_as_owner(settings: &Settings, layout: &Layout) -> Result<(Php, Config)> {
     let guess = match dataroot_by_text(&layout.config_php()) {
-        Some(dataroot) => Identity::owner_of(&dataroot)?,
+        Some(dataroot) => web_user_by(&dataroot)?,
         None => Identity::by_name("www-data").or_fault(|| {
             Fault::unfit("cannot tell which user the web server runs as").hint("set web_user in [site]")
         })?,
     };
     require_plausible(layout, &guess)?;
     let (php, config) = read_as(settings, layout, guess)?;
-    let owner = Identity::owner_of(&config.dataroot)?;
+    let owner = web_user_by(&config.dataroot)?;
     if owner.uid == php.user().uid {
         return Ok((php, config));
     }
     require_plausible(layout, &owner)?;
     read_as(settings, layout, owner)
+}
+
+fn web_user_by(dataroot: &Path) -> Result<Identity> {
+    let owner = Identity::owner_of(dataroot)?;
+    match owner.is_root() {
+        false => Ok(owner),
+        true => Err(Fault::unfit(format!(
+            "{} belongs to root, and should to the web server's user, so it does not tell who that is",
+            dataroot.display()
+        ))
+        .hint("give it back: chown --recursive www-data: that folder; or set web_user in [site]")
+        .into()),
+    }
 }
 
 /// Whoever can write config.php decides what the dataroot is, and so as whom PHP would run. Unless that is a web server's

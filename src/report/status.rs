@@ -17,6 +17,8 @@ pub struct Status {
     pub state: SiteState,
     /// Why the site is not open, and since when; what is not known about it.
     pub state_because: Option<String>,
+    /// Whether the backups could be looked at.
+    pub backups_seen: bool,
     /// The last backup.
     pub last: Option<Last>,
     /// The age that was asked for with `--max-age`.
@@ -134,7 +136,8 @@ fn state(status: &Status) -> String {
 }
 
 fn last(status: &Status, look: &Look) -> String {
-    let Some(last) = &status.last else { return "none".into() };
+    let none = if status.backups_seen { "none" } else { "not known" };
+    let Some(last) = &status.last else { return none.into() };
     let mut text = format!("{}, {} ago ({})", last.name, human::age(last.age_seconds), look.minute(last.when));
     if !last.complete {
         text += ", NOT COMPLETE";

@@ -147,6 +147,13 @@ fn database(job: &Job, here: &Here) -> Result<Piece> {
         (None, None) => (format!("database {:?}, as config.php of the backup says", then.name), false),
     };
     let what = match (there, here.is_new()) {
+        // Config.php tells how to reach it.
+        (false, false) if job.place.is_none() && here.connection().is_none() => {
+            format!(
+                "replaced or made, {} tables; it cannot be seen now, since config.php here cannot be read",
+                then.tables.len()
+            )
+        }
         (true, true) => format!("empty or made, {} tables", then.tables.len()),
         (false, true) => format!("made, {} tables", then.tables.len()),
         (true, false) => format!("replaced, {} tables", then.tables.len()),

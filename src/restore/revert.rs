@@ -5,6 +5,7 @@
 use super::{Job, Outcome, Work, check, close, hold, read_again};
 use crate::error::{Fault, Result};
 use crate::sys::log::Log;
+use crate::sys::signals;
 use crate::undo::{self, Changes, Record, Step};
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,15 @@ fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
     }
 
     log.step("check")?;
-    let site = read_again(job, &here)?;
+    // It was wanted as it was, and that may have been broken.
+    let site = match read_again(job, &here) {
+        Ok(site) => site,
+        Err(error) => {
+            signals::check()?;
+            log.warn(format!("the site is as it was when it was set aside, and cannot be read: {error:#}"));
+            None
+        }
+    };
     super::load::purge(site.as_ref(), log)?;
 
     log.step("reopen")?;

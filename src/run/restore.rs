@@ -1,10 +1,11 @@
 //! The command `restore`, in place: the plan, the question, the work, the result.
 
 use super::place::{self, Source};
-use super::{Session, exit_code, extract, job};
+use super::{Session, exit_code, extract, job, prompt};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Fault, Result};
 use crate::preflight::read_site;
+use crate::report::layout::wrapped;
 use crate::report::restore::{self as view, Done};
 use crate::report::{human, outcome};
 use crate::restore::{self, Job, Outcome, Place, Plan};
@@ -12,7 +13,7 @@ use crate::settings::Settings;
 use crate::store::{Backup, Part};
 use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::IsTerminal;
 
 /// A restore, or taking one back.
 type Work = fn(&Job, &Log) -> Result<Outcome>;
@@ -30,7 +31,7 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.undo || args.redo {
         let (what, work): (_, Work) = if args.undo { ("restore", restore::undo) } else { ("undo", restore::redo) };
         let question = format!("This puts back what the last {what} has replaced; what is there now is set aside.");
-        ask(session, &settings, &question, args.yes)?;
+        ask(session, &settings, &question, "--yes does it without a question", args.yes)?;
         return finish(session, &job, work);
     }
     // To be shown, or to be asked by: it looks for each of users' files.
@@ -50,7 +51,7 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         backup_first(session, &backup)?;
     }
     if let Some(plan) = &plan {
-        ask(session, &settings, &question(plan), args.yes)?;
+        ask(session, &settings, &question(plan), "--plan shows what would be done; --yes does it", args.yes)?;
     }
     finish(session, &job, restore::run)
 }
@@ -93,12 +94,7 @@ fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<b
     if !asked || args.from.is_some() || session.settings().and_then(|it| read_site(&it)).is_err() {
         return Ok(false);
     }
-    eprint!("\nMake a backup of the site as it is now, before it is replaced? (yes or no) [no]: ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    signals::check()?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    prompt::yes("Make a backup of the site as it is now first?")
 }
 
 /// A run like any other, in a process and with a log of its own. If it does not succeed, nothing is restored.
@@ -133,20 +129,15 @@ fn question(plan: &Plan) -> String {
 }
 
 /// On a terminal the name of the site is to be typed; elsewhere `--yes` is needed.
-fn ask(session: &Session, settings: &Settings, what: &str, yes: bool) -> Result<()> {
+fn ask(session: &Session, settings: &Settings, what: &str, hint: &str, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || session.global.json {
-        return Err(Fault::usage("a restore replaces the site, and nobody is here to be asked")
-            .hint("--plan shows what would be done; --yes does it")
-            .into());
+        return Err(Fault::usage("nobody is here to be asked whether this is to be done").hint(hint).into());
     }
-    eprint!("\n{what}\nType the name of the site ({}) to go on: ", settings.site.name);
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() == settings.site.name {
+    let question = format!("{}Type the name of the site ({}) to go on: ", wrapped("", what), settings.site.name);
+    match prompt::ask(&question)? == settings.site.name {
         true => Ok(()),
         false => Err(Fault::usage("that is not the name of the site; nothing was changed").into()),
     }
@@ -193,7 +184,7 @@ fn finish(session: &Session, job: &Job, work: Work) -> Result<u8> {
 
 fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
     let question = "This deletes what restores of this site have set aside: they cannot be undone after that.";
-    ask(session, job.settings, question, args.yes)?;
+    ask(session, job.settings, question, "--yes does it without a question", args.yes)?;
     let restores = restore::discard(job, &session.log)?;
     session.log.finish();
     session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));

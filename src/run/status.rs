@@ -26,6 +26,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let State { state, because } = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
     let last_run = record::read(&session.paths, &settings);
     note_state(state, because.as_deref(), &mut attention);
+    attention.extend(dataroot.as_deref().and_then(|dataroot| undone(&session.paths, dataroot)));
     note_runs(&session.paths, dataroot.as_deref(), last_run.as_ref(), &mut attention);
     if let Some(listing) = &seen {
         note_backups(listing, &mut attention);
@@ -35,6 +36,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
         site: settings.site.name.clone(),
         state,
         state_because: because,
+        backups_seen: seen.is_some(),
         last: seen.as_ref().and_then(Listing::newest).map(last),
         max_age_seconds: max_age.map(|age| age.as_secs()),
         recent_enough,
@@ -198,6 +200,17 @@ fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
         Some(SetAside { when, for_what: record.what })
     });
     told.collect()
+}
+
+fn undone(paths: &Paths, dataroot: &Path) -> Option<String> {
+    let undone = undo::undone(paths, dataroot)?;
+    Some(format!(
+        "the restore of {} that began at {} died before it was complete, and was undone: its log in {} tells how far it came; \
+         begin it again if it is still wanted",
+        undone.what,
+        local(undone.started),
+        paths.logs().display()
+    ))
 }
 
 fn ended(run: record::LastRun) -> LastRun {

@@ -92,7 +92,10 @@ fn unreadable(path: &Path, error: std::io::Error) -> anyhow::Error {
     let path = path.display();
     match error.kind() {
         std::io::ErrorKind::NotFound => Fault::unfit(format!("there is no settings file {path}"))
-            .hint(format!("run \"moodle-backup setup\" to make one, or copy {SAMPLE} there and edit it"))
+            .hint(format!(
+                "run \"moodle-backup setup\" to make one, or copy {SAMPLE} there and edit it; backups on a mounted disk are \
+                 brought back without one: moodle-backup restore --from FOLDER"
+            ))
             .into(),
         std::io::ErrorKind::PermissionDenied => {
             Fault::unfit(format!("may not read the settings file {path}")).hint("run moodle-backup as root").into()

@@ -69,6 +69,11 @@ impl Paths {
         self.restores().join(format!("{}.{id}.swept.json", super::files::unique_name(dataroot)))
     }
 
+    /// The note that a restore of that site had died and was undone, until one succeeds.
+    pub fn undone(&self, dataroot: &Path) -> PathBuf {
+        self.restores().join(format!("{}.undone", super::files::unique_name(dataroot)))
+    }
+
     /// The note of a restore of that site that has succeeded, as long as what it set aside is kept.
     pub fn restored(&self, dataroot: &Path, id: &str) -> PathBuf {
         self.restores().join(format!("{}.{id}.done.json", super::files::unique_name(dataroot)))

@@ -1,0 +1,43 @@
+//! A question on the terminal outside of the set-up: one line is read, and a signal ends the wait for it. What is asked is the
+//! caller's matter.
+
+use crate::error::Result;
+use crate::sys::signals;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::Write;
+use std::os::fd::AsFd;
+
+/// Shows a question, and returns what is typed, without blanks around it; empty at the end of the input. An error on a signal.
+pub fn ask(question: &str) -> Result<String> {
+    eprint!("\n{question}");
+    std::io::stderr().flush()?;
+    let stdin = std::io::stdin();
+    let mut typed = Vec::new();
+    loop {
+        let mut fds = vec![PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        fds.extend(signals::wake_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        signals::check().inspect_err(|_| eprintln!())?;
+        if fds[0].any() != Some(true) {
+            continue;
+        }
+        // Straight from the descriptor, which gives a line at a time: what a buffer holds poll does not see.
+        let mut bytes = [0; 1024];
+        let count = nix::unistd::read(&stdin, &mut bytes)?;
+        typed.extend_from_slice(&bytes[..count]);
+        if count == 0 || typed.ends_with(b"\n") {
+            return Ok(String::from_utf8_lossy(&typed).trim().to_owned());
+        }
+    }
+}
+
+/// Asks until the answer is yes or no; nothing is no.
+pub fn yes(question: &str) -> Result<bool> {
+    loop {
+        match ask(&format!("{question} (yes or no) [no]: "))?.to_lowercase().as_str() {
+            "y" | "yes" => return Ok(true),
+            "" | "n" | "no" => return Ok(false),
+            _ => eprintln!("Please answer yes or no."),
+        }
+    }
+}
