@@ -115,9 +115,7 @@ fn large_tables_come_back_whole_with_all_their_keys() {
     let path = scratch.join("dump.sql.zst");
     dump(&database, &path);
     let mut told = Vec::new();
-    connection(&back)
-        .load(&path, &|| None, &mut |done, total| told.push((done, total)))
-        .expect("the dump can be loaded");
+    connection(&back).load(&path, &mut |done, total| told.push((done, total))).expect("the dump can be loaded");
     assert_brought_back(&database, &back);
     assert_eq!(
         told.last().map(|(done, total)| (*done, *total)),
@@ -148,7 +146,7 @@ fn what_is_no_plain_table_is_loaded_in_the_order_of_the_dump() {
     let server = &database.server;
     let back = Database { user: "there".into(), ..back };
     grant(server, "back", "there");
-    connection(&back).load(&path, &|| None, &mut |_, _| {}).expect("the dump can be loaded");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
     assert_brought_back(&database, &back);
     assert_eq!(back.value("SELECT count(*) FROM mdl_counted"), "0");
     assert_eq!(back.value("SELECT count(*) FROM a_view"), "9");
@@ -169,7 +167,7 @@ fn a_server_without_room_to_sort_makes_the_keys_all_the_same() {
     database.query("INSERT INTO mdl_log SELECT seq, concat(sha2(seq, 512), repeat('x', 100)) FROM seq_1_to_60000");
     let path = scratch.join("dump.sql.zst");
     dump(&database, &path);
-    connection(&back).load(&path, &|| None, &mut |_, _| {}).expect("the dump can be loaded");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
     assert_same(
         "rows",
         rows_compare(&database, &back).into_iter().filter(|line| !line.contains(": owned by ")).collect(),
@@ -191,7 +189,7 @@ fn a_statement_that_the_server_refuses_ends_the_load_with_its_words() {
         broken.display()
     );
     support::succeed(Command::new("bash").args(["-c", &script]));
-    let error = connection(&back).load(&broken, &|| None, &mut |_, _| {}).expect_err("that is no dump");
+    let error = connection(&back).load(&broken, &mut |_, _| {}).expect_err("that is no dump");
     let words = lines(&error).join("\n");
     assert!(words.contains("broken.sql.zst cannot be loaded into the database \"back\""), "{words}");
     assert!(words.contains("Column count doesn't match"), "{words}");
@@ -246,7 +244,7 @@ fn rows_in_transactions_are_loaded_by_all_clients_and_none_is_lost() {
         path = path.display()
     );
     support::succeed(Command::new("bash").args(["-euo", "pipefail", "-c", &script]));
-    connection(&back).load(&path, &|| None, &mut |_, _| {}).expect("the dump can be loaded");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
     assert_brought_back(&database, &back);
 }
 
@@ -292,7 +290,7 @@ fn a_dump_that_is_cut_off_is_not_waited_for() {
         cut = cut.display()
     );
     support::succeed(Command::new("bash").args(["-c", &script]));
-    let error = connection(&back).load(&cut, &|| None, &mut |_, _| {}).expect_err("half a dump");
+    let error = connection(&back).load(&cut, &mut |_, _| {}).expect_err("half a dump");
     assert!(lines(&error).join("\n").contains("cut off in the midst of a statement"), "{error:#}");
 }
 
@@ -306,6 +304,6 @@ fn a_server_that_takes_one_client_at_a_time_gets_one() {
     let path = scratch.join("dump.sql.zst");
     dump(&database, &path);
     server.run_sql(None, "ALTER USER back@localhost WITH MAX_USER_CONNECTIONS 1");
-    connection(&back).load(&path, &|| None, &mut |_, _| {}).expect("the dump can be loaded");
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
     assert_brought_back(&database, &back);
 }

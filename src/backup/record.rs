@@ -345,7 +345,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         grants: server.grants.clone(),
         tables,
         non_transactional: database.non_transactional.clone(),
-        left_out: database.client.left_out(),
+        left_out: Some(database.client.left_out()),
         bytes: dumped.dumped.bytes,
         ..Database::default()
     }

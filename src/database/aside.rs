@@ -41,6 +41,11 @@ impl Aside {
         self.tables.len()
     }
 
+    /// Has an administrator put back what only one may: by this option file with his account, and not as it was noted.
+    pub fn put_back_by(&mut self, connection: &Connection, admin: &Path) -> Result<()> {
+        self.programs.made_by(connection, admin)
+    }
+
     /// Which kinds of what is no table it is about.
     pub fn scope(&self) -> Scope {
         self.programs.scope()
@@ -101,6 +106,12 @@ impl Connection {
                 self.make_programs(&aside.programs)
             }
         }
+    }
+
+    /// Gives back to others what they had defined before the content was set aside, as far as a backup has brought the very same again.
+    /// Returns kinds and names.
+    pub fn give_back_definers(&self, aside: &Aside) -> Result<Vec<(String, String)>> {
+        self.give_back_definers_of(&aside.programs)
     }
 
     /// Whether the database holds nothing, where Moodle's tables are to be.
@@ -177,7 +188,6 @@ impl Connection {
         self.end_alterations()?;
         let there = mariadb_tables(&mut self.session()?)?;
         if aside.was_empty {
-            self.drop_programs(&aside.programs)?;
             return self.execute(what, &self.drops(there.iter().filter(|(name, _)| !name.starts_with(ASIDE))));
         }
         let is_there = |name: &String| there.iter().any(|(it, _)| it == name);
@@ -185,8 +195,7 @@ impl Connection {
         if back.is_empty() {
             return Ok(());
         }
-        // What came from the backup would be in the way of what was dropped, or act on the tables that come back.
-        self.drop_programs(&aside.programs)?;
+        // Triggers go with the tables that they came with.
         // Tables that were not renamed when the power went are still the old ones.
         let not_moved = |name: &String| aside.tables.iter().any(|(it, old)| it == name && !is_there(old));
         let restored = there.iter().filter(|(name, _)| !name.starts_with(ASIDE) && !not_moved(name));

@@ -7,7 +7,7 @@ mod keys;
 mod mariadb;
 mod postgres;
 
-pub use definers::Administrator;
+pub use definers::Replaced;
 
 use super::{Connection, Engine, refusal};
 use crate::error::{Fault, OrFault, Result};
@@ -22,14 +22,9 @@ impl Connection {
     /// Loads a compressed dump into this database, which is empty. `meter` is told how much of the file is read, and how
     /// much there is. When this returns the server has all of it on its disk. An error carries the server's words.
     ///
-    /// What somebody else has defined (MariaDB: triggers, routines, events, views) the administrator makes again as his; where there is
-    /// none to be had, or no such definer any more, it is this account's. Returns the definers who were replaced so.
-    pub fn load(
-        &self,
-        dump: &Path,
-        administrator: Administrator<'_>,
-        meter: &mut dyn FnMut(u64, u64),
-    ) -> Result<Vec<String>> {
+    /// What somebody else has defined (MariaDB: triggers, routines, events, views) is this account's then, unless it may name others;
+    /// that is returned.
+    pub fn load(&self, dump: &Path, meter: &mut dyn FnMut(u64, u64)) -> Result<Vec<Replaced>> {
         let unreadable = || Fault::failed(format!("cannot read the dump {}", dump.display()));
         let file = File::open(dump).or_fault(unreadable)?;
         let total = file.metadata()?.len();
@@ -37,7 +32,7 @@ impl Connection {
         let stream = BufReader::with_capacity(CHUNK, zstd::Decoder::new(counted).or_fault(unreadable)?);
         let mut each = |stream: &Stream| meter(stream.get_ref().get_ref().get_ref().read, total);
         let loaded = match self.engine {
-            Engine::MariaDb => mariadb::load(self, administrator, stream, &mut each),
+            Engine::MariaDb => mariadb::load(self, stream, &mut each),
             Engine::Postgres => postgres::load(self, stream, &mut each).map(|()| Vec::new()),
         };
         match loaded.map_err(|error| (error.downcast_ref::<Refused>().map(|refused| refused.0.clone()), error)) {
@@ -58,9 +53,8 @@ impl Connection {
             "Moodle needs innodb_strict_mode=OFF or row format DYNAMIC on this server: set innodb_default_row_format=dynamic"
         } else if said.contains("max_locks_per_transaction") {
             "raise max_locks_per_transaction in postgresql.conf to 256 and restart the server"
-        } else if said.contains("1419") {
-            "the server keeps a binary log, and lets only an administrator make triggers and functions: name one by --database-admin \
-             FILE, or SET GLOBAL log_bin_trust_function_creators = 1 until the restore is done"
+        } else if said.contains("1419") || said.contains("1418") {
+            "the server keeps a binary log, and does not trust this account with such triggers and functions: SET GLOBAL log_bin_trust_function_creators = 1 until the restore is done"
         } else if said.contains("No space left") || said.contains("1114") || said.contains("could not extend file") {
             "the disk of the database server is full: the old tables are still there until the restore has succeeded"
         } else {

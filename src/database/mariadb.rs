@@ -2,7 +2,6 @@
 //! Holds what differs between the two families of clients; queries about the server are in `facts.rs` and `watch.rs`.
 
 use super::client::{Client, Flavour};
-use super::programs::Scope;
 use super::{Connection, Tables, Tls, options_file};
 use crate::error::{Fault, Result};
 use crate::sys::process::Program;
@@ -46,7 +45,9 @@ pub fn session_arguments(connection: &Connection) -> Vec<String> {
 
 /// The arguments of a client that runs the statements on its standard input.
 pub fn load_arguments(connection: &Connection) -> Vec<String> {
-    let fixed = "--batch --binary-mode --no-auto-rehash --default-character-set=utf8mb4 --max-allowed-packet=1G";
+    // With comments: those in the text of a routine belong to it.
+    let fixed =
+        "--batch --binary-mode --comments --no-auto-rehash --default-character-set=utf8mb4 --max-allowed-packet=1G";
     let mut arguments: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
     arguments.push(format!("--connect-timeout={CONNECT_SECONDS}"));
     arguments.push(format!("--database={}", connection.name));
@@ -86,17 +87,6 @@ pub fn dump_arguments(connection: &Connection, client: &Client, tables: &Tables,
             arguments.extend(only.iter().cloned());
         }
     }
-    arguments
-}
-
-/// The arguments of a dump of triggers, routines and events alone.
-pub fn program_arguments(connection: &Connection, flavour: Flavour, scope: Scope) -> Vec<String> {
-    let fixed = "--no-data --no-create-info --skip-add-locks --skip-disable-keys --single-transaction --skip-lock-tables \
-        --no-tablespaces --comments --triggers --default-character-set=utf8mb4 --max-allowed-packet=1G";
-    let mut arguments: Vec<String> = fixed.split_whitespace().map(str::to_owned).collect();
-    arguments.extend([extra(scope.routines, "routines"), extra(scope.events, "events")]);
-    arguments.extend(foreign_options(flavour));
-    arguments.extend(["--".into(), connection.name.clone()]);
     arguments
 }
 

@@ -55,8 +55,7 @@ fn marks(base: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec
         found.into_iter().for_each(|(number, found)| marks[number] = Some(found));
         Ok(())
     };
-    let waiting = Effort { threads: effort.threads * std::env::var("MBX").map_or(1, |x| x.parse().unwrap()), ..effort };
-    threads::share(waiting, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
+    threads::share(effort, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
     Ok(marks.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 

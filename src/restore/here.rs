@@ -145,7 +145,7 @@ impl Here {
         if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
             match connection.session() {
                 Ok(_) => {
-                    let scope = Scope::without(&job.backup.manifest.database.left_out);
+                    let scope = Scope::without(job.backup.manifest.database.left_out.as_deref());
                     connection.plan_aside("0", scope, job.admin.as_deref())?;
                 }
                 Err(_) if job.place.is_some() => {}

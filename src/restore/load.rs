@@ -3,7 +3,7 @@
 
 use super::place::require_empty;
 use super::{Here, Job, apart, links};
-use crate::database::{Connection, Scope, Wanted};
+use crate::database::{Connection, Replaced, Scope, Wanted};
 use crate::error::{Fault, Result};
 use crate::moodle::table;
 use crate::preflight::{Site, extra_connection};
@@ -122,28 +122,34 @@ fn exchange(
     changes: &mut Changes,
     log: &Log,
 ) -> Result<()> {
-    let aside = connection.plan_aside(changes.id(), Scope::without(&then.left_out), job.admin.as_deref())?;
-    changes.set_aside(connection, aside)?;
-    load(job, then, connection, log)
+    let scope = Scope::without(then.left_out.as_deref());
+    let aside = connection.plan_aside(changes.id(), scope, job.admin.as_deref())?;
+    changes.set_aside(connection, aside.clone())?;
+    let mut replaced = load(job, then, connection, log)?;
+    let given_back = connection.give_back_definers(&aside)?;
+    replaced.retain(|it| !given_back.contains(&(it.kind.clone(), it.name.clone())));
+    if !replaced.is_empty() {
+        let told = replaced.iter().map(|it| format!("{} {} of {}", it.kind.to_lowercase(), it.name, it.definer));
+        log.warn(format!(
+            "{} has defined now what others had: {}; where that matters, give it back as an administrator of the server, by the \
+             statements in {}",
+            connection.account(),
+            told.collect::<Vec<_>>().join(", "),
+            then.file.display()
+        ));
+    }
+    Ok(())
 }
 
-fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log) -> Result<()> {
+fn load(job: &Job, then: &manifest::Database, connection: &Connection, log: &Log) -> Result<Vec<Replaced>> {
     let files = std::iter::once(then.file.as_path()).chain(then.more_files.iter().map(Path::new));
+    let mut replaced = Vec::new();
     for file in files {
         log.info(format!("loading {} into the {}", file.display(), connection.title()));
         let dump = inside::named(&job.backup.path, file)?;
-        let administrator = || connection.administrator_here(job.admin.as_deref()).ok();
-        let replaced = connection.load(&dump, &administrator, &mut |done, total| log.progress(done, total, "bytes"))?;
-        if !replaced.is_empty() {
-            log.warn(format!(
-                "triggers, routines, events or views of {} could not be given back to them, and run with the rights of {} now; with \
-                 an administrator's account (--database-admin FILE) and the same accounts on the server they can",
-                replaced.join(", "),
-                connection.account()
-            ));
-        }
+        replaced.extend(connection.load(&dump, &mut |done, total| log.progress(done, total, "bytes"))?);
     }
-    Ok(())
+    Ok(replaced)
 }
 
 pub(super) fn engine_of(then: &manifest::Database) -> Result<crate::database::Engine> {

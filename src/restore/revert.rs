@@ -101,7 +101,11 @@ fn take_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> Result
         Step::SetAside { connection, aside } => {
             let now = connection.plan_aside(changes.id(), aside.scope(), admin)?;
             changes.set_aside(connection, now)?;
-            changes.bring_back(connection, aside.clone())
+            let mut aside = aside.clone();
+            if let Some(admin) = admin {
+                aside.put_back_by(connection, admin)?;
+            }
+            changes.bring_back(connection, aside)
         }
         Step::MadeDatabase { .. } | Step::Occupied { .. } | Step::BroughtBack { .. } => Ok(()),
     }

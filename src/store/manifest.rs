@@ -138,8 +138,9 @@ pub struct Database {
     pub tables: BTreeMap<String, u64>,
     /// Tables that take no part in the snapshot and were dumped apart.
     pub non_transactional: Vec<String>,
-    /// What the account could not read, so that no dump has it: `routines`, `events`. What there is of it stays in a restore.
-    pub left_out: Vec<String>,
+    /// What the account could not read, so that no dump has it: `routines`, `events`. What there is of it stays in a restore, as it does
+    /// where this is not said.
+    pub left_out: Option<Vec<String>>,
     /// Bytes of the dump before compression.
     pub bytes: u64,
 }

@@ -190,6 +190,10 @@ impl Log {
     /// How far the step is. Cheap enough for every file.
     pub fn progress(&self, done: u64, total: u64, unit: &str) {
         let mut inner = self.lock();
+        // Of two who are at work in one step the one tells that knows the end.
+        if total == 0 && inner.activity.total > 0 {
+            return;
+        }
         (inner.activity.done, inner.activity.total) = (done, total);
         if inner.published.elapsed() >= PROGRESS_INTERVAL {
             inner.activity.unit = unit.to_owned();

@@ -317,7 +317,7 @@ fn load(trial: &Trial, connection: &Connection, log: &Log) -> Result<()> {
     for file in trial.backup.manifest.database.dumps() {
         log.info(format!("loading {}", file.display()));
         let mut meter = |done, total| log.progress(done, total, "bytes");
-        connection.load(&trial.backup.path.join(file), &|| None, &mut meter).map_err(|error| {
+        connection.load(&trial.backup.path.join(file), &mut meter).map_err(|error| {
             // Whatever the server says against it, it is said against this dump.
             error.context(Fault::failed("the dump cannot be loaded"))
         })?;

@@ -59,6 +59,7 @@ pub struct Request<'a> {
 /// The site, closed. Dropping it reopens the site.
 #[derive(Debug)]
 pub struct Window {
+    paths: Paths,
     closure: Closure,
     state: PathBuf,
     guard: Option<Guard>,
@@ -86,8 +87,8 @@ impl Window {
             // Nothing was changed yet, so there is nothing to undo.
             let _ = std::fs::remove_file(&state);
         })?;
-        let (guard, tally, log) = (Some(guard), request.tally.clone(), log.clone());
-        let mut window = Window { closure, state, guard, closed: None, max: request.max, tally, log };
+        let (paths, guard, tally, log) = (request.paths.clone(), Some(guard), request.tally.clone(), log.clone());
+        let mut window = Window { paths, closure, state, guard, closed: None, max: request.max, tally, log };
         window.closure.page_put_up = page::put_up(&window.closure, request.page, request.page_mode)?;
         window.closed = Some(Instant::now());
         if !window.closure.page_put_up {
@@ -167,6 +168,12 @@ impl Window {
 impl Drop for Window {
     fn drop(&mut self) {
         if self.guard.is_some() {
+            // Putting it back has failed. The guard tries once more when this process has ended, and with it its lock.
+            if recover::require_whole(&self.paths, &self.closure).is_err() {
+                self.log.warn("the site stays closed: what the restore has moved is not put back yet");
+                std::mem::forget(self.guard.take());
+                return;
+            }
             let seconds = self.closed.map_or(0.0, |closed| closed.elapsed().as_secs_f64());
             self.log.info(format!("reopening the site after {seconds:.1} s"));
             let intact = self.still_closed().is_ok();

@@ -72,7 +72,7 @@ pub fn recover_site(paths: &Paths, dataroot: &Path, log: &Log) -> Result<Option<
 }
 
 /// A site that a restore has left half replaced is not opened.
-fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
+pub(super) fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
     if !closure.restoring || !paths.restoring(&closure.dataroot).exists() {
         return Ok(());
     }

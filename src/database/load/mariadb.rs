@@ -4,7 +4,7 @@
 //! dump's order.
 
 use super::crew::{Batch, Crew, Job};
-use super::definers::{Administrator, Definers, Maker};
+use super::definers::{Definers, Replaced};
 use super::keys;
 use crate::database::Connection;
 use crate::database::scanner::{Piece, Scanner};
@@ -27,16 +27,11 @@ const MOST_CLIENTS: usize = 8;
 const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0, wait_timeout = 2000000;\n\
     /*M!100101 SET SESSION max_statement_time = 0 */;\n";
 
-/// Loads a dump. `each` is called now and then with the stream, to see how far that is. Returns the definers of triggers and the like
-/// who could not be named, and in whose place the account is that loads it.
-pub fn load<R: Read>(
-    connection: &Connection,
-    administrator: Administrator<'_>,
-    mut dump: R,
-    each: &mut dyn FnMut(&R),
-) -> Result<Vec<String>> {
+/// Loads a dump. `each` is called now and then with the stream, to see how far that is. Returns what others had defined, and of which
+/// this account is the definer now.
+pub fn load<R: Read>(connection: &Connection, mut dump: R, each: &mut dyn FnMut(&R)) -> Result<Vec<Replaced>> {
     let mut scanner = Scanner::new(connection.engine, None);
-    let mut planner = Planner::new(connection, administrator);
+    let mut planner = Planner::new(connection);
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = match dump.read(&mut buffer) {
@@ -140,8 +135,6 @@ struct Planner<'a> {
     connection: &'a Connection,
     crew: Option<Crew>,
     definers: Definers<'a>,
-    /// The administrator's client, where one is needed.
-    administrator: Option<Crew>,
     mode: Mode,
     /// What was seen of an item.
     item: Vec<u8>,
@@ -151,12 +144,11 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(connection: &'a Connection, administrator: Administrator<'a>) -> Self {
+    fn new(connection: &'a Connection) -> Self {
         Planner {
             connection,
             crew: None,
-            definers: Definers::new(connection, administrator),
-            administrator: None,
+            definers: Definers::new(connection),
             mode: Mode::Header,
             item: Vec::new(),
             held: Vec::new(),
@@ -178,7 +170,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The end of the dump.
-    fn end(mut self) -> Result<Vec<String>> {
+    fn end(mut self) -> Result<Vec<Replaced>> {
         // A client that is given half a statement waits for its end.
         if !self.item.is_empty() && Kind::of(&self.item) != Kind::Comment {
             return Err(Fault::failed("the dump is cut off in the midst of a statement").into());
@@ -188,9 +180,7 @@ impl<'a> Planner<'a> {
             Mode::InOrder(batch) | Mode::Whole(batch) => self.flush_in_order(batch)?,
             _ => self.flush_table()?,
         }
-        for crew in [self.crew.take(), self.administrator.take()].into_iter().flatten() {
-            crew.finish()?;
-        }
+        self.crew.take().map_or(Ok(()), Crew::finish)?;
         Ok(self.definers.replaced())
     }
 
@@ -254,33 +244,9 @@ impl<'a> Planner<'a> {
     }
 
     fn next_in_order(&mut self, batch: Batch, kind: Kind, item: Vec<u8>) -> Result<()> {
-        if kind == Kind::Other {
-            return self.other(batch, item);
-        }
+        let item = if kind == Kind::Other { self.definers.own(item)? } else { item };
         self.hold(kind, item);
-        // Settings stay with what they are for.
-        if self.held_bytes >= SHARE && kind != Kind::Setting { self.flush_in_order(batch) } else { Ok(()) }
-    }
-
-    /// What is no table, by whoever may make it.
-    fn other(&mut self, batch: Batch, item: Vec<u8>) -> Result<()> {
-        match self.definers.maker(item)? {
-            Maker::Own(item) => {
-                self.hold(Kind::Other, item);
-                self.flush_in_order(batch)
-            }
-            Maker::Administrator(administrator, item) => {
-                let settings = self.held.iter().rev().take_while(|(kind, _)| *kind == Kind::Setting).count();
-                let settings = &self.held[self.held.len() - settings..];
-                let mut sql: Vec<u8> = settings.iter().flat_map(|(_, item)| [item, &b"\n"[..]].concat()).collect();
-                sql.extend_from_slice(&item);
-                self.flush_in_order(batch)?;
-                self.crew().settle()?;
-                let crew = self.administrator.get_or_insert_with(|| Crew::start(&administrator, FIRST, 1));
-                crew.push(crew.batch(), sql.into())?;
-                crew.settle()
-            }
-        }
+        if self.held_bytes >= SHARE { self.flush_in_order(batch) } else { Ok(()) }
     }
 
     fn hold(&mut self, kind: Kind, item: Vec<u8>) {
@@ -320,7 +286,9 @@ impl<'a> Planner<'a> {
         self.crew().settle()?;
         let batch = self.crew().batch();
         self.mode = Mode::InOrder(batch);
-        self.other(batch, item)
+        let item = self.definers.own(item)?;
+        self.hold(Kind::Other, item);
+        self.flush_in_order(batch)
     }
 
     /// A table turns out to be large while it is held: it is made, and its rows go to all.
