@@ -229,9 +229,12 @@ fn definers_are_given_back_where_the_server_knows_them() {
     let words = said(&output.stderr);
     assert!(words.contains("trigger mdl_changed of root@localhost") && !words.contains("mdl_root of"), "{words}");
     let definer = |name: &str| {
-        site.query(&format!("SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = '{name}'"))
-            .concat()
-            .concat()
+        site.query(&format!(
+            "SELECT DEFINER FROM information_schema.TRIGGERS WHERE TRIGGER_NAME = '{name}' \
+                             AND TRIGGER_SCHEMA = DATABASE()"
+        ))
+        .concat()
+        .concat()
     };
     assert_eq!(definer("mdl_root"), "root@localhost");
     assert_eq!(definer("mdl_changed"), own.replace('`', ""));

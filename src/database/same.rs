@@ -1,18 +1,17 @@
 //! Whether a database is what a dump of it says: a new dump is compared with the old one as both are read, and nothing of it is
 //! kept. It ends at the first difference, which with a site that has gone on comes early as a rule.
 
-use super::scanner::{Piece, Scanner};
 use super::{Connection, Engine, Tables, postgres};
 use crate::error::Result;
 use crate::sys::signals;
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 const BUFFER: usize = 256 << 10;
 
-/// By so many bytes an item is known as a comment.
-const HEAD: usize = 12;
+/// So much of a dump's end can tell of the dump itself and not of the database.
+const LONGEST_END: usize = 4096;
 
 impl Connection {
     /// Whether a dump of the database would say now what this one says. False also where that cannot be told by one dump: some
@@ -27,111 +26,69 @@ impl Connection {
         let client = self.check_client(&facts)?;
         let mut running = client.program(self, &tables, false, postgres::APPLICATION)?.spawn()?;
         let now = running.stdout.take().ok_or_else(|| anyhow::anyhow!("the dump client has no output"))?;
+        let now = BufReader::with_capacity(BUFFER, now);
         let then = zstd::Decoder::with_buffer(BufReader::with_capacity(BUFFER, File::open(dump)?))?;
-        if !are_same(Statements::new(self.engine, now), Statements::new(self.engine, then))? {
+        if !are_same(self.engine, now, BufReader::with_capacity(BUFFER, then))? {
             return Ok(false);
         }
         Ok(running.finish()?.status.success())
     }
 }
 
-fn are_same(mut one: Statements<impl Read>, mut other: Statements<impl Read>) -> Result<bool> {
+/// Byte by byte, but for what the clients say at the beginning and the end of themselves and of the time.
+fn are_same(engine: Engine, mut one: impl BufRead, mut other: impl BufRead) -> Result<bool> {
+    // What both have had last.
+    let mut same = after_head(&mut one)?;
+    if same != after_head(&mut other)? {
+        return Ok(false);
+    }
     loop {
-        let (a, b) = (one.ahead()?, other.ahead()?);
+        signals::check()?;
+        let (a, b) = (one.fill_buf()?, other.fill_buf()?);
         let count = a.len().min(b.len());
-        if count == 0 {
-            return Ok(a.is_empty() && b.is_empty() && one.is_complete() && other.is_complete());
+        if count == 0 || a[..count] != b[..count] {
+            return Ok(is_end(engine, &same, &rest(one)?) && is_end(engine, &same, &rest(other)?));
         }
-        if a[..count] != b[..count] {
-            return Ok(false);
-        }
-        one.pass(count);
-        other.pass(count);
+        same.extend_from_slice(&a[count.saturating_sub(LONGEST_END)..count]);
+        same.drain(..same.len().saturating_sub(LONGEST_END));
+        one.consume(count);
+        other.consume(count);
     }
 }
 
-/// The statements of a dump without what differs from one to the next: comments with the time, the sandbox line of MariaDB's
-/// clients, the key of PostgreSQL's.
-struct Statements<R> {
-    dump: R,
-    scanner: Option<Scanner>,
-    buffer: Vec<u8>,
-    sieve: Sieve,
-    /// What of the sieve's statements was passed.
-    passed: usize,
-    complete: bool,
+/// The first line that counts; empty where there is none.
+fn after_head(dump: &mut impl BufRead) -> Result<Vec<u8>> {
+    let mut line = Vec::new();
+    while dump.read_until(b'\n', &mut line)? > 0 && says_nothing(&line) {
+        line.clear();
+    }
+    Ok(line)
 }
 
-/// Holds back the beginning of an item until it is known whether it counts.
-#[derive(Default)]
-struct Sieve {
-    head: Vec<u8>,
-    counts: Option<bool>,
-    statements: Vec<u8>,
+/// What is left of a dump, as far as it can be its end.
+fn rest(dump: impl BufRead) -> Result<Vec<u8>> {
+    let mut rest = Vec::new();
+    dump.take(LONGEST_END as u64).read_to_end(&mut rest)?;
+    Ok(rest)
 }
 
-impl Sieve {
-    fn take(&mut self, piece: Piece<'_>) {
-        match (piece, self.counts) {
-            (Piece::Part(part), Some(true)) => self.statements.extend_from_slice(part),
-            (Piece::Part(_), Some(false)) => {}
-            (Piece::Part(part), None) => {
-                self.head.extend_from_slice(part);
-                if self.head.len() >= HEAD {
-                    self.decide();
-                }
-            }
-            (Piece::End, counts) => {
-                if counts.is_none() {
-                    self.decide();
-                }
-                self.counts = None;
-            }
-        }
-    }
-
-    fn decide(&mut self) {
-        let is = |word: &[u8]| self.head.starts_with(word);
-        let counts = !(is(b"--") || is(b"\\") || is(b"/*M!999999\\-") || is(b"/*!999999\\-"));
-        if counts {
-            self.statements.extend_from_slice(&self.head);
-        }
-        self.head.clear();
-        self.counts = Some(counts);
-    }
+/// Whether after what both have had nothing comes that counts, and the client has written that this is the end.
+fn is_end(engine: Engine, same: &[u8], rest: &[u8]) -> bool {
+    let mark: &[u8] = match engine {
+        Engine::MariaDb => b"\n-- Dump completed",
+        Engine::Postgres => b"\n-- PostgreSQL database dump complete",
+    };
+    let end = [same, rest].concat();
+    let line = memchr::memrchr(b'\n', same).map_or(0, |newline| newline + 1);
+    rest.len() < LONGEST_END
+        && end[line..].split(|byte| *byte == b'\n').all(says_nothing)
+        && memchr::memmem::find(&end, mark).is_some()
 }
 
-impl<R: Read> Statements<R> {
-    fn new(engine: Engine, dump: R) -> Self {
-        let scanner = Some(Scanner::new(engine, None));
-        Statements { dump, scanner, buffer: vec![0; BUFFER], sieve: Sieve::default(), passed: 0, complete: false }
-    }
-
-    /// What comes next; empty at the end.
-    fn ahead(&mut self) -> Result<&[u8]> {
-        while self.passed == self.sieve.statements.len() {
-            self.sieve.statements.clear();
-            self.passed = 0;
-            signals::check()?;
-            let Some(scanner) = &mut self.scanner else { break };
-            match self.dump.read(&mut self.buffer) {
-                Ok(0) => self.complete = self.scanner.take().is_some_and(|scanner| scanner.finish().complete),
-                Ok(count) => scanner.feed_showing(&self.buffer[..count], &mut |piece| self.sieve.take(piece)),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(&self.sieve.statements[self.passed..])
-    }
-
-    fn pass(&mut self, count: usize) {
-        self.passed += count;
-    }
-
-    /// Whether the dump has its end mark.
-    fn is_complete(&self) -> bool {
-        self.complete
-    }
+/// Whether a line is not for the server: a comment, the sandbox line of MariaDB's clients, the key of PostgreSQL's.
+fn says_nothing(line: &[u8]) -> bool {
+    let words: [&[u8]; 5] = [b"--", b"\\restrict ", b"\\unrestrict ", b"/*M!999999\\-", b"/*!999999\\-"];
+    line.trim_ascii().is_empty() || words.iter().any(|word| line.starts_with(word))
 }
 
 #[cfg(test)]
@@ -139,19 +96,43 @@ mod tests {
     use super::*;
 
     fn same(one: &str, other: &str) -> bool {
-        let statements = |text| Statements::new(Engine::MariaDb, std::io::Cursor::new(String::from(text)));
-        are_same(statements(one), statements(other)).unwrap()
+        // In small pieces, as pipes may give them.
+        let piecewise = |text| BufReader::with_capacity(7, std::io::Cursor::new(String::from(text)));
+        are_same(Engine::MariaDb, piecewise(one), piecewise(other)).unwrap()
     }
 
     #[test]
-    fn dumps_are_compared_by_their_statements() {
-        let dump = |rows: &str, time: &str| {
-            format!("-- Host: x\nINSERT INTO `t` VALUES {rows};\n-- Dump completed on {time}\n")
+    fn dumps_are_compared_but_for_their_comments_at_both_ends() {
+        let dump = |host: &str, rows: &str, time: &str| {
+            format!(
+                "/*M!999999\\- sandbox */\n-- Host: {host}\n\n/*!40101 SET NAMES utf8mb4 */;\nINSERT INTO `t` VALUES {rows};\n-- Dump completed on {time}\n"
+            )
         };
-        assert!(same(&dump("(1,'-- a')", "Monday"), &dump("(1,'-- a')", "Tuesday")));
-        assert!(!same(&dump("(1,'-- a')", "Monday"), &dump("(1,'-- b')", "Monday")));
-        assert!(!same(&dump("(1)", "Monday"), &format!("{}INSERT INTO `t` VALUES (2);\n", dump("(1)", "Monday"))));
-        let whole = dump("(1)", "Monday");
-        assert!(!same(&whole, whole.split("-- Dump").next().unwrap()), "one is cut off before its end mark");
+        let whole = dump("x", "(1,'-- a')", "Monday");
+        assert!(same(&whole, &whole));
+        assert!(same(&whole, &dump("another", "(1,'-- a')", "Tuesday")));
+        assert!(!same(&whole, &dump("x", "(1,'-- b')", "Monday")));
+        assert!(!same(&whole, &dump("x", "(1,'-- a'),(2,'')", "Monday")));
+        let (begin, end) = whole.split_once("-- Dump").unwrap();
+        assert!(!same(&whole, &format!("{begin}INSERT INTO `t` VALUES (2);\n-- Dump{end}")));
+        assert!(!same(&whole, &format!("{whole}INSERT INTO `t` VALUES (2);\n")));
+        assert!(!same(&whole, begin), "one is cut off before its end mark");
+        assert!(!same(begin, begin), "both are");
+        assert!(!same("", ""));
+    }
+
+    #[test]
+    fn keys_of_postgresql_s_clients_differ_and_mean_nothing() {
+        let dump = |key: &str, row: &str| {
+            format!(
+                "--\n-- PostgreSQL database dump\n--\n\n\\restrict {key}\n\nSET x = 0;\nCOPY t (a) FROM stdin;\n{row}\n\\.\n\n--\n\
+                 -- PostgreSQL database dump complete\n--\n\n\\unrestrict {key}\n\n"
+            )
+        };
+        let same = |one: String, other: String| {
+            are_same(Engine::Postgres, std::io::Cursor::new(one), std::io::Cursor::new(other)).unwrap()
+        };
+        assert!(same(dump("a1", "-- a"), dump("b22", "-- a")));
+        assert!(!same(dump("a1", "-- a"), dump("a1", "-- b")));
     }
 }
