@@ -45,14 +45,18 @@ fn are_same(engine: Engine, mut one: impl BufRead, mut other: impl BufRead) -> R
     loop {
         signals::check()?;
         let (a, b) = (one.fill_buf()?, other.fill_buf()?);
-        let count = a.len().min(b.len());
-        if count == 0 || a[..count] != b[..count] {
-            return Ok(is_end(engine, &same, &rest(one)?) && is_end(engine, &same, &rest(other)?));
-        }
+        let both = a.len().min(b.len());
+        let count = match a[..both] == b[..both] {
+            true => both,
+            false => a.iter().zip(b).take_while(|(a, b)| a == b).count(),
+        };
         same.extend_from_slice(&a[count.saturating_sub(LONGEST_END)..count]);
         same.drain(..same.len().saturating_sub(LONGEST_END));
         one.consume(count);
         other.consume(count);
+        if both == 0 || count < both {
+            return Ok(is_end(engine, &same, &rest(one)?) && is_end(engine, &same, &rest(other)?));
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Everything of the operating system, so that the layers above read as what they mean.
 //! Knows nothing of Moodle, of databases or of backups.
 
-#[cfg(feature = "failpoints")]
 pub mod commands;
+#[cfg(feature = "failpoints")]
 pub mod failpoint;
 pub mod files;
 pub mod folder_lock;
