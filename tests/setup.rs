@@ -88,10 +88,9 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     let full = Disk::new().with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
     let content = full.content();
     let before = etc(&world);
-    let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(1);
+    let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(5);
     assert!(refused.stderr.contains("ext4 with the label \"exams\""), "{}", refused.stderr);
     assert!(refused.stderr.contains("destroy ="), "{}", refused.stderr);
-    assert!(refused.stderr.contains("not done: "), "{}", refused.stderr);
     assert!(content == full.content(), "something was written to a disk with exams on it");
     assert!(before == etc(&world), "and nothing else was done");
 
@@ -113,6 +112,76 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     assert!(again.stdout.contains("nothing was changed"), "{}", again.stdout);
     assert!(before == etc(&world));
     drop(empty);
+    let _ = Command::new("chattr").arg("-i").arg(&place).status();
+}
+
+/// Answers that format a disk, and take its name for agreed.
+fn format_answers(world: &World, disk: &Disk) -> String {
+    let (file, place) = (world.scratch().join("answers.toml"), world.scratch().join("backup"));
+    let device = disk.path.display();
+    let text = format!(
+        "first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"ext4\"\npath = {place:?}\n\
+         destroy = \"{device}\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+/// P2: what was typed once in a file of answers is there for ever, and the disk has backups on it by then.
+#[test]
+fn the_same_answers_never_format_the_disk_of_the_backups_again() {
+    let world = machine(Engine::MariaDb);
+    let place = world.scratch().join("backup");
+    let disk = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
+    let file = format_answers(&world, &disk);
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    world.run(&["run"]).expect_code(0);
+    let unmount = || succeed(Command::new("umount").arg(&place));
+    let backups = || {
+        let there = fs::read_dir(place.join("moodle")).into_iter().flatten().flatten();
+        there.filter(|it| it.file_name().to_string_lossy().starts_with("20")).count()
+    };
+    assert_eq!(backups(), 2);
+
+    // As after a boot at which the disk was not mounted.
+    unmount();
+    let planned = world.run(&["setup", "--plan", "--answers", &file]).expect_code(0);
+    assert!(planned.stdout.contains("without formatting it"), "{}", planned.stdout);
+    let again = world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(again.stderr.contains("is not formatted") && !again.stderr.contains("IS LOST"), "{}", again.stderr);
+    assert_eq!(backups(), 2);
+
+    // Nothing but what lies on it tells what it is.
+    unmount();
+    succeed(Command::new("e2label").arg(&disk.path).arg(""));
+    fs::remove_file(world.settings_file()).unwrap();
+    let unnamed = world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(unnamed.stderr.contains("there are backups on it, in its folder moodle"), "{}", unnamed.stderr);
+    assert_eq!(backups(), 2);
+
+    // Another disk has its name by now.
+    unmount();
+    let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
+    let content = photos.content();
+    let file = format_answers(&world, &photos);
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(content == photos.content(), "something was written to a disk with photos on it");
+    assert_eq!(backups(), 2);
+
+    unmount();
+    drop(disk);
+    let refused = world.run(&["setup", "--answers", &file]).expect_code(5);
+    assert!(refused.stderr.contains("photos") && refused.stderr.contains("wipefs --all"), "{}", refused.stderr);
+    assert!(content == photos.content(), "something was written to a disk with photos on it");
+
+    // An empty one in place of a broken one is taken, and the settings know it.
+    let file = format_answers(&world, &Disk::of_mebibytes(500));
+    let gone = world.run(&["setup", "--answers", &file]).expect_code(5);
+    assert!(gone.stderr.contains("there is no disk"), "{}", gone.stderr);
+    let new = Disk::of_mebibytes(500);
+    world.run(&["setup", "--answers", &format_answers(&world, &new)]).expect_code(0);
+    assert_eq!(backups(), 1);
+    drop(new);
     let _ = Command::new("chattr").arg("-i").arg(&place).status();
 }
 

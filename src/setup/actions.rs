@@ -11,7 +11,7 @@ use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
 use crate::moodle::overrides::Secret;
 use crate::settings::edit::{self, Change};
-use crate::settings::{self, reference};
+use crate::settings::{self, Settings, reference};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::mounts;
@@ -37,6 +37,8 @@ pub struct Context<'a> {
     pub site: Vec<PathBuf>,
     /// The device for the backups as somebody has seen it.
     pub seen: Option<Device>,
+    /// The settings as they are until now.
+    pub present: Option<&'a Settings>,
     /// Files with accounts of databases, to be written for root alone.
     pub accounts: Vec<(PathBuf, Secret)>,
 }
@@ -49,7 +51,8 @@ impl Context<'_> {
     fn request<'a>(&'a self, answers: &'a Answers) -> Option<Request<'a>> {
         let way = answers.target.as_ref()?;
         let (needed, site) = (self.needed, self.site.clone());
-        Some(Request { way, seen: self.seen.as_ref(), needed, site, paths: self.paths })
+        let present = self.present.map(|settings| &settings.target);
+        Some(Request { way, seen: self.seen.as_ref(), needed, site, paths: self.paths, present })
     }
 }
 
@@ -100,7 +103,8 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
     })?;
     let words = prepare::steps(&request)?;
-    if prepare::done(&request)?.is_none() {
+    let made = prepare::done(&request)?.is_none();
+    if made {
         plan.add(Action::Place, words);
     }
     for (file, _) in &context.accounts {
@@ -108,8 +112,13 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         plan.add(Action::Account(file.clone()), vec![words]);
     }
     let (old, new) = settings_texts(answers, context)?;
-    if old != new {
-        let words = changed_lines(&old, &new);
+    // A file system has its UUID only when it is made.
+    let new_disk =
+        made && matches!(request.way, Way::Format { .. } | Way::Partition { .. }) && prepare::uuid(&request)?.is_none();
+    if old != new || new_disk {
+        let uuid = new_disk.then(|| "mount_uuid of the new file system".to_owned());
+        let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
+        let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
         plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
     }
     drop_ins(answers, context, &mut plan);
@@ -233,11 +242,13 @@ fn settings_texts(answers: &Answers, context: &Context) -> Result<(String, Strin
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => reference::sample(),
         read => read.or_fault(|| Fault::unfit(format!("cannot read {}", file.display())))?,
     };
-    let uuid = match context.request(answers) {
-        Some(request) => prepare::done(&request)?.and_then(|done| done.mount_uuid),
-        None => None,
-    };
-    let mut new = edit::edited(&old, &changes(answers, uuid.as_deref()))?;
+    let uuid = context.request(answers).as_ref().map(prepare::uuid).transpose()?.flatten();
+    let mut changes = changes(answers, uuid.as_deref());
+    if uuid.is_none() && moved(answers, context) {
+        // It is that of the disk at the old place.
+        changes.push(Change { section: "target", key: "mount_uuid", value: None });
+    }
+    let mut new = edit::edited(&old, &changes)?;
     for Database { name, options_file } in &answers.databases {
         new = edit::with_database(&new, name, options_file.as_deref())?;
     }
@@ -273,15 +284,17 @@ fn changes(answers: &Answers, mount_uuid: Option<&str>) -> Vec<Change> {
     changes
 }
 
-/// What is new in a text, in a few words.
-fn changed_lines(old: &str, new: &str) -> String {
+/// Whether the backups are to go to another place than until now.
+fn moved(answers: &Answers, context: &Context) -> bool {
+    let place = answers.target.as_ref().map(Way::path);
+    context.present.is_some_and(|settings| place.is_some_and(|place| place != settings.target.path))
+}
+
+/// What is new in a text, line by line.
+fn changed_lines(old: &str, new: &str) -> Vec<String> {
     let before: Vec<&str> = old.lines().collect();
-    let new: Vec<&str> = new
-        .lines()
-        .filter(|line| !before.contains(line) && !line.trim().is_empty() && !line.starts_with('#'))
-        .map(str::trim)
-        .collect();
-    if new.is_empty() { "the new values".into() } else { new.join("; ") }
+    let is_new = |line: &&str| !before.contains(line) && !line.trim().is_empty() && !line.starts_with('#');
+    new.lines().filter(is_new).map(|line| line.trim().to_owned()).collect()
 }
 
 /// Does all of it. On an error it says what was done, and what was not.

@@ -3,6 +3,7 @@
 
 pub mod guard;
 pub mod mount;
+pub mod own;
 pub mod partition;
 pub mod prepare;
 

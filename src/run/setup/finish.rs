@@ -112,6 +112,7 @@ impl Wizard<'_> {
             needed: self.needed(),
             site: self.site_folders().into_iter().map(Into::into).collect(),
             seen: self.seen.clone(),
+            present: self.old.as_ref(),
             accounts: self.accounts.clone(),
         }
     }
