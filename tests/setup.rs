@@ -88,6 +88,15 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     let full = Disk::new().with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
     let content = full.content();
     let before = etc(&world);
+    // A plan looks at what the real call looks at, and says what would be lost.
+    for more in ["", "destroy = \"/dev/sda\"\n"] {
+        let refused = world.run(&["setup", "--plan", "--answers", &answers(&full, more)]).expect_code(5);
+        assert!(refused.stderr.contains("\"exams\"") && refused.stderr.contains("destroy ="), "{}", refused.stderr);
+    }
+    let typed = format!("destroy = \"{}\"\n", full.path.display());
+    let planned = world.run(&["setup", "--plan", "--answers", &answers(&full, &typed)]).expect_code(0);
+    assert!(planned.stdout.replace("\n    ", " ").contains("ALL THAT IS ON IT IS LOST"), "{}", planned.stdout);
+    assert!(planned.stdout.contains("\"exams\""), "{}", planned.stdout);
     let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(5);
     assert!(refused.stderr.contains("ext4 with the label \"exams\""), "{}", refused.stderr);
     assert!(refused.stderr.contains("destroy ="), "{}", refused.stderr);
@@ -137,6 +146,14 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     world.run(&["setup", "--answers", &file]).expect_code(0);
     world.run(&["run"]).expect_code(0);
     let unmount = || succeed(Command::new("umount").arg(&place));
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    for more in [&[][..], &["--target", place.to_str().unwrap()]] {
+        unmount();
+        let unasked = world.run(&[&["setup", "--yes"], more].concat()).expect_code(0);
+        assert!(unasked.stderr.contains("done: mount it at"), "{}", unasked.stderr);
+        assert!(place.join("moodle/latest").exists());
+        assert_eq!(fs::read_to_string(world.settings_file()).unwrap(), settings);
+    }
     let backups = || {
         let there = fs::read_dir(place.join("moodle")).into_iter().flatten().flatten();
         there.filter(|it| it.file_name().to_string_lossy().starts_with("20")).count()
@@ -170,6 +187,14 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
 
     unmount();
     drop(disk);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    let absent = world.run(&["setup", "--yes"]).expect_code(5);
+    assert!(absent.stdout.contains("is not mounted at"), "{}", absent.stdout);
+    assert_eq!(
+        fs::read_to_string(world.settings_file()).unwrap(),
+        settings,
+        "its disk is still the one that is wanted"
+    );
     let refused = world.run(&["setup", "--answers", &file]).expect_code(5);
     assert!(refused.stderr.contains("photos") && refused.stderr.contains("wipefs --all"), "{}", refused.stderr);
     assert!(content == photos.content(), "something was written to a disk with photos on it");

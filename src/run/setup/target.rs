@@ -55,7 +55,10 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
     let way = match offers[at].kind.clone() {
         What::Mounted(path) => folder_on(wizard, &path)?,
         What::Folder => plain_folder(wizard)?,
-        What::Mount(device) => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        What::Mount(device) => match is_present(wizard, &device) {
+            Some(path) => Some(Way::Mounted { path }),
+            None => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        },
         What::Format(device) => format(wizard, device, needed)?,
         What::Partition(device) => new_partition(wizard, device)?,
     };
@@ -118,6 +121,13 @@ fn offer(device: &Device, on_system: bool, needed: u64, system: &[PathBuf], all:
     Ok(Some(Offer { text, unfit: refused, kind: What::Format(device.clone()) }))
 }
 
+/// The place of the backups until now, if this is its disk.
+fn is_present(wizard: &Wizard, device: &Device) -> Option<PathBuf> {
+    let target = &wizard.old.as_ref()?.target;
+    let uuid = device.file_system()?.uuid.as_ref()?;
+    (target.mount_uuid.as_ref() == Some(uuid)).then(|| target.path.clone())
+}
+
 fn named(device: &Device) -> String {
     let kind = match device.kind {
         Kind::Disk => "disk",
@@ -134,6 +144,7 @@ fn named(device: &Device) -> String {
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
     let now = wizard.answers.target.as_ref().map(|way| way.path().to_path_buf());
     let is_now = |it: &Offer| match &it.kind {
+        What::Mount(device) => is_present(wizard, device).is_some(),
         What::Mounted(point) => now.as_ref().is_some_and(|now| now.starts_with(point)),
         What::Folder => now.is_some(),
         _ => false,

@@ -42,6 +42,18 @@ impl Request<'_> {
     fn uuid(&self) -> Option<&str> {
         self.present.and_then(|target| target.mount_uuid.as_deref())
     }
+
+    /// The same, if it is the disk of this place.
+    fn uuid_of(&self, path: &Path) -> Option<&str> {
+        self.uuid().filter(|_| self.present.is_some_and(|target| target.path == path))
+    }
+
+    /// The same, if it is not mounted at this place.
+    fn absent(&self, path: &Path) -> Result<Option<&str>> {
+        let Some(uuid) = self.uuid_of(path) else { return Ok(None) };
+        let there = if path.is_dir() { mounted(path)?.mount_uuid } else { None };
+        Ok(Some(uuid).filter(|uuid| !there.is_some_and(|there| there.eq_ignore_ascii_case(uuid))))
+    }
 }
 
 /// The place for the backups.
@@ -59,6 +71,8 @@ struct Ready {
     device: Device,
     /// By what it is known.
     known_by: String,
+    /// Where it is mounted then.
+    point: PathBuf,
 }
 
 /// What will be done, in words, one for each step; none if all of it is done.
@@ -68,9 +82,10 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mounted = format!("mount it at {path}, now and at each start of this server");
-    if let Some(Ready { device, known_by }) = ready(request)? {
-        require_place(request.way.path(), &device)?;
-        let device = device.path.display();
+    if let Some(Ready { device, known_by, point }) = ready(request)? {
+        require_place(&point, &device)?;
+        let (device, point) = (device.path.display(), point.display());
+        let mounted = format!("mount it at {point}, now and at each start of this server");
         return Ok(vec![format!("take {device} as it is, without formatting it: {known_by}"), mounted]);
     }
     Ok(match request.way {
@@ -143,8 +158,15 @@ pub fn done(request: &Request) -> Result<Option<Prepared>> {
         return Ok(None);
     }
     match request.way {
+        Way::Folder { .. } | Way::Mounted { .. } if ready(request)?.is_some() => Ok(None),
         Way::Folder { .. } => Ok(Some(Prepared { path: path.into(), mount_uuid: None }).filter(|_| is_roots(path))),
-        Way::Mounted { .. } => mounted(path).map(Some),
+        Way::Mounted { .. } => match request.absent(path)? {
+            // Its UUID is still wanted; a run says that it is not there.
+            Some(uuid) if !is_mount_point(&point_of(request, path))? => {
+                Ok(Some(Prepared { path: path.into(), mount_uuid: Some(uuid.to_owned()) }))
+            }
+            _ => mounted(path).map(Some),
+        },
         Way::Mount { .. } | Way::Format { .. } | Way::Partition { .. } => {
             let mount = mounts::of(path)?;
             if mount.point != path {
@@ -176,28 +198,50 @@ pub fn uuid(request: &Request) -> Result<Option<String>> {
 
 /// The disk that is meant to be made ready, where that was done before, by this call of the set-up or by one of long ago.
 fn ready(request: &Request) -> Result<Option<Ready>> {
-    let (device, path) = match request.way {
-        Way::Format { device, path, .. } => (device, path),
-        Way::Partition { disk, path, .. } => (disk, path),
-        _ => return Ok(None),
-    };
+    let path = request.way.path();
     // Names of disks change from one start of the machine to the next. What nobody has just looked at is not taken by its name
     // for the disk of this place, if that is here.
-    let here = request.present.filter(|target| target.path == *path && request.seen.is_none());
-    if let Some(uuid) = here.and_then(|target| target.mount_uuid.as_deref()) {
-        let is_it = |device: &Device| device.file_system().and_then(|it| it.uuid.as_deref()) == Some(uuid);
-        if let Some(device) = list()?.into_iter().find(is_it) {
-            let known_by = "it is the disk of the backups in the settings".into();
-            return Ok(Some(Ready { device, known_by }));
+    let named = match request.way {
+        Way::Mount { .. } => return Ok(None),
+        // As long as its disk is absent it looks like a plain folder.
+        Way::Folder { .. } | Way::Mounted { .. } => request.absent(path)?,
+        Way::Format { .. } | Way::Partition { .. } => request.uuid_of(path).filter(|_| request.seen.is_none()),
+    };
+    if let Some(device) = named.map(here).transpose()?.flatten() {
+        let known_by = "it is the disk of the backups in the settings".into();
+        return Ok(Some(Ready { device, known_by, point: point_of(request, path) }));
+    }
+    let known = match request.way {
+        Way::Format { device, .. } => {
+            let device = look(device)?;
+            let known_by = own::known_by(&device, request.uuid())?.filter(|_| device.file_system().is_some());
+            known_by.map(|known_by| (device, known_by))
         }
-    }
-    let device = look(device)?;
-    if let Way::Format { .. } = request.way {
-        let known_by = own::known_by(&device, request.uuid())?.filter(|_| device.file_system().is_some());
-        return Ok(known_by.map(|known_by| Ready { device, known_by }));
-    }
-    let mut partitions = device.partitions.iter().filter_map(|path| look(path).ok());
-    Ok(partitions.find_map(|device| own::named(&device, request.uuid()).map(|known_by| Ready { device, known_by })))
+        Way::Partition { disk, .. } => {
+            let partitions = look(disk)?.partitions;
+            let mut partitions = partitions.iter().filter_map(|path| look(path).ok());
+            partitions.find_map(|device| own::named(&device, request.uuid()).map(|known_by| (device, known_by)))
+        }
+        _ => None,
+    };
+    Ok(known.map(|(device, known_by)| Ready { device, known_by, point: path.to_path_buf() }))
+}
+
+/// The device with this file system on it, if it is here.
+fn here(uuid: &str) -> Result<Option<Device>> {
+    let is_it = |device: &Device| device.file_system().and_then(|it| it.uuid.as_deref()) == Some(uuid);
+    Ok(list()?.into_iter().find(is_it))
+}
+
+/// Where the disk of a place is mounted: there, or at the folder above it that this machine mounts.
+fn point_of(request: &Request, path: &Path) -> PathBuf {
+    let above = path.ancestors().filter(|it| *it != Path::new("/"));
+    let kept = above.filter(|it| mount::is_kept(request.paths, it)).find(|it| !is_mount_point(it).unwrap_or(false));
+    kept.unwrap_or(path).to_path_buf()
+}
+
+fn is_mount_point(path: &Path) -> Result<bool> {
+    Ok(mounts::all()?.iter().any(|mount| mount.point == path))
 }
 
 /// Does it.
@@ -206,9 +250,10 @@ pub fn prepare(request: &Request, log: &Log) -> Result<Prepared> {
         log.info(format!("{} is ready for the backups", done.path.display()));
         return Ok(done);
     }
-    if let Some(Ready { device, known_by }) = ready(request)? {
+    if let Some(Ready { device, known_by, point }) = ready(request)? {
         log.info(format!("{} is not formatted: {known_by}", device.path.display()));
-        return mount_at(request, &device.path, request.way.path(), log);
+        mount_at(request, &device.path, &point, log)?;
+        return mounted(request.way.path());
     }
     match request.way {
         Way::Folder { path } => folder(path),
