@@ -337,34 +337,136 @@ fn a_person_is_led_through_it() {
     }
 }
 
+/// The program in a mount namespace of its own, where a script has made things other than they are on this machine.
+fn elsewhere(world: &World, args: &[&str], script: &str) -> Command {
+    let program = world.command(args);
+    let mut command = Command::new("unshare");
+    let script = format!("{script}\nexec \"$@\"");
+    command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(program.get_program()).args(program.get_args());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// A program that is a script.
+fn script(place: &Path, name: &str, text: &str) {
+    fs::create_dir_all(place).unwrap();
+    fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// The program where PostgreSQL's clients are of 9.6, until apt-get is asked a second time for those of the server.
 fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
     let place = world.scratch().join("old clients");
-    fs::create_dir_all(&place).unwrap();
-    let script = |name: &str, text: String| {
-        fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    script("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'".into());
-    let (apart, place) = ("/usr/lib/postgresql", place.display());
+    script(&place, "pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'");
+    let (apart, shown) = ("/usr/lib/postgresql", place.display());
     script(
+        &place,
         "apt-get",
-        format!(
-            "echo \"$*\" >>'{place}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
-             [ $(grep -c install '{place}/asked') -gt 2 ] || exit 100\n\
-             mkdir -p {apart}/{server} && mount --bind '{place}/new' {apart}/{server}"
+        &format!(
+            "echo \"$*\" >>'{shown}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
+             [ $(grep -c install '{shown}/asked') -gt 2 ] || exit 100\n\
+             mkdir -p {apart}/{server} && mount --bind '{shown}/new' {apart}/{server}"
         ),
     );
     let mounts = format!(
-        "mkdir '{place}/new' && mount --bind {apart}/{server} '{place}/new' && mount -t tmpfs tmpfs {apart} && \
-         mkdir -p {apart}/9/bin && cp '{place}/new/bin/psql' '{place}/pg_dump' {apart}/9/bin && \
-         mount -t tmpfs tmpfs /usr/local/sbin && cp '{place}/pg_dump' '{place}/apt-get' /usr/local/sbin/ && exec \"$@\""
+        "mkdir '{shown}/new' && mount --bind {apart}/{server} '{shown}/new' && mount -t tmpfs tmpfs {apart} && \
+         mkdir -p {apart}/9/bin && cp '{shown}/new/bin/psql' '{shown}/pg_dump' {apart}/9/bin && \
+         mount -t tmpfs tmpfs /usr/local/sbin && cp '{shown}/pg_dump' '{shown}/apt-get' /usr/local/sbin/"
     );
-    let program = world.command(args);
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", &mounts, "sh"]).arg(program.get_program()).args(program.get_args());
-    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
+    elsewhere(world, args, &mounts)
+}
+
+/// The program where there is no mkfs.xfs, until apt-get is asked for it.
+fn without_xfs(world: &World, args: &[&str]) -> Command {
+    let place = world.scratch().join("without xfs");
+    script(&place, "apt-get", "case \"$*\" in *xfsprogs) umount /usr/sbin/mkfs.xfs; esac");
+    let script = format!(
+        "mount --bind /dev/null /usr/sbin/mkfs.xfs && mount -t tmpfs tmpfs /usr/local/sbin && cp '{}/apt-get' /usr/local/sbin/",
+        place.display()
+    );
+    elsewhere(world, args, &script)
+}
+
+/// The number of a choice in the list that was shown last.
+fn number_of(person: &Person, words: &str) -> String {
+    let text = person.terminal.text();
+    let line = text.lines().rfind(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?}: {text}"));
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_person_chooses_a_disk_and_finds_the_answers_again() {
+    let world = machine(Engine::MariaDb);
+    let place = world.scratch().join("backup").display().to_string();
+    let (empty, secret) = (Disk::of_mebibytes(500), Disk::of_mebibytes(500));
+    // Data without a name, where neither end of the disk shows it.
+    let output = format!("of={}", secret.path.display());
+    let range = ["if=/dev/urandom", "bs=1M", "seek=100", "count=100", "conv=notrunc,fsync", "status=none"];
+    succeed(Command::new("dd").args(range).arg(output));
+    let mut person = Person { terminal: Terminal::start(without_xfs(&world, &["setup"])), read: 0 };
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.wait_for("All programs that are needed are here.");
+    person.answer("Does another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.wait_for("  a plain folder");
+    let text = person.terminal.text();
+    let line = |disk: &Disk| {
+        let name = format!("{},", disk.path.display());
+        text.lines().skip_while(|line| !line.contains(&name)).take(2).map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    assert!(line(&empty).contains("MiB: empty, to be formatted"), "{text}");
+    assert!(line(&secret).contains("nothing known on it, but NOT empty"), "{text}");
+    let number = number_of(&person, &format!("{},", empty.path.display()));
+    person.answer("", &format!("{number}\n"));
+    person.answer("Which file system?", "2\n");
+    person.answer("Where is it to be mounted?", &format!("{place}\n"));
+    // What that needs is known only now.
+    person.wait_for("mkfs.xfs is missing");
+    person.answer("Install xfsprogs now?", "no\n");
+    person.answer("When is the backup to be made", "<\n");
+
+    for _ in 0..2 {
+        person.answer("Where are the backups to go?", "<\n");
+        person.answer("Which folders of the server's own", "\n");
+    }
+    person.wait_for("Where are the backups to go?");
+    person.answer(&format!("[{number}]"), "\n");
+    person.wait_for("Which file system?");
+    person.answer("[2]", "\n");
+    person.wait_for("Where is it to be mounted?");
+    person.answer(&format!("[{place}]"), "\n");
+    person.answer("Install xfsprogs now?", "no\n");
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+    person.wait_for("This cannot be done: mkfs.xfs is missing");
+    person.wait_for("apt install xfsprogs");
+    person.answer("Who is to get", "<\n");
+    person.answer("How many backups", "<\n");
+    person.answer("When is the backup", "<\n");
+    person.answer("Where are the backups to go?", "\n");
+    person.answer("Which file system?", "\n");
+    person.answer("Where is it to be mounted?", "\n");
+    person.answer("Install xfsprogs now?", "yes\n");
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+    person.wait_for(&format!("make an xfs file system on {}", empty.path.display()));
+    person.answer("Do all of this now?", "\x03");
+    // A package was installed.
+    person.wait_for("nothing more was changed");
+    assert!(empty.content().iter().all(|byte| *byte == 0));
+
+    // In a plan it is only told.
+    let file = world.scratch().join("answers.toml");
+    let device = empty.path.display();
+    let text = format!("[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"xfs\"\npath = {place:?}\n");
+    fs::write(&file, text).unwrap();
+    let args = ["setup", "--plan", "--install-packages", "--answers", file.to_str().unwrap()];
+    let planned = without_xfs(&world, &args).output().unwrap();
+    let told = String::from_utf8_lossy(&planned.stdout);
+    assert!(planned.status.success() && told.contains("- install xfsprogs\n"), "{planned:?}");
 }
 
 #[test]
@@ -393,7 +495,7 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     person.answer("Which other databases", "<\n");
     person.wait_for("All programs that are needed are here.");
     person.answer("Which site is to be backed up?", "\x03");
-    person.wait_for("othing was changed");
+    person.wait_for("nothing more was changed");
 }
 
 #[test]

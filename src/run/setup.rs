@@ -101,6 +101,10 @@ pub struct Wizard<'a> {
     looked: Option<Looked>,
     /// The device for the backups, as it was when it was chosen.
     seen: Option<Device>,
+    /// Whether nothing is to be done.
+    planned: bool,
+    /// Packages that would be installed if it were.
+    to_install: Option<Vec<String>>,
     /// Accounts of databases that were typed, each with the file that it goes into.
     accounts: Vec<(PathBuf, Secret)>,
 }
@@ -117,6 +121,7 @@ pub struct Looked {
 pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     let answers = unasked::from_options(args)?;
     let mut wizard = Wizard::new(session, answers)?;
+    wizard.planned = args.plan;
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let asks = somebody && args.answers.is_none() && !args.yes && !session.global.json;
     // Printed answers are of one site.
@@ -163,6 +168,8 @@ impl<'a> Wizard<'a> {
             discovery: None,
             looked: None,
             seen: None,
+            planned: false,
+            to_install: None,
             accounts: Vec::new(),
         })
     }

@@ -3,10 +3,11 @@
 use super::ask::Reply;
 use super::{Move, Wizard};
 use crate::cli::{self, Restart};
-use crate::error::{Fault, Result};
+use crate::error::{self, Fault, Kind, Result};
 use crate::report::setup::{self as view, Done};
 use crate::run::{Session, check, job, verify};
-use crate::setup::actions::{self, Context};
+use crate::setup::actions::{self, Context, Plan};
+use crate::setup::needs;
 use crate::sys::process::unit::systemd_runs;
 
 const HELP: &str = "\
@@ -16,7 +17,16 @@ be gone through again. If a step fails, what was done stays, and a further set-u
 /// The summary, and whether all of it is to be done.
 pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     wizard.propose_rest();
-    let plan = actions::plan(&wizard.answers, &wizard.context())?;
+    let plan = match possible(wizard) {
+        Ok(plan) => plan,
+        // Nothing of what was answered is lost by that.
+        Err(error) if error::kind(&error) == Kind::Unfit => {
+            wizard.person.tell(&format!("\nThis cannot be done: {error:#}."));
+            error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
+            return Ok(Move::Back);
+        }
+        Err(error) => return Err(error),
+    };
     if plan.steps().is_empty() {
         wizard.person.tell("All of it is so already: there is nothing to be done.");
         return Ok(Move::Next);
@@ -32,12 +42,25 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     }
 }
 
+/// What would be done, if that can be done.
+fn possible(wizard: &Wizard) -> Result<Plan> {
+    let plan = actions::plan(&wizard.answers, &wizard.context())?;
+    let missing = wizard.answers.target.as_ref().map(needs::tools_for).unwrap_or_default();
+    match missing.first() {
+        Some(need) => Err(Fault::unfit(format!("{} is missing: {}", need.what, need.why))
+            .hint(needs::command(&needs::packages(&missing)))
+            .into()),
+        None => Ok(plan),
+    }
+}
+
 /// Does all that the answers ask for, and shows what has come of it.
 pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> {
     wizard.propose_rest();
     let context = wizard.context();
     let plan = actions::plan(&wizard.answers, &context)?;
-    let steps: Vec<String> = plan.steps().into_iter().map(str::to_owned).collect();
+    let install = wizard.to_install.iter().map(|packages| format!("install {}", packages.join(", ")));
+    let steps: Vec<String> = install.chain(plan.steps().into_iter().map(str::to_owned)).collect();
     if args.plan {
         wizard.session.print(&Done { steps, planned: true, ..Done::default() }, view::text)?;
         return Ok(0);
@@ -60,7 +83,7 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     };
     wizard.session.print(&done, view::text)?;
     if !problems.is_empty() {
-        return Ok(crate::error::Kind::Unfit.exit_code());
+        return Ok(Kind::Unfit.exit_code());
     }
     first_backup(wizard, &session, &done, asks)
 }
@@ -96,7 +119,7 @@ fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool)
         log: None,
     };
     let ran = job::run(session, &run)?;
-    if ran != 0 && ran != crate::error::EXIT_WARNINGS {
+    if ran != 0 && ran != error::EXIT_WARNINGS {
         return Ok(ran);
     }
     let verified = verify::verify(session, &cli::Verify::newest())?;

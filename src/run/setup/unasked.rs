@@ -114,6 +114,10 @@ impl Wizard<'_> {
             return Ok(false);
         }
         if self.answers.install_packages == Some(true) {
+            if self.planned {
+                self.to_install = Some(packages);
+                return Ok(false);
+            }
             needs::install(&packages, self.log())?;
             return Ok(true);
         }

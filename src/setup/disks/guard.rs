@@ -12,8 +12,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// So much of each end of a device is looked at, in bytes.
+/// So much of a device is looked at in one place, in bytes; and in so many places, of which the first and the last are its ends.
 const LOOKED_AT: usize = 1 << 20;
+const PLACES: u64 = 16;
 
 /// Who opens a device only to see what is on it (udev, blkid, losetup) has closed it again after this.
 const A_LOOK: Duration = Duration::from_secs(2);
@@ -75,15 +76,15 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
     reasons
 }
 
-/// Whether there is anything but zeros at the beginning or the end of a device: what has no signature may be somebody's all the
-/// same, such as an encrypted volume without a header. What cannot be read counts as something.
-fn has_data(path: &Path) -> bool {
+/// Whether there is anything but zeros at the beginning, at the end, or at some places between: what has no signature may be
+/// somebody's all the same, such as an encrypted volume without a header. What cannot be read counts as something.
+pub fn has_data(path: &Path) -> bool {
     let look = || -> std::io::Result<bool> {
         let mut file = File::open(path)?;
-        let size = file.seek(SeekFrom::End(0))?;
+        let last = file.seek(SeekFrom::End(0))?.saturating_sub(LOOKED_AT as u64);
         let mut bytes = vec![0; LOOKED_AT];
-        for begin in [0, size.saturating_sub(LOOKED_AT as u64)] {
-            file.seek(SeekFrom::Start(begin))?;
+        for place in 0..PLACES {
+            file.seek(SeekFrom::Start(last * place / (PLACES - 1)))?;
             let count = file.read(&mut bytes)?;
             if bytes[..count].iter().any(|byte| *byte != 0) {
                 return Ok(true);
