@@ -252,6 +252,61 @@ fn a_site_that_only_an_included_file_names_is_found() {
     assert!(found.stdout.contains(&format!("root = \"{}\"", world.site.root.display())), "{}", found.stdout);
 }
 
+#[test]
+fn a_bad_place_for_backups_is_refused_whoever_names_it() {
+    let world = machine(Engine::MariaDb);
+    let before = etc(&world);
+    let (code, data) = (world.site.root.join("b/c"), world.site.dataroot.join("backup"));
+    let (code, data) = (code.to_str().unwrap(), data.to_str().unwrap());
+    let file = world.scratch().join("answers.toml");
+    let bad = [
+        (code, "lies in"),
+        (data, "lies in"),
+        ("/dev/shm/bk", "lies in memory"),
+        ("relative/x", "from \"/\" on"),
+        ("/dev/null", "is no folder"),
+        ("/dev/null/x", "is no folder"),
+    ];
+    for (place, words) in bad {
+        let refused = world.run(&["setup", "--yes", "--plan", "--target", place]).expect_code(5);
+        assert!(refused.stderr.contains(words), "{place}: {}", refused.stderr);
+        fs::write(&file, format!("[target]\nway = \"folder\"\npath = {place:?}\n")).unwrap();
+        let refused = world.run(&["setup", "--answers", file.to_str().unwrap()]).expect_code(5);
+        assert!(refused.stderr.contains(words), "{place}: {}", refused.stderr);
+    }
+    assert!(before == etc(&world) && !Path::new(code).exists() && !Path::new(data).exists());
+
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.answer("Does another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.wait_for("  a plain folder");
+    let number = number_of(&person, "a plain folder");
+    person.answer("", &format!("{number}\n"));
+    person.wait_for("Which folder?");
+    for (place, words) in bad {
+        person.answer("", &format!("{place}\n"));
+        person.wait_for(words);
+    }
+    person.answer("", &format!("{}\n", target(&world)));
+    person.answer("When is the backup", "\x03");
+
+    // What everybody can fetch is a bad place too, but perhaps not on this server.
+    fs::create_dir_all(world.root.join("etc/apache2/sites-enabled")).unwrap();
+    fs::write(world.root.join("etc/apache2/sites-enabled/a.conf"), "DocumentRoot /var/www/html\n").unwrap();
+    let shown = world.root.join("var/www/html/backup").display().to_string();
+    let args = ["setup", "--yes", "--target", &shown];
+    let planned = world.run(&[&args[..], &["--plan"]].concat()).expect_code(0);
+    assert!(
+        planned.stdout.contains("WARNING: ") && planned.stdout.contains("shows to everybody"),
+        "{}",
+        planned.stdout
+    );
+    let done = world.run(&args).expect_code(0);
+    assert!(done.stderr.contains("shows to everybody"), "{}", done.stderr);
+}
+
 /// A person at the keyboard.
 struct Person {
     terminal: Terminal,

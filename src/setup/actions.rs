@@ -5,6 +5,7 @@ use super::answers::{Answers, Database, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
+use super::place;
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
 use super::units::{self, Units};
@@ -83,6 +84,8 @@ enum Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     actions: Vec<(Action, Vec<String>)>,
+    /// What somebody should think of before.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -102,6 +105,10 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let request = context.request(answers).ok_or_else(|| {
         Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
     })?;
+    let saved = context.site.iter().chain(answers.directories.iter().flatten());
+    let name = answers.site.name.as_deref().unwrap_or_default();
+    place::require_fit(request.way.path(), name, saved)?;
+    plan.warnings.extend(place::doubt(context.paths.root(), request.way.path()));
     let words = prepare::steps(&request)?;
     let made = prepare::done(&request)?.is_none();
     if made {

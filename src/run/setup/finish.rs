@@ -33,6 +33,7 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     }
     wizard.person.tell("This will be done:");
     plan.steps().iter().for_each(|step| wizard.person.item(step));
+    plan.warnings.iter().for_each(|warning| wizard.person.tell(&format!("WARNING: {warning}")));
     match wizard.person.yes("Do all of this now?", HELP, true)? {
         Reply::Back => Ok(Move::Back),
         Reply::Given(true) => Ok(Move::Next),
@@ -61,9 +62,13 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     let plan = actions::plan(&wizard.answers, &context)?;
     let install = wizard.to_install.iter().map(|packages| format!("install {}", packages.join(", ")));
     let steps: Vec<String> = install.chain(plan.steps().into_iter().map(str::to_owned)).collect();
+    let warnings = plan.warnings.clone();
     if args.plan {
-        wizard.session.print(&Done { steps, planned: true, ..Done::default() }, view::text)?;
+        wizard.session.print(&Done { steps, warnings, planned: true, ..Done::default() }, view::text)?;
         return Ok(0);
+    }
+    if !asks {
+        warnings.iter().for_each(|warning| wizard.log().warn(warning));
     }
     actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
     let file = context.settings_file.clone();
@@ -74,6 +79,7 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     let problems = check::look(&session, &settings)?.problems();
     let done = Done {
         steps,
+        warnings,
         planned: false,
         settings: file.display().to_string(),
         problems: problems.clone(),

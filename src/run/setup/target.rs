@@ -3,12 +3,13 @@
 
 use super::ask::{Choice, Question, Reply};
 use super::{Move, Wizard, needs};
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
 use crate::setup::disks::{self, Device, FileSystem, Kind, Way, mount, partition};
 use crate::setup::measure;
 use crate::setup::needs::tools_for;
+use crate::setup::place;
 use crate::sys::{files, mounts};
 use std::path::{Path, PathBuf};
 
@@ -189,11 +190,26 @@ fn folder_on(wizard: &mut Wizard, point: &Path) -> Result<Option<Way>> {
         help: "The backups of each site go into a folder there, with the site's name.",
         default: Some(default.display().to_string()),
     };
+    let fit = fit(wizard);
     let on_it = |answer: &str| match Path::new(answer) {
-        path if path.is_dir() && path.starts_with(point) => Ok(path.to_path_buf()),
+        path if path.is_dir() && path.starts_with(point) => fit(path),
         _ => Err(format!("There is no folder {answer:?} on that disk.")),
     };
     Ok(given(wizard.person.text(&question, on_it)?).map(|path| Way::Mounted { path }))
+}
+
+/// Takes a folder, or says why there can be no backups in it.
+fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
+    let folders = wizard.site_folders().into_iter().map(Path::to_path_buf);
+    let saved: Vec<PathBuf> = folders.chain(wizard.answers.directories.iter().flatten().cloned()).collect();
+    let name = wizard.name();
+    move |path| place::require_fit(path, &name, saved.iter()).map(|()| path.to_path_buf()).map_err(|error| told(&error))
+}
+
+/// What is wrong with an answer, and what would be right.
+fn told(error: &anyhow::Error) -> String {
+    let hint = error::hint(error).map_or(String::new(), |hint| format!(" What to do: {hint}."));
+    format!("{error:#}.{hint}")
 }
 
 fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
@@ -203,11 +219,8 @@ fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
         help: "Outside of Moodle's code and moodledata. If the disk that it is on is lost, so are site and backups.",
         default: Some(now.unwrap_or_else(|| USUAL.into())),
     };
-    let absolute = |answer: &str| match Path::new(answer) {
-        path if path.is_absolute() && path != Path::new("/") => Ok(path.to_path_buf()),
-        _ => Err("Please name the folder from \"/\" on.".to_owned()),
-    };
-    Ok(given(wizard.person.text(&question, absolute)?).map(|path| Way::Folder { path }))
+    let fit = fit(wizard);
+    Ok(given(wizard.person.text(&question, |answer| fit(Path::new(answer)))?).map(|path| Way::Folder { path }))
 }
 
 fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
@@ -217,9 +230,10 @@ fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
                the server starts all the same, and nothing can be written into the folder.",
         default: proposed_point(wizard),
     };
+    let fit = fit(wizard);
     let free = |answer: &str| {
-        let path = PathBuf::from(answer);
-        mount::require_free(&path).map(|()| path).map_err(|error| format!("{error:#}."))
+        let path = fit(Path::new(answer))?;
+        mount::require_free(&path).map(|()| path).map_err(|error| told(&error))
     };
     Ok(given(wizard.person.text(&question, free)?))
 }
