@@ -253,6 +253,29 @@ fn a_site_that_only_an_included_file_names_is_found() {
 }
 
 #[test]
+fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
+    let world = machine(Engine::MariaDb);
+    let place = target(&world);
+    world.run(&["setup", "--yes", "--target", &place, "--first-backup"]).expect_code(0);
+    let moved = world.scratch().join("elsewhere").display().to_string();
+    let command = format!("mv {place}/moodle {moved}/moodle");
+    let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
+    let words = planned.stdout.replace("\n         ", " ");
+    assert!(words.contains("WARNING: the backup in") && words.contains(&command), "{}", planned.stdout);
+    let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
+    let command = format!("mv {place}/moodle {place}/gymnasium");
+    let words = renamed.stderr.replace("\n  ", " ");
+    assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stderr);
+    // What it says to do is right.
+    succeed(Command::new("sh").args(["-c", &command]));
+    let list = world.run(&["list", "--json"]).expect_code(0).stdout;
+    assert!(list.contains("the first backup"), "{list}");
+    world.run(&["run"]).expect_code(0);
+    let again = world.run(&["setup", "--yes"]).expect_code(0);
+    assert!(!again.stderr.contains("not be found"), "{}", again.stderr);
+}
+
+#[test]
 fn a_bad_place_for_backups_is_refused_whoever_names_it() {
     let world = machine(Engine::MariaDb);
     let before = etc(&world);

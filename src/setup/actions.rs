@@ -109,6 +109,8 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let name = answers.site.name.as_deref().unwrap_or_default();
     place::require_fit(request.way.path(), name, saved)?;
     plan.warnings.extend(place::doubt(context.paths.root(), request.way.path()));
+    let root = answers.site.root.as_deref();
+    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, request.way.path())));
     let words = prepare::steps(&request)?;
     let made = prepare::done(&request)?.is_none();
     if made {

@@ -4,6 +4,8 @@
 use super::discover;
 use crate::error::{Fault, Result};
 use crate::preflight;
+use crate::settings::Settings;
+use crate::store::Store;
 use crate::sys::files;
 use crate::sys::mounts;
 use std::path::{Path, PathBuf};
@@ -48,4 +50,24 @@ pub fn doubt(machine: &Path, path: &Path) -> Option<String> {
         folder.display(),
         file.display()
     ))
+}
+
+/// What becomes of the backups that are there, if they are to go under another name or to another place from now on.
+pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path) -> Option<String> {
+    let before = old.target.path.join(&old.site.name);
+    let after = path.join(name);
+    let there = before != after && before.is_dir();
+    let backups =
+        if there { Store::open(&old.target.path, &old.site.name).ok()?.backups().ok()?.backups.len() } else { 0 };
+    let backups = match backups {
+        0 => return None,
+        1 => "the backup".to_owned(),
+        many => format!("the {many} backups"),
+    };
+    // Another site's are not to be taken along.
+    let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
+    let (before, after) = (before.display(), after.display());
+    let keep =
+        if same_site { format!("; to keep them, before the next run: mv {before} {after}") } else { String::new() };
+    Some(format!("{backups} in {before} stay there, and will not be found any more{keep}"))
 }
