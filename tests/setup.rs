@@ -258,12 +258,12 @@ fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     let place = target(&world);
     world.run(&["setup", "--yes", "--target", &place, "--first-backup"]).expect_code(0);
     let moved = world.scratch().join("elsewhere").display().to_string();
-    let command = format!("mv {place}/moodle {moved}/moodle");
+    let command = format!("mv '{place}/moodle' '{moved}/moodle'");
     let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
     let words = planned.stdout.replace("\n         ", " ");
     assert!(words.contains("WARNING: the backup in") && words.contains(&command), "{}", planned.stdout);
     let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
-    let command = format!("mv {place}/moodle {place}/gymnasium");
+    let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
     let words = renamed.stderr.replace("\n  ", " ");
     assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stderr);
     // What it says to do is right.
@@ -753,6 +753,26 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
     assert!(world.target.path().join("two/latest/manifest.json").exists());
     world.run(&["--settings", two.to_str().unwrap(), "check"]).expect_code(0);
     world.run(&["run"]).expect_code(0);
+}
+
+#[test]
+fn for_further_settings_a_site_without_any_and_a_free_name_are_proposed() {
+    let world = machine(Engine::MariaDb);
+    let second = second_site(&world);
+    let root = world.site.root.display().to_string();
+    world.run(&["setup", "--yes", "--root", &root, "--target", &target(&world)]).expect_code(0);
+    let two = world.settings_file().with_file_name("two.toml").display().to_string();
+    let mut person = Person::at(&world, &["--settings", &two, "setup"]);
+    person.wait_for("Which site is to be backed up?");
+    let number = if world.site.root < second.root { 2 } else { 1 };
+    person.answer(&format!("[{number}]"), "\n");
+    person.wait_for("What is it to be called here?");
+    person.answer("[two]", "moodle\n");
+    person.wait_for("moodle is the name of another site here");
+    person.answer("", "\x03");
+    let root = second.root.display().to_string();
+    world.run(&["--settings", &two, "setup", "--yes", "--root", &root, "--target", &target(&world)]).expect_code(0);
+    assert!(fs::read_to_string(&two).unwrap().contains("\nname = \"two\"\n"));
 }
 
 #[test]

@@ -215,7 +215,7 @@ impl<'a> Wizard<'a> {
     }
 
     fn name(&self) -> String {
-        self.answers.site.name.clone().unwrap_or_else(|| "moodle".into())
+        self.answers.site.name.clone().unwrap_or_else(|| self.proposed_name())
     }
 
     fn retention_until_now(&self) -> Kept {

@@ -6,6 +6,7 @@ use crate::error::{Fault, Result};
 use crate::preflight;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::store::shell::quote;
 use crate::sys::files;
 use crate::sys::mounts;
 use std::path::{Path, PathBuf};
@@ -66,8 +67,10 @@ pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path)
     };
     // Another site's are not to be taken along.
     let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
-    let (before, after) = (before.display(), after.display());
-    let keep =
-        if same_site { format!("; to keep them, before the next run: mv {before} {after}") } else { String::new() };
+    let keep = match same_site {
+        true => format!("; to keep them, before the next run: mv {} {}", quote(&before), quote(&after)),
+        false => String::new(),
+    };
+    let before = before.display();
     Some(format!("{backups} in {before} stay there, and will not be found any more{keep}"))
 }

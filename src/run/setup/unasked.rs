@@ -82,7 +82,7 @@ impl Wizard<'_> {
     pub fn propose_rest(&mut self) {
         self.answers.directories.get_or_insert_with(more::proposed);
         self.answers.site.services.get_or_insert_with(units::web_services);
-        self.answers.site.name.get_or_insert_with(|| "moodle".into());
+        self.answers.site.name = Some(self.name());
     }
 
     fn only_site(&mut self) -> Result<PathBuf> {
