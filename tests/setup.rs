@@ -66,6 +66,11 @@ fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothi
         let output = world.run(&args).expect_code(0);
         assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
         assert!(before == etc(&world), "a second time changes nothing");
+        world.run(&["setup", "--yes", "--first-backup"]).expect_code(0);
+        let backups = fs::read_dir(world.target.path().join("moodle")).unwrap();
+        let backups = backups.flatten().filter(|it| it.file_name().to_string_lossy().starts_with("20")).count();
+        assert_eq!(backups, 2, "a backup was asked for");
+        assert!(before == etc(&world), "and nothing else");
         let output = world.run(&["setup", "--yes"]).expect_code(0);
         assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
         assert!(before == etc(&world), "what is not said is as it was");
@@ -79,9 +84,8 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     let answers = |disk: &Disk, more: &str| {
         let file = world.scratch().join("answers.toml");
         let device = disk.path.display();
-        let target = format!(
-            "first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"ext4\"\npath = {place:?}\n{more}"
-        );
+        let target =
+            format!("first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\npath = {place:?}\n{more}");
         fs::write(&file, target).unwrap();
         file.display().to_string()
     };
@@ -253,6 +257,40 @@ fn a_site_that_only_an_included_file_names_is_found() {
 }
 
 #[test]
+fn nobody_is_nobody_wherever_it_is_said() {
+    let world = machine(Engine::MariaDb);
+    let (place, hook) = (target(&world), world.root.join("etc/moodle-backup/failure.d/50-mail"));
+    let set_up = |more: &[&str]| world.run(&[&["setup", "--yes", "--target", &place], more].concat()).expect_code(0);
+    set_up(&["--mail", "nobody"]);
+    assert!(!hook.exists());
+    let told = set_up(&["--mail", "root", "--time", "03:05"]);
+    // What the questions say of an answer is said without questions too.
+    let words = told.stdout.replace("\n         ", " ");
+    assert!(words.contains("sendmail") && words.contains("empty a table"), "{}", told.stdout);
+    let mails = |address: &str| fs::read_to_string(&hook).unwrap().contains(&format!("to='{address}'"));
+    assert!(mails("root"));
+
+    // One for all sites: who is told of a further one says so, and to tell nobody of it takes nothing away.
+    let second = second_site(&world);
+    let (two, root) = (world.settings_file().with_file_name("two.toml"), second.root.display().to_string());
+    let further = |mail: &str| {
+        let args = ["--settings", two.to_str().unwrap(), "setup", "--yes", "--root", &root, "--target", &place];
+        world.run(&[&args[..], &["--mail", mail]].concat()).expect_code(0)
+    };
+    further("nobody");
+    assert!(mails("root"));
+    let told = further("admin@example.org");
+    let words = told.stderr.replace("\n  ", " ");
+    assert!(words.contains("of all sites of this server, and no more to root"), "{}", told.stderr);
+    assert!(mails("admin@example.org"));
+
+    let file = world.scratch().join("answers.toml");
+    fs::write(&file, format!("[site]\nroot = {:?}\n[notification]\nmail = \"nobody\"\n", world.site.root)).unwrap();
+    world.run(&["setup", "--answers", file.to_str().unwrap()]).expect_code(0);
+    assert!(!hook.exists());
+}
+
+#[test]
 fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     let world = machine(Engine::MariaDb);
     let place = target(&world);
@@ -264,15 +302,15 @@ fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     assert!(words.contains("WARNING: the backup in") && words.contains(&command), "{}", planned.stdout);
     let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
     let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
-    let words = renamed.stderr.replace("\n  ", " ");
-    assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stderr);
+    let words = renamed.stdout.replace("\n         ", " ");
+    assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stdout);
     // What it says to do is right.
     succeed(Command::new("sh").args(["-c", &command]));
     let list = world.run(&["list", "--json"]).expect_code(0).stdout;
     assert!(list.contains("the first backup"), "{list}");
     world.run(&["run"]).expect_code(0);
     let again = world.run(&["setup", "--yes"]).expect_code(0);
-    assert!(!again.stderr.contains("not be found"), "{}", again.stderr);
+    assert!(!again.stdout.contains("not be found"), "{}", again.stdout);
 }
 
 #[test]
@@ -302,7 +340,7 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
     let mut person = Person::at(&world, &["setup"]);
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
     person.wait_for("  a plain folder");
     let number = number_of(&person, "a plain folder");
@@ -327,7 +365,7 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
         planned.stdout
     );
     let done = world.run(&args).expect_code(0);
-    assert!(done.stderr.contains("shows to everybody"), "{}", done.stderr);
+    assert!(done.stdout.contains("shows to everybody"), "{}", done.stdout);
 }
 
 /// A person at the keyboard.
@@ -378,7 +416,7 @@ fn a_person_is_led_through_it() {
     person.answer("What is it to be called here?", "Not A Name\n");
     person.wait_for("It must be");
     person.answer("", "pocket\n");
-    person.answer("Does another database", "none\n");
+    person.answer("Name another database", "none\n");
     person.answer("Which folders of the server's own", "none\n");
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
@@ -485,7 +523,7 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("All programs that are needed are here.");
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
     person.wait_for("  a plain folder");
     let text = person.terminal.text();
@@ -509,6 +547,9 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
         person.answer("Which folders of the server's own", "\n");
     }
     person.wait_for("Where are the backups to go?");
+    person.wait_for("  a plain folder");
+    // Disks of other tests come and go.
+    let number = number_of(&person, &format!("{},", empty.path.display()));
     person.answer(&format!("[{number}]"), "\n");
     person.wait_for("Which file system?");
     person.answer("[2]", "\n");
@@ -604,7 +645,7 @@ fn second_site(world: &World) -> PocketSite {
 
 /// The keys of all pages from the databases to the summary, Enter for what is proposed.
 fn take_what_is_proposed(person: &mut Person, further: bool) {
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     if !further {
         person.answer("Which folders of the server's own", "\n");
     }
@@ -621,7 +662,7 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.wait_for("one after the other");
     person.answer("", which);
     person.answer("What is it to be called here?", "one\n");
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
     person.wait_for("Where are the backups to go?");
     person.wait_for("  a plain folder");
@@ -656,7 +697,7 @@ fn all_sites_are_set_up_one_after_the_other() {
     person.wait_for("the name of another site");
     person.answer("", "<\n");
     person.answer("What is it to be called here?", "two\n");
-    person.answer("Does another database", "<\n");
+    person.answer("Name another database", "<\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("Its settings go into");
     take_what_is_proposed(&mut person, true);
@@ -802,7 +843,7 @@ fn answers_are_printed_and_taken_again() {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "two\n"),
-        ("Does another database", "\n"),
+        ("Name another database", "\n"),
         ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("older", "\n"),
@@ -867,7 +908,7 @@ fn a_person_moves_over_from_the_old_scripts() {
     for question in [
         "Which site is to be backed up?",
         "What is it to be called here?",
-        "Does another database",
+        "Name another database",
         "Which folders of the server's own",
         "Where are the backups to go?",
     ] {
@@ -910,15 +951,17 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
             // There an account may see databases that it cannot read.
             person.answer("Which other databases", "none\n");
         }
-        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("Name another database", "yes\n");
+        person.wait_for("What is it called?");
+        person.answer("", &format!("{name}\n"));
         person.answer("By which account", &format!("{user}\n"));
         person.answer("The password of", "wrong\n");
         person.wait_for("That does not work");
-        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("Name another database", &format!("{name}\n"));
         person.answer("By which account", &format!("{user}\n"));
         person.answer("The password of", "pass \"word\" #1\n");
         person.wait_for("is let in");
-        person.answer("Does another database", "\n");
+        person.answer("Name another database", "no\n");
         person.answer("Which folders of the server's own", "none\n");
         person.wait_for("Where are the backups to go?");
         person.wait_for("  a plain folder");

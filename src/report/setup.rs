@@ -57,6 +57,7 @@ pub fn text(done: &Done, _: &Look) -> String {
         // Each step was told when it was done.
         false => "\n".to_owned(),
     };
+    text += &warnings;
     if !done.problems.is_empty() {
         text += "\nStill in the way of a backup:\n";
         text.extend(done.problems.iter().map(|problem| item(problem)));

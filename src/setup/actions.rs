@@ -110,6 +110,7 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     place::require_fit(request.way.path(), name, saved)?;
     plan.warnings.extend(place::doubt(context.paths.root(), request.way.path()));
     let root = answers.site.root.as_deref();
+    plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
     plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, request.way.path())));
     let words = prepare::steps(&request)?;
     let made = prepare::done(&request)?.is_none();
@@ -200,25 +201,30 @@ fn mount_point(way: &Way) -> Option<PathBuf> {
     }
 }
 
+/// One program for all sites of this machine.
 fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
-    let file = notify::file(context.paths);
-    match &answers.notification.mail {
-        Some(address) => {
-            let address = notify::address(address).map_err(Fault::unfit)?;
-            if notify::is_of_somebody_else(context.paths) {
-                return Err(Fault::unfit(format!("{} is there and is not this program's", file.display()))
-                    .hint("leave the mail to it: answer \"nobody\"; or give it another name first")
-                    .into());
-            }
-            let words = format!("send a mail to {address} when a backup fails ({})", file.display());
-            write(plan, file, notify::program(&address), 0o755, words);
-        }
-        None if notify::present(context.paths).is_some() => {
+    let (file, present) = (notify::file(context.paths), notify::present(context.paths));
+    let further = context.settings_file != context.paths.settings();
+    let Some(address) = &answers.notification.mail else { return Ok(()) };
+    if address == notify::NOBODY {
+        // That nobody is to hear of a further site takes nothing from the others.
+        if present.is_some() && !further {
             let words = format!("send no mail any more (remove {})", file.display());
             plan.add(Action::Remove(file), vec![words]);
         }
-        None => {}
+        return Ok(());
     }
+    let address = notify::address(address).map_err(Fault::unfit)?;
+    if notify::is_of_somebody_else(context.paths) {
+        return Err(Fault::unfit(format!("{} is there and is not this program's", file.display()))
+            .hint("leave the mail to it: answer \"nobody\"; or give it another name first")
+            .into());
+    }
+    let all = if further { ", of all sites of this server" } else { "" };
+    let instead = present.filter(|it| *it != address).map_or(String::new(), |it| format!(", and no more to {it}"));
+    let words = format!("send a mail to {address} when a backup fails{all}{instead} ({})", file.display());
+    write(plan, file, notify::program(&address), 0o755, words);
+    plan.warnings.extend(notify::lacking(context.paths));
     Ok(())
 }
 

@@ -62,13 +62,11 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     let plan = actions::plan(&wizard.answers, &context)?;
     let install = wizard.to_install.iter().map(|packages| format!("install {}", packages.join(", ")));
     let steps: Vec<String> = install.chain(plan.steps().into_iter().map(str::to_owned)).collect();
-    let warnings = plan.warnings.clone();
+    // Not by the log: they are not those of the backup that may follow.
+    let warnings = if asks { Vec::new() } else { plan.warnings.clone() };
     if args.plan {
         wizard.session.print(&Done { steps, warnings, planned: true, ..Done::default() }, view::text)?;
         return Ok(0);
-    }
-    if !asks {
-        warnings.iter().for_each(|warning| wizard.log().warn(warning));
     }
     actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
     let file = context.settings_file.clone();
@@ -91,16 +89,22 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     if !problems.is_empty() {
         return Ok(Kind::Unfit.exit_code());
     }
-    first_backup(wizard, &session, &done, asks)
+    first_backup(wizard, &session, &done, asks, args.first_backup)
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.
-fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool) -> Result<u8> {
+fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool, ordered: bool) -> Result<u8> {
     let none_yet = !crate::run::listing::store(&session.settings()?)?
         .is_some_and(|store| store.backups().is_ok_and(|listing| listing.newest().is_some()));
     let help = "It goes on if this terminal closes; \"moodle-backup attach\" shows it again. The site is closed for about a second.";
     let wanted = match wizard.answers.first_backup {
-        Some(wanted) => wanted && none_yet,
+        // Who says so now means one now; a file says it each time.
+        Some(true) if ordered => true,
+        Some(true) if !none_yet => {
+            wizard.log().info("there is a backup already: first_backup makes none");
+            false
+        }
+        Some(wanted) => wanted,
         None if asks => {
             let ask = if none_yet {
                 "Make the first backup now, and verify it?"

@@ -88,9 +88,10 @@ fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<Vec<PathBuf
     let default = now.map(|root| root.display().to_string());
     wizard.person.text(&Question { ask: "In which folder is Moodle's code?", help: HELP, default }, |answer| {
         let path = Path::new(answer);
-        match path.is_absolute() && path.join("config.php").exists() {
-            true => Ok(vec![path.to_path_buf()]),
-            false => Err(format!("There is no config.php in {answer}; please name the folder from \"/\" on.")),
+        match (path.is_absolute(), path.join("config.php").exists()) {
+            (false, _) => Err("Please name the folder from \"/\" on.".into()),
+            (true, false) => Err(format!("There is no config.php in {answer}.")),
+            (true, true) => Ok(vec![path.to_path_buf()]),
         }
     })
 }

@@ -72,9 +72,6 @@ impl Wizard<'_> {
         let verify = self.old.is_none() || units::is_enabled(&units.verify_timer());
         self.answers.schedule.weekly_verify.get_or_insert(verify);
         self.propose_rest();
-        if self.answers.notification.mail.is_none() && self.old.is_some() {
-            self.answers.notification.mail = crate::setup::notify::present(&self.session.paths);
-        }
         Ok(())
     }
 

@@ -96,6 +96,29 @@ pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
     systemctl(&["enable".as_ref(), "--quiet".as_ref(), name])
 }
 
+/// Says so if the mount unit will not find the disk at the next start. It has been mounted by its device, which needs no udev.
+pub fn warn_if_unknown(paths: &Paths, place: &Place, log: &Log) {
+    if !systemd_runs() || !unit_file(paths, place.path).exists() {
+        return;
+    }
+    let _ = Program::new("udevadm").args(["settle", "--timeout=10"]).timeout(LIMIT).output();
+    let link = by_uuid(place.uuid);
+    if !link.exists() {
+        // Not one of the backup that may follow.
+        log.info(format!(
+            "WARNING: there is no {}, by which systemd finds the disk of the backups: udev is not at work here (in a container, for \
+             example), and {} will not be mounted at the next start unless something else does it",
+            link.display(),
+            place.path.display()
+        ));
+    }
+}
+
+/// The link to a file system that udev makes.
+fn by_uuid(uuid: &str) -> PathBuf {
+    Path::new("/dev/disk/by-uuid").join(uuid)
+}
+
 /// Mounts it now. The folder is made, and nothing can be written into it as long as the disk is not there.
 pub fn mount(place: &Place, log: &Log) -> Result<()> {
     if mounts::all()?.iter().any(|mount| mount.point == place.path) {
@@ -130,7 +153,8 @@ fn set_immutable(folder: &Path) -> Result<()> {
 
 /// The mount unit. Nothing waits for it at the start of the machine: a target that wants it and has it not goes on.
 fn unit(place: &Place) -> String {
-    let what = format!("/dev/disk/by-uuid/{}", place.uuid);
+    let what = by_uuid(place.uuid);
+    let what = what.display();
     format!(
         "# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\nDescription=Disk of the Moodle backups\n\
          Documentation=man:moodle-backup(8)\n# An absent disk must not hold up the start of the server.\n\

@@ -352,6 +352,7 @@ fn mount_at(request: &Request, device: &Path, path: &Path, log: &Log) -> Result<
     let place = Place { device: &device.path, uuid: &uuid, kind: &kind, path };
     mount::keep(request.paths, &place, log)?;
     mount::mount(&place, log)?;
+    mount::warn_if_unknown(request.paths, &place, log);
     let prepared = mounted(path)?;
     if prepared.mount_uuid.as_deref() != Some(uuid.as_str()) {
         return Err(Fault::failed(format!("{} was mounted, but what is at {} now is another", uuid, path.display()))
