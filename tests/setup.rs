@@ -435,6 +435,9 @@ fn a_person_is_led_through_it() {
     person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
     person.answer("Who is to get a mail", "nobody\n");
     person.wait_for("This will be done:");
+    person.wait_for("[target] path = ");
+    // Nothing of the old scripts is here, and nothing is said of them.
+    assert!(person.terminal.text().contains("The site (1 of 9)"), "{}", person.terminal.text());
     assert!(before == etc(&world), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
     person.wait_for("is ready to be backed up");
@@ -792,7 +795,12 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
     assert!(person.terminal.wait().success(), "{}", person.terminal.text());
     assert_eq!(fs::read_to_string(world.settings_file()).unwrap(), first);
     assert!(world.target.path().join("two/latest/manifest.json").exists());
-    world.run(&["--settings", two.to_str().unwrap(), "check"]).expect_code(0);
+    let check = || world.run(&["--settings", two.to_str().unwrap(), "check"]);
+    let lacking = check().expect_code(3);
+    assert!(lacking.stdout.contains("cannot mail to root"), "{}", lacking.stdout);
+    fs::create_dir_all(world.root.join("usr/sbin")).unwrap();
+    fs::write(world.root.join("usr/sbin/sendmail"), "").unwrap();
+    check().expect_code(0);
     world.run(&["run"]).expect_code(0);
 }
 

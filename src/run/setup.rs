@@ -22,6 +22,7 @@ use crate::setup::answers::{Answers, Kept};
 use crate::setup::discover::{self, Discovery};
 use crate::setup::disks::Device;
 use crate::setup::measure::{self, Sizes};
+use crate::setup::place;
 use crate::setup::quiet::Quiet;
 use crate::sys::log::Log;
 use ask::Person;
@@ -131,7 +132,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
         (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
-        (true, _) => wizard.ask_all(&PAGES, args)?,
+        (true, _) => wizard.ask_all(wizard.pages(), args)?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -172,6 +173,11 @@ impl<'a> Wizard<'a> {
             to_install: None,
             accounts: Vec::new(),
         })
+    }
+
+    /// The pages; that about the scripts only where they are at work.
+    fn pages(&self) -> &'static [(&'static str, Page)] {
+        if predecessor::found(self).is_some() { &PAGES } else { &PAGES[1..] }
     }
 
     /// The questions, page by page.
@@ -237,6 +243,10 @@ impl<'a> Wizard<'a> {
 
     fn sizes(&self) -> Sizes {
         self.looked.as_ref().map_or_else(Sizes::default, |it| it.sizes)
+    }
+
+    fn has_backups(&self) -> bool {
+        self.old.as_ref().is_some_and(|old| place::backups(old) > 0)
     }
 
     /// Bytes that the first backup takes, about.

@@ -126,7 +126,7 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let new_disk =
         made && matches!(request.way, Way::Format { .. } | Way::Partition { .. }) && prepare::uuid(&request)?.is_none();
     if old != new || new_disk {
-        let uuid = new_disk.then(|| "mount_uuid of the new file system".to_owned());
+        let uuid = new_disk.then(|| "[target] mount_uuid of the new file system".to_owned());
         let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
         let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
         plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
@@ -305,29 +305,41 @@ fn moved(answers: &Answers, context: &Context) -> bool {
     context.present.is_some_and(|settings| place.is_some_and(|place| place != settings.target.path))
 }
 
-/// What is new in a text, line by line.
+/// What is new in a text, line by line, each with its section.
 fn changed_lines(old: &str, new: &str) -> Vec<String> {
-    let before: Vec<&str> = old.lines().collect();
-    let is_new = |line: &&str| !before.contains(line) && !line.trim().is_empty() && !line.starts_with('#');
-    new.lines().filter(is_new).map(|line| line.trim().to_owned()).collect()
+    let (before, now) = (in_sections(old), in_sections(new));
+    now.into_iter().filter(|line| !before.contains(line)).collect()
 }
 
-/// Does all of it. On an error it says what was done, and what was not.
-pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log) -> Result<()> {
+/// The keys of a settings file as it is written: `[target] path = "/srv/backup"`.
+fn in_sections(text: &str) -> Vec<String> {
+    let mut section = "";
+    let mut lines = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.starts_with('[') {
+            true => section = line,
+            false => lines.push(format!("{section} {line}")),
+        }
+    }
+    lines
+}
+
+/// Does all of it, and tells each step. On an error it says what was done, and what was not.
+pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, tell: &dyn Fn(&str)) -> Result<()> {
     for (number, (action, words)) in plan.actions.iter().enumerate() {
         crate::sys::signals::check().and_then(|()| one(action, answers, context, log)).map_err(|error| {
             let told = |actions: &[(Action, Vec<String>)]| {
                 let words: Vec<&str> = actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect();
                 if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
             };
-            log.info(format!("done: {}", told(&plan.actions[..number])));
-            log.info(format!("not done: {}", told(&plan.actions[number..])));
+            tell(&format!("done: {}", told(&plan.actions[..number])));
+            tell(&format!("not done: {}", told(&plan.actions[number..])));
             let hint = crate::error::hint(&error).map_or(String::new(), |hint| format!("{hint}; then "));
             let fault = Fault::failed("the set-up is not complete")
                 .hint(format!("{hint}call \"moodle-backup setup\" again: what is done already is not done twice"));
             error.context(fault)
         })?;
-        words.iter().for_each(|words| log.info(format!("done: {words}")));
+        words.iter().for_each(|words| tell(&format!("done: {words}")));
     }
     Ok(())
 }

@@ -78,6 +78,15 @@ pub fn address(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
+
+    /// Purging the package takes it away as long as it is as it was written.
+    #[test]
+    fn the_package_knows_the_program() {
+        let text: String = program("root").split_inclusive('\n').filter(|line| !line.starts_with(MARK)).collect();
+        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(include_str!("../../debian/postrm").contains(&format!("\"{sum}  -\"")), "{sum}");
+    }
 
     #[test]
     fn what_a_shell_would_take_apart_is_no_address() {

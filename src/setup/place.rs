@@ -53,14 +53,22 @@ pub fn doubt(machine: &Path, path: &Path) -> Option<String> {
     ))
 }
 
+/// How many backups there are of the site as it is in the settings, as far as that can be seen.
+pub fn backups(settings: &Settings) -> usize {
+    let target = &settings.target.path;
+    if !target.join(&settings.site.name).is_dir() {
+        return 0;
+    }
+    let listing = Store::open(target, &settings.site.name).and_then(|store| store.backups());
+    listing.map_or(0, |listing| listing.backups.len())
+}
+
 /// What becomes of the backups that are there, if they are to go under another name or to another place from now on.
 pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path) -> Option<String> {
     let before = old.target.path.join(&old.site.name);
     let after = path.join(name);
-    let there = before != after && before.is_dir();
-    let backups =
-        if there { Store::open(&old.target.path, &old.site.name).ok()?.backups().ok()?.backups.len() } else { 0 };
-    let backups = match backups {
+    let count = if before == after { 0 } else { backups(old) };
+    let backups = match count {
         0 => return None,
         1 => "the backup".to_owned(),
         many => format!("the {many} backups"),

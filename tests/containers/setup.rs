@@ -145,6 +145,9 @@ pub fn a_person_changes_something(server: &mut Server) {
     assert!(server.machine.holds("grep -qx 'yearly = 5' /etc/moodle-backup/settings.toml"));
     assert!(!server.machine.holds("systemctl is-enabled --quiet moodle-backup-verify.timer"));
     assert_eq!(server.machine.shell("systemctl is-enabled moodle-backup.timer"), "enabled");
+    // A mail is wanted, and this server cannot send any.
+    assert!(server.program("check", 3).contains("cannot mail to root"));
+    server.machine.shell("ln -s /bin/true /usr/sbin/sendmail");
     server.program("check", 0);
     // Purging takes what the set-up has written for the units, and neither a backup nor the mount of its disk.
     server.machine.shell("DEBIAN_FRONTEND=noninteractive apt-get -y -q purge moodle-backup");

@@ -9,6 +9,7 @@ use crate::run::{Session, check, job, verify};
 use crate::setup::actions::{self, Context, Plan};
 use crate::setup::needs;
 use crate::sys::process::unit::systemd_runs;
+use std::io::IsTerminal;
 
 const HELP: &str = "\
 Answer yes, and all of it is done in this order, each step told. Answer no, and nothing is done. With < the questions can \
@@ -68,7 +69,11 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
         wizard.session.print(&Done { steps, warnings, planned: true, ..Done::default() }, view::text)?;
         return Ok(0);
     }
-    actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
+    // For a person in lines of his terminal's width, for a log one line each.
+    let (person, log) = (&wizard.person, wizard.log());
+    let terminal = asks || (std::io::stderr().is_terminal() && !wizard.session.global.quiet);
+    let tell = |words: &str| if terminal { person.tell(words) } else { log.info(words) };
+    actions::carry_out(&plan, &wizard.answers, &context, log, &tell)?;
     let file = context.settings_file.clone();
     wizard.person.has_done = true;
     let global = cli::Global { settings: Some(file.clone()), ..wizard.session.global.clone() };

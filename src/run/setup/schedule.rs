@@ -49,7 +49,8 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
 pub fn how_many(wizard: &mut Wizard) -> Result<Move> {
     let kept = wizard.answers.retention.unwrap_or_else(|| wizard.retention_until_now());
     if wizard.looked.is_some() {
-        wizard.person.tell(&measure::told(&measure::room(&wizard.sizes(), &wizard.kept())));
+        let room = measure::room(&wizard.sizes(), &wizard.kept());
+        wizard.person.tell(&measure::told(&room, wizard.has_backups()));
     }
     let question = Question {
         ask: "How many backups are to be kept? Five numbers: the newest so many, then one for each of so many days, weeks, \

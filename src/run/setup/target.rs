@@ -44,7 +44,7 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
     let needed = wizard.needed();
     if needed > 0 {
         let room = measure::room(&wizard.sizes(), &wizard.kept());
-        wizard.person.tell(&measure::told(&room));
+        wizard.person.tell(&measure::told(&room, wizard.has_backups()));
     }
     let offers = offers(wizard)?;
     let choices: Vec<Choice> =

@@ -1,7 +1,7 @@
 //! Several sites in one call: whose turn it is, which settings file is whose, and what is left at the end. Each goes through the same
 //! pages and the same work as a site alone; a further one leaves out the pages whose answers are those of the whole machine.
 
-use super::{FURTHER, PAGES, Page, Session, Wizard, finish, unasked};
+use super::{FURTHER, Page, Session, Wizard, finish, unasked};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Result};
 use crate::moodle::Layout;
@@ -21,7 +21,7 @@ pub struct Known {
 
 /// The questions and the work for each site that is chosen, one after the other. It ends at the first that fails.
 pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8> {
-    let (mut pages, mut worst) = (PAGES.as_slice(), 0);
+    let (mut pages, mut worst) = (wizard.pages(), 0);
     loop {
         let ended = one(wizard, pages, args);
         let (true, Ok(code)) = (matches!(ended, Ok(0 | EXIT_WARNINGS)), &ended) else {
