@@ -105,32 +105,12 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let request = context.request(answers).ok_or_else(|| {
         Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
     })?;
-    let saved = context.site.iter().chain(answers.directories.iter().flatten());
-    let name = answers.site.name.as_deref().unwrap_or_default();
-    place::require_fit(request.way.path(), name, saved)?;
-    plan.warnings.extend(place::doubt(context.paths.root(), request.way.path()));
-    let root = answers.site.root.as_deref();
-    plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
-    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, request.way.path())));
-    let words = prepare::steps(&request)?;
-    let made = prepare::done(&request)?.is_none();
-    if made {
-        plan.add(Action::Place, words);
-    }
+    let new_disk = place(&request, answers, context, &mut plan)?;
     for (file, _) in &context.accounts {
         let words = format!("keep the account of a database in {}, for root alone", file.display());
         plan.add(Action::Account(file.clone()), vec![words]);
     }
-    let (old, new) = settings_texts(answers, context)?;
-    // A file system has its UUID only when it is made.
-    let new_disk =
-        made && matches!(request.way, Way::Format { .. } | Way::Partition { .. }) && prepare::uuid(&request)?.is_none();
-    if old != new || new_disk {
-        let uuid = new_disk.then(|| "[target] mount_uuid of the new file system".to_owned());
-        let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
-        let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
-        plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
-    }
+    settings_file(answers, context, new_disk, &mut plan)?;
     drop_ins(answers, context, &mut plan);
     mail(answers, context, &mut plan)?;
     let written = plan.actions.iter().any(|(action, _)| match action {
@@ -154,6 +134,37 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         plan.add(Action::DisableCron(found), vec![words]);
     }
     Ok(plan)
+}
+
+/// The place for the backups, and what speaks against it and the hour. Whether a new file system is made for it.
+fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Plan) -> Result<bool> {
+    let (path, root) = (request.way.path(), answers.site.root.as_deref());
+    let saved = context.site.iter().chain(answers.directories.iter().flatten());
+    let name = answers.site.name.as_deref().unwrap_or_default();
+    place::require_fit(path, name, saved)?;
+    plan.warnings.extend(place::doubt(context.paths.root(), path));
+    plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
+    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path)));
+    let words = prepare::steps(request)?;
+    if prepare::done(request)?.is_some() {
+        return Ok(false);
+    }
+    plan.add(Action::Place, words);
+    let device = matches!(request.way, Way::Format { .. } | Way::Partition { .. });
+    Ok(device && prepare::uuid(request)?.is_none())
+}
+
+/// What is written into the settings. A new file system has its UUID only when it is made.
+fn settings_file(answers: &Answers, context: &Context, new_disk: bool, plan: &mut Plan) -> Result<()> {
+    let (old, new) = settings_texts(answers, context)?;
+    if old == new && !new_disk {
+        return Ok(());
+    }
+    let uuid = new_disk.then(|| "[target] mount_uuid of the new file system".to_owned());
+    let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
+    let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
+    plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
+    Ok(())
 }
 
 /// The predecessor's hook, and the users' files that it has saved.
