@@ -210,6 +210,11 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let new = Disk::of_mebibytes(500);
     world.run(&["setup", "--answers", &format_answers(&world, &new)]).expect_code(0);
     assert_eq!(backups(), 1);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    let uuid = settings.lines().find_map(|line| line.strip_prefix("mount_uuid = ")).unwrap().trim_matches('"');
+    let fstab = fs::read_to_string(world.root.join("etc/fstab")).unwrap();
+    assert_eq!(fstab.matches("UUID=").count(), 1, "{fstab}");
+    assert!(fstab.contains(&format!("UUID={uuid} {} ", place.display())), "the next start mounts the new one: {fstab}");
     drop(new);
     let _ = Command::new("chattr").arg("-i").arg(&place).status();
 }
