@@ -54,7 +54,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l ro
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l name -d 'What the site is called here [default: moodle]' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l target -d 'Where the backups go: the mount point of a disk, or a plain folder' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l time -d 'When the nightly backup begins, such as 01:30; or never' -r
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l mail -d 'Who gets a mail when a backup fails' -r
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l mail -d 'Who gets a mail when a backup fails; or nobody' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
 always\t''
@@ -63,7 +63,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l pr
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l yes -d 'Ask nothing: take what would be proposed'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l plan -d 'Say what would be done, and do nothing'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l install-packages -d 'Install packages that are missing'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l first-backup -d 'Make the first backup at the end, and verify it'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l first-backup -d 'Make a backup at the end, and verify it'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -l json -d 'Print the result as JSON, for other programs'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -s q -l quiet -d 'Print warnings and errors only'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand setup" -s v -l verbose -d 'Print everything that goes into the log'

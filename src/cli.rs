@@ -204,13 +204,13 @@ pub struct Setup {
     /// When the nightly backup begins, such as 01:30; or never
     #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
-    /// Who gets a mail when a backup fails
+    /// Who gets a mail when a backup fails; or nobody
     #[arg(long, value_name = "ADDRESS")]
     pub mail: Option<String>,
     /// Install packages that are missing
     #[arg(long)]
     pub install_packages: bool,
-    /// Make the first backup at the end, and verify it
+    /// Make a backup at the end, and verify it
     #[arg(long)]
     pub first_backup: bool,
 }

@@ -8,6 +8,7 @@ pub mod disks;
 pub mod measure;
 pub mod needs;
 pub mod notify;
+pub mod place;
 pub mod predecessor;
 pub mod quiet;
 pub mod units;

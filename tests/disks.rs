@@ -39,7 +39,7 @@ fn try_it(way: &Way, machine: &Scratch) -> Result<Prepared, String> {
 
 fn try_seen(way: &Way, seen: Option<&Device>, needed: u64, machine: &Scratch) -> Result<Prepared, String> {
     let paths = Paths::below(machine.path());
-    let request = Request { way, seen, needed, site: vec!["/".into()], paths: &paths };
+    let request = Request { way, seen, needed, site: vec!["/".into()], paths: &paths, present: None };
     let result = prepare(&request, &Log::to_stderr(Verbosity::Quiet));
     result.map_err(|error| error::lines(&error).join("\n"))
 }
@@ -211,6 +211,55 @@ fn a_disk_with_partitions_is_not_formatted_unless_its_name_is_typed() {
     unlock(&machine.join("backup"));
 }
 
+/// P2, whatever was typed; and looking for it leaves no trace.
+#[test]
+fn a_disk_of_backups_is_not_formatted() {
+    let to = machine();
+    let typed = |disk: &Disk, kind: FileSystem| Way::Format {
+        device: disk.path.clone(),
+        file_system: kind,
+        path: to.join("backup"),
+        destroy: Some(disk.path.display().to_string()),
+    };
+    for (program, options, mebibytes) in
+        [("mkfs.ext4", &["-q", "-F"][..], 100), ("mkfs.xfs", &["-q"], 400), ("mkfs.btrfs", &["-q"], 400)]
+    {
+        let disk = Disk::of_mebibytes(mebibytes).with(program, options);
+        let point = disk.scratch.join("mnt");
+        fs::create_dir(&point).unwrap();
+        succeed(Command::new("mount").arg(&disk.path).arg(&point));
+        fs::create_dir_all(point.join("old/school")).unwrap();
+        fs::write(point.join("old/school/SITE.json"), "{}").unwrap();
+        succeed(Command::new("umount").arg(&point));
+        succeed(Command::new("sync").arg("-f").arg(disk.scratch.path()));
+        let before = disk.content();
+        let (way, paths) = (typed(&disk, FileSystem::Ext4), Paths::below(to.path()));
+        let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths, present: None };
+        let told = steps(&request).unwrap().join("; ");
+        assert!(told.contains("without formatting it: there are backups on it, in its folder old/school"), "{told}");
+        assert!(before == disk.content(), "looking has written to it");
+        try_it(&way, &to).unwrap();
+        assert!(to.join("backup/old/school/SITE.json").exists());
+        succeed(Command::new("umount").arg(to.join("backup")));
+        let _ = fs::remove_file(to.join("etc/fstab"));
+    }
+    // One of which they are a part, or that could not be mounted as it is, is refused.
+    let parted = Disk::of_mebibytes(400).with_partitions();
+    succeed(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "moodle-backup"]).arg(parted.part(1)));
+    refused(&parted, &typed(&parted, FileSystem::Ext4), "is a disk of backups: it has the label \"moodle-backup\"");
+    // What should be looked into and cannot be is left alone.
+    let broken = Disk::new().with("mkfs.ext4", &["-q", "-F"]);
+    succeed(Command::new("dd").arg("if=/dev/urandom").arg(format!("of={}", broken.path.display())).args([
+        "bs=1024",
+        "seek=2",
+        "count=40",
+        "conv=notrunc,fsync",
+        "status=none",
+    ]));
+    refused(&broken, &typed(&broken, FileSystem::Ext4), "nobody can see whether there are backups");
+    unlock(&to.join("backup"));
+}
+
 #[test]
 fn a_partition_is_made_in_free_space_and_the_others_stay() {
     let (disk, machine) = (Disk::of_mebibytes(400).with_partitions(), machine());
@@ -326,7 +375,7 @@ fn an_existing_file_system_is_mounted_as_it_is() {
     fs::write(machine.join("etc/fstab"), "UUID=1-2 / ext4 defaults 0 1\nUUID=3-4 /srv/data ext4 defaults 0 2").unwrap();
     let way = Way::Mount { device: disk.path.clone(), path: machine.join("backup") };
     let paths = Paths::below(machine.path());
-    let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths };
+    let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths, present: None };
     let told = steps(&request).unwrap().join("\n");
     assert!(told.contains("as it is") && told.contains("each start"), "{told}");
     try_it(&way, &machine).unwrap();

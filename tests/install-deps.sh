@@ -4,8 +4,8 @@
 set -eu
 
 packages="
-    acl attr build-essential btrfs-progs ca-certificates e2fsprogs fish git kmod mariadb-client mariadb-server mount
-    openssl php-cli php-mbstring php-mysql php-pgsql php-xml postgresql postgresql-client procps rsync shellcheck strace
+    acl attr build-essential btrfs-progs ca-certificates e2fsprogs fdisk fish git kmod mariadb-client mariadb-server
+    mount openssl php-cli php-mbstring php-mysql php-pgsql php-xml postgresql postgresql-client procps rsync shellcheck strace
     util-linux xfsprogs zsh zstd
 "
 

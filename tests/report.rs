@@ -424,6 +424,7 @@ fn restored() -> report::restore::Done {
 fn set_up() -> report::setup::Done {
     report::setup::Done {
         steps: vec!["switch moodle-backup.timer on".into()],
+        warnings: Vec::new(),
         planned: false,
         settings: "/etc/moodle-backup/settings.toml".into(),
         problems: vec![

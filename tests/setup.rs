@@ -66,6 +66,11 @@ fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothi
         let output = world.run(&args).expect_code(0);
         assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
         assert!(before == etc(&world), "a second time changes nothing");
+        world.run(&["setup", "--yes", "--first-backup"]).expect_code(0);
+        let backups = fs::read_dir(world.target.path().join("moodle")).unwrap();
+        let backups = backups.flatten().filter(|it| it.file_name().to_string_lossy().starts_with("20")).count();
+        assert_eq!(backups, 2, "a backup was asked for");
+        assert!(before == etc(&world), "and nothing else");
         let output = world.run(&["setup", "--yes"]).expect_code(0);
         assert!(output.stdout.contains("nothing was changed"), "{}", output.stdout);
         assert!(before == etc(&world), "what is not said is as it was");
@@ -79,19 +84,26 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     let answers = |disk: &Disk, more: &str| {
         let file = world.scratch().join("answers.toml");
         let device = disk.path.display();
-        let target = format!(
-            "first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"ext4\"\npath = {place:?}\n{more}"
-        );
+        let target =
+            format!("first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\npath = {place:?}\n{more}");
         fs::write(&file, target).unwrap();
         file.display().to_string()
     };
     let full = Disk::new().with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
     let content = full.content();
     let before = etc(&world);
-    let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(1);
+    // A plan looks at what the real call looks at, and says what would be lost.
+    for more in ["", "destroy = \"/dev/sda\"\n"] {
+        let refused = world.run(&["setup", "--plan", "--answers", &answers(&full, more)]).expect_code(5);
+        assert!(refused.stderr.contains("\"exams\"") && refused.stderr.contains("destroy ="), "{}", refused.stderr);
+    }
+    let typed = format!("destroy = \"{}\"\n", full.path.display());
+    let planned = world.run(&["setup", "--plan", "--answers", &answers(&full, &typed)]).expect_code(0);
+    assert!(planned.stdout.replace("\n    ", " ").contains("ALL THAT IS ON IT IS LOST"), "{}", planned.stdout);
+    assert!(planned.stdout.contains("\"exams\""), "{}", planned.stdout);
+    let refused = world.run(&["setup", "--answers", &answers(&full, "")]).expect_code(5);
     assert!(refused.stderr.contains("ext4 with the label \"exams\""), "{}", refused.stderr);
     assert!(refused.stderr.contains("destroy ="), "{}", refused.stderr);
-    assert!(refused.stderr.contains("not done: "), "{}", refused.stderr);
     assert!(content == full.content(), "something was written to a disk with exams on it");
     assert!(before == etc(&world), "and nothing else was done");
 
@@ -113,6 +125,97 @@ fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
     assert!(again.stdout.contains("nothing was changed"), "{}", again.stdout);
     assert!(before == etc(&world));
     drop(empty);
+    let _ = Command::new("chattr").arg("-i").arg(&place).status();
+}
+
+/// Answers that format a disk, and take its name for agreed.
+fn format_answers(world: &World, disk: &Disk) -> String {
+    let (file, place) = (world.scratch().join("answers.toml"), world.scratch().join("backup"));
+    let device = disk.path.display();
+    let text = format!(
+        "first_backup = true\n[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"ext4\"\npath = {place:?}\n\
+         destroy = \"{device}\"\n"
+    );
+    fs::write(&file, text).unwrap();
+    file.display().to_string()
+}
+
+/// P2: what was typed once in a file of answers is there for ever, and the disk has backups on it by then.
+#[test]
+fn the_same_answers_never_format_the_disk_of_the_backups_again() {
+    let world = machine(Engine::MariaDb);
+    let place = world.scratch().join("backup");
+    let disk = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
+    let file = format_answers(&world, &disk);
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    world.run(&["run"]).expect_code(0);
+    let unmount = || succeed(Command::new("umount").arg(&place));
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    for more in [&[][..], &["--target", place.to_str().unwrap()]] {
+        unmount();
+        let unasked = world.run(&[&["setup", "--yes"], more].concat()).expect_code(0);
+        assert!(unasked.stderr.contains("done: mount it at"), "{}", unasked.stderr);
+        assert!(place.join("moodle/latest").exists());
+        assert_eq!(fs::read_to_string(world.settings_file()).unwrap(), settings);
+    }
+    let backups = || {
+        let there = fs::read_dir(place.join("moodle")).into_iter().flatten().flatten();
+        there.filter(|it| it.file_name().to_string_lossy().starts_with("20")).count()
+    };
+    assert_eq!(backups(), 2);
+
+    // As after a boot at which the disk was not mounted.
+    unmount();
+    let planned = world.run(&["setup", "--plan", "--answers", &file]).expect_code(0);
+    assert!(planned.stdout.contains("without formatting it"), "{}", planned.stdout);
+    let again = world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(again.stderr.contains("is not formatted") && !again.stderr.contains("IS LOST"), "{}", again.stderr);
+    assert_eq!(backups(), 2);
+
+    // Nothing but what lies on it tells what it is.
+    unmount();
+    succeed(Command::new("e2label").arg(&disk.path).arg(""));
+    fs::remove_file(world.settings_file()).unwrap();
+    let unnamed = world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(unnamed.stderr.contains("there are backups on it, in its folder moodle"), "{}", unnamed.stderr);
+    assert_eq!(backups(), 2);
+
+    // Another disk has its name by now.
+    unmount();
+    let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
+    let content = photos.content();
+    let file = format_answers(&world, &photos);
+    world.run(&["setup", "--answers", &file]).expect_code(0);
+    assert!(content == photos.content(), "something was written to a disk with photos on it");
+    assert_eq!(backups(), 2);
+
+    unmount();
+    drop(disk);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    let absent = world.run(&["setup", "--yes"]).expect_code(5);
+    assert!(absent.stdout.contains("is not mounted at"), "{}", absent.stdout);
+    assert_eq!(
+        fs::read_to_string(world.settings_file()).unwrap(),
+        settings,
+        "its disk is still the one that is wanted"
+    );
+    let refused = world.run(&["setup", "--answers", &file]).expect_code(5);
+    assert!(refused.stderr.contains("photos") && refused.stderr.contains("wipefs --all"), "{}", refused.stderr);
+    assert!(content == photos.content(), "something was written to a disk with photos on it");
+
+    // An empty one in place of a broken one is taken, and the settings know it.
+    let file = format_answers(&world, &Disk::of_mebibytes(500));
+    let gone = world.run(&["setup", "--answers", &file]).expect_code(5);
+    assert!(gone.stderr.contains("there is no disk"), "{}", gone.stderr);
+    let new = Disk::of_mebibytes(500);
+    world.run(&["setup", "--answers", &format_answers(&world, &new)]).expect_code(0);
+    assert_eq!(backups(), 1);
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    let uuid = settings.lines().find_map(|line| line.strip_prefix("mount_uuid = ")).unwrap().trim_matches('"');
+    let fstab = fs::read_to_string(world.root.join("etc/fstab")).unwrap();
+    assert_eq!(fstab.matches("UUID=").count(), 1, "{fstab}");
+    assert!(fstab.contains(&format!("UUID={uuid} {} ", place.display())), "the next start mounts the new one: {fstab}");
+    drop(new);
     let _ = Command::new("chattr").arg("-i").arg(&place).status();
 }
 
@@ -156,6 +259,118 @@ fn a_site_that_only_an_included_file_names_is_found() {
     fs::create_dir_all(world.site.root.join("public")).unwrap();
     let found = world.run(&args).expect_code(0);
     assert!(found.stdout.contains(&format!("root = \"{}\"", world.site.root.display())), "{}", found.stdout);
+}
+
+#[test]
+fn nobody_is_nobody_wherever_it_is_said() {
+    let world = machine(Engine::MariaDb);
+    let (place, hook) = (target(&world), world.root.join("etc/moodle-backup/failure.d/50-mail"));
+    let set_up = |more: &[&str]| world.run(&[&["setup", "--yes", "--target", &place], more].concat()).expect_code(0);
+    set_up(&["--mail", "nobody"]);
+    assert!(!hook.exists());
+    let told = set_up(&["--mail", "root", "--time", "03:05"]);
+    // What the questions say of an answer is said without questions too.
+    let words = told.stdout.replace("\n         ", " ");
+    assert!(words.contains("sendmail") && words.contains("empty a table"), "{}", told.stdout);
+    let mails = |address: &str| fs::read_to_string(&hook).unwrap().contains(&format!("to='{address}'"));
+    assert!(mails("root"));
+
+    // One for all sites: who is told of a further one says so, and to tell nobody of it takes nothing away.
+    let second = second_site(&world);
+    let (two, root) = (world.settings_file().with_file_name("two.toml"), second.root.display().to_string());
+    let further = |mail: &str| {
+        let args = ["--settings", two.to_str().unwrap(), "setup", "--yes", "--root", &root, "--target", &place];
+        world.run(&[&args[..], &["--mail", mail]].concat()).expect_code(0)
+    };
+    further("nobody");
+    assert!(mails("root"));
+    let told = further("admin@example.org");
+    let words = told.stderr.replace("\n  ", " ");
+    assert!(words.contains("of all sites of this server, and no more to root"), "{}", told.stderr);
+    assert!(mails("admin@example.org"));
+
+    let file = world.scratch().join("answers.toml");
+    fs::write(&file, format!("[site]\nroot = {:?}\n[notification]\nmail = \"nobody\"\n", world.site.root)).unwrap();
+    world.run(&["setup", "--answers", file.to_str().unwrap()]).expect_code(0);
+    assert!(!hook.exists());
+}
+
+#[test]
+fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
+    let world = machine(Engine::MariaDb);
+    let place = target(&world);
+    world.run(&["setup", "--yes", "--target", &place, "--first-backup"]).expect_code(0);
+    let moved = world.scratch().join("elsewhere").display().to_string();
+    let command = format!("mv '{place}/moodle' '{moved}/moodle'");
+    let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
+    let words = planned.stdout.replace("\n         ", " ");
+    assert!(words.contains("WARNING: the backup in") && words.contains(&command), "{}", planned.stdout);
+    let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
+    let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
+    let words = renamed.stdout.replace("\n         ", " ");
+    assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stdout);
+    // What it says to do is right.
+    succeed(Command::new("sh").args(["-c", &command]));
+    let list = world.run(&["list", "--json"]).expect_code(0).stdout;
+    assert!(list.contains("the first backup"), "{list}");
+    world.run(&["run"]).expect_code(0);
+    let again = world.run(&["setup", "--yes"]).expect_code(0);
+    assert!(!again.stdout.contains("not be found"), "{}", again.stdout);
+}
+
+#[test]
+fn a_bad_place_for_backups_is_refused_whoever_names_it() {
+    let world = machine(Engine::MariaDb);
+    let before = etc(&world);
+    let (code, data) = (world.site.root.join("b/c"), world.site.dataroot.join("backup"));
+    let (code, data) = (code.to_str().unwrap(), data.to_str().unwrap());
+    let file = world.scratch().join("answers.toml");
+    let bad = [
+        (code, "lies in"),
+        (data, "lies in"),
+        ("/dev/shm/bk", "lies in memory"),
+        ("relative/x", "from \"/\" on"),
+        ("/dev/null", "is no folder"),
+        ("/dev/null/x", "is no folder"),
+    ];
+    for (place, words) in bad {
+        let refused = world.run(&["setup", "--yes", "--plan", "--target", place]).expect_code(5);
+        assert!(refused.stderr.contains(words), "{place}: {}", refused.stderr);
+        fs::write(&file, format!("[target]\nway = \"folder\"\npath = {place:?}\n")).unwrap();
+        let refused = world.run(&["setup", "--answers", file.to_str().unwrap()]).expect_code(5);
+        assert!(refused.stderr.contains(words), "{place}: {}", refused.stderr);
+    }
+    assert!(before == etc(&world) && !Path::new(code).exists() && !Path::new(data).exists());
+
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.answer("Name another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.wait_for("  a plain folder");
+    let number = number_of(&person, "a plain folder");
+    person.answer("", &format!("{number}\n"));
+    person.wait_for("Which folder?");
+    for (place, words) in bad {
+        person.answer("", &format!("{place}\n"));
+        person.wait_for(words);
+    }
+    person.answer("", &format!("{}\n", target(&world)));
+    person.answer("When is the backup", "\x03");
+
+    // What everybody can fetch is a bad place too, but perhaps not on this server.
+    fs::create_dir_all(world.root.join("etc/apache2/sites-enabled")).unwrap();
+    fs::write(world.root.join("etc/apache2/sites-enabled/a.conf"), "DocumentRoot /var/www/html\n").unwrap();
+    let shown = world.root.join("var/www/html/backup").display().to_string();
+    let args = ["setup", "--yes", "--target", &shown];
+    let planned = world.run(&[&args[..], &["--plan"]].concat()).expect_code(0);
+    assert!(
+        planned.stdout.contains("WARNING: ") && planned.stdout.contains("shows to everybody"),
+        "{}",
+        planned.stdout
+    );
+    let done = world.run(&args).expect_code(0);
+    assert!(done.stdout.contains("shows to everybody"), "{}", done.stdout);
 }
 
 /// A person at the keyboard.
@@ -206,7 +421,7 @@ fn a_person_is_led_through_it() {
     person.answer("What is it to be called here?", "Not A Name\n");
     person.wait_for("It must be");
     person.answer("", "pocket\n");
-    person.answer("Does another database", "none\n");
+    person.answer("Name another database", "none\n");
     person.answer("Which folders of the server's own", "none\n");
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
@@ -225,6 +440,9 @@ fn a_person_is_led_through_it() {
     person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
     person.answer("Who is to get a mail", "nobody\n");
     person.wait_for("This will be done:");
+    person.wait_for("[target] path = ");
+    // Nothing of the old scripts is here, and nothing is said of them.
+    assert!(person.terminal.text().contains("The site (1 of 9)"), "{}", person.terminal.text());
     assert!(before == etc(&world), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
     person.wait_for("is ready to be backed up");
@@ -243,34 +461,139 @@ fn a_person_is_led_through_it() {
     }
 }
 
+/// The program in a mount namespace of its own, where a script has made things other than they are on this machine.
+fn elsewhere(world: &World, args: &[&str], script: &str) -> Command {
+    let program = world.command(args);
+    let mut command = Command::new("unshare");
+    let script = format!("{script}\nexec \"$@\"");
+    command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(program.get_program()).args(program.get_args());
+    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// A program that is a script.
+fn script(place: &Path, name: &str, text: &str) {
+    fs::create_dir_all(place).unwrap();
+    fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// The program where PostgreSQL's clients are of 9.6, until apt-get is asked a second time for those of the server.
 fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
     let place = world.scratch().join("old clients");
-    fs::create_dir_all(&place).unwrap();
-    let script = |name: &str, text: String| {
-        fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    script("pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'".into());
-    let (apart, place) = ("/usr/lib/postgresql", place.display());
+    script(&place, "pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'");
+    let (apart, shown) = ("/usr/lib/postgresql", place.display());
     script(
+        &place,
         "apt-get",
-        format!(
-            "echo \"$*\" >>'{place}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
-             [ $(grep -c install '{place}/asked') -gt 2 ] || exit 100\n\
-             mkdir -p {apart}/{server} && mount --bind '{place}/new' {apart}/{server}"
+        &format!(
+            "echo \"$*\" >>'{shown}/asked'\ncase \"$*\" in *update) exit 0; esac\n\
+             [ $(grep -c install '{shown}/asked') -gt 2 ] || exit 100\n\
+             mkdir -p {apart}/{server} && mount --bind '{shown}/new' {apart}/{server}"
         ),
     );
     let mounts = format!(
-        "mkdir '{place}/new' && mount --bind {apart}/{server} '{place}/new' && mount -t tmpfs tmpfs {apart} && \
-         mkdir -p {apart}/9/bin && cp '{place}/new/bin/psql' '{place}/pg_dump' {apart}/9/bin && \
-         mount -t tmpfs tmpfs /usr/local/sbin && cp '{place}/pg_dump' '{place}/apt-get' /usr/local/sbin/ && exec \"$@\""
+        "mkdir '{shown}/new' && mount --bind {apart}/{server} '{shown}/new' && mount -t tmpfs tmpfs {apart} && \
+         mkdir -p {apart}/9/bin && cp '{shown}/new/bin/psql' '{shown}/pg_dump' {apart}/9/bin && \
+         mount -t tmpfs tmpfs /usr/local/sbin && cp '{shown}/pg_dump' '{shown}/apt-get' /usr/local/sbin/"
     );
-    let program = world.command(args);
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", &mounts, "sh"]).arg(program.get_program()).args(program.get_args());
-    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
+    elsewhere(world, args, &mounts)
+}
+
+/// The program where there is no mkfs.xfs, until apt-get is asked for it.
+fn without_xfs(world: &World, args: &[&str]) -> Command {
+    let place = world.scratch().join("without xfs");
+    script(&place, "apt-get", "case \"$*\" in *xfsprogs) umount /usr/sbin/mkfs.xfs; esac");
+    let script = format!(
+        "mount --bind /dev/null /usr/sbin/mkfs.xfs && mount -t tmpfs tmpfs /usr/local/sbin && cp '{}/apt-get' /usr/local/sbin/",
+        place.display()
+    );
+    elsewhere(world, args, &script)
+}
+
+/// The number of a choice in the list that was shown last.
+fn number_of(person: &Person, words: &str) -> String {
+    let text = person.terminal.text();
+    let line = text.lines().rfind(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?}: {text}"));
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn a_person_chooses_a_disk_and_finds_the_answers_again() {
+    let world = machine(Engine::MariaDb);
+    let place = world.scratch().join("backup").display().to_string();
+    let (empty, secret) = (Disk::of_mebibytes(500), Disk::of_mebibytes(500));
+    // Data without a name, where neither end of the disk shows it.
+    let output = format!("of={}", secret.path.display());
+    let range = ["if=/dev/urandom", "bs=1M", "seek=100", "count=100", "conv=notrunc,fsync", "status=none"];
+    succeed(Command::new("dd").args(range).arg(output));
+    let mut person = Person { terminal: Terminal::start(without_xfs(&world, &["setup"])), read: 0 };
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.wait_for("All programs that are needed are here.");
+    person.answer("Name another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.wait_for("  a plain folder");
+    let text = person.terminal.text();
+    let line = |disk: &Disk| {
+        let name = format!("{},", disk.path.display());
+        text.lines().skip_while(|line| !line.contains(&name)).take(2).map(str::trim).collect::<Vec<_>>().join(" ")
+    };
+    assert!(line(&empty).contains("MiB: empty, to be formatted"), "{text}");
+    assert!(line(&secret).contains("nothing known on it, but NOT empty"), "{text}");
+    let number = number_of(&person, &format!("{},", empty.path.display()));
+    person.answer("", &format!("{number}\n"));
+    person.answer("Which file system?", "2\n");
+    person.answer("Where is it to be mounted?", &format!("{place}\n"));
+    // What that needs is known only now.
+    person.wait_for("mkfs.xfs is missing");
+    person.answer("Install xfsprogs now?", "no\n");
+    person.answer("When is the backup to be made", "<\n");
+
+    for _ in 0..2 {
+        person.answer("Where are the backups to go?", "<\n");
+        person.answer("Which folders of the server's own", "\n");
+    }
+    person.wait_for("Where are the backups to go?");
+    person.wait_for("  a plain folder");
+    // Disks of other tests come and go.
+    let number = number_of(&person, &format!("{},", empty.path.display()));
+    person.answer(&format!("[{number}]"), "\n");
+    person.wait_for("Which file system?");
+    person.answer("[2]", "\n");
+    person.wait_for("Where is it to be mounted?");
+    person.answer(&format!("[{place}]"), "\n");
+    person.answer("Install xfsprogs now?", "no\n");
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+    person.wait_for("This cannot be done: mkfs.xfs is missing");
+    person.wait_for("apt install xfsprogs");
+    person.answer("Who is to get", "<\n");
+    person.answer("How many backups", "<\n");
+    person.answer("When is the backup", "<\n");
+    person.answer("Where are the backups to go?", "\n");
+    person.answer("Which file system?", "\n");
+    person.answer("Where is it to be mounted?", "\n");
+    person.answer("Install xfsprogs now?", "yes\n");
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+    person.wait_for(&format!("make an xfs file system on {}", empty.path.display()));
+    person.answer("Do all of this now?", "\x03");
+    // A package was installed.
+    person.wait_for("nothing more was changed");
+    assert!(empty.content().iter().all(|byte| *byte == 0));
+
+    // In a plan it is only told.
+    let file = world.scratch().join("answers.toml");
+    let device = empty.path.display();
+    let text = format!("[target]\nway = \"format\"\ndevice = \"{device}\"\nfile_system = \"xfs\"\npath = {place:?}\n");
+    fs::write(&file, text).unwrap();
+    let args = ["setup", "--plan", "--install-packages", "--answers", file.to_str().unwrap()];
+    let planned = without_xfs(&world, &args).output().unwrap();
+    let told = String::from_utf8_lossy(&planned.stdout);
+    assert!(planned.status.success() && told.contains("- install xfsprogs\n"), "{planned:?}");
 }
 
 #[test]
@@ -299,7 +622,7 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     person.answer("Which other databases", "<\n");
     person.wait_for("All programs that are needed are here.");
     person.answer("Which site is to be backed up?", "\x03");
-    person.wait_for("othing was changed");
+    person.wait_for("nothing more was changed");
 }
 
 #[test]
@@ -330,7 +653,7 @@ fn second_site(world: &World) -> PocketSite {
 
 /// The keys of all pages from the databases to the summary, Enter for what is proposed.
 fn take_what_is_proposed(person: &mut Person, further: bool) {
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     if !further {
         person.answer("Which folders of the server's own", "\n");
     }
@@ -347,7 +670,7 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.wait_for("one after the other");
     person.answer("", which);
     person.answer("What is it to be called here?", "one\n");
-    person.answer("Does another database", "\n");
+    person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
     person.wait_for("Where are the backups to go?");
     person.wait_for("  a plain folder");
@@ -382,7 +705,7 @@ fn all_sites_are_set_up_one_after_the_other() {
     person.wait_for("the name of another site");
     person.answer("", "<\n");
     person.answer("What is it to be called here?", "two\n");
-    person.answer("Does another database", "<\n");
+    person.answer("Name another database", "<\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("Its settings go into");
     take_what_is_proposed(&mut person, true);
@@ -477,8 +800,33 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
     assert!(person.terminal.wait().success(), "{}", person.terminal.text());
     assert_eq!(fs::read_to_string(world.settings_file()).unwrap(), first);
     assert!(world.target.path().join("two/latest/manifest.json").exists());
-    world.run(&["--settings", two.to_str().unwrap(), "check"]).expect_code(0);
+    let check = || world.run(&["--settings", two.to_str().unwrap(), "check"]);
+    let lacking = check().expect_code(3);
+    assert!(lacking.stdout.contains("cannot mail to root"), "{}", lacking.stdout);
+    fs::create_dir_all(world.root.join("usr/sbin")).unwrap();
+    fs::write(world.root.join("usr/sbin/sendmail"), "").unwrap();
+    check().expect_code(0);
     world.run(&["run"]).expect_code(0);
+}
+
+#[test]
+fn for_further_settings_a_site_without_any_and_a_free_name_are_proposed() {
+    let world = machine(Engine::MariaDb);
+    let second = second_site(&world);
+    let root = world.site.root.display().to_string();
+    world.run(&["setup", "--yes", "--root", &root, "--target", &target(&world)]).expect_code(0);
+    let two = world.settings_file().with_file_name("two.toml").display().to_string();
+    let mut person = Person::at(&world, &["--settings", &two, "setup"]);
+    person.wait_for("Which site is to be backed up?");
+    let number = if world.site.root < second.root { 2 } else { 1 };
+    person.answer(&format!("[{number}]"), "\n");
+    person.wait_for("What is it to be called here?");
+    person.answer("[two]", "moodle\n");
+    person.wait_for("moodle is the name of another site here");
+    person.answer("", "\x03");
+    let root = second.root.display().to_string();
+    world.run(&["--settings", &two, "setup", "--yes", "--root", &root, "--target", &target(&world)]).expect_code(0);
+    assert!(fs::read_to_string(&two).unwrap().contains("\nname = \"two\"\n"));
 }
 
 #[test]
@@ -508,7 +856,7 @@ fn answers_are_printed_and_taken_again() {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "two\n"),
-        ("Does another database", "\n"),
+        ("Name another database", "\n"),
         ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("older", "\n"),
@@ -573,7 +921,7 @@ fn a_person_moves_over_from_the_old_scripts() {
     for question in [
         "Which site is to be backed up?",
         "What is it to be called here?",
-        "Does another database",
+        "Name another database",
         "Which folders of the server's own",
         "Where are the backups to go?",
     ] {
@@ -616,15 +964,17 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
             // There an account may see databases that it cannot read.
             person.answer("Which other databases", "none\n");
         }
-        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("Name another database", "yes\n");
+        person.wait_for("What is it called?");
+        person.answer("", &format!("{name}\n"));
         person.answer("By which account", &format!("{user}\n"));
         person.answer("The password of", "wrong\n");
         person.wait_for("That does not work");
-        person.answer("Does another database", &format!("{name}\n"));
+        person.answer("Name another database", &format!("{name}\n"));
         person.answer("By which account", &format!("{user}\n"));
         person.answer("The password of", "pass \"word\" #1\n");
         person.wait_for("is let in");
-        person.answer("Does another database", "\n");
+        person.answer("Name another database", "no\n");
         person.answer("Which folders of the server's own", "none\n");
         person.wait_for("Where are the backups to go?");
         person.wait_for("  a plain folder");

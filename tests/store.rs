@@ -153,7 +153,11 @@ fn another_site_is_refused_with_the_name_of_the_owner() {
     // A clone has the same identifier.
     let mut clone = identity("a", "https://test.example");
     clone.database_name = "moodle_test".into();
-    assert!(create(&clone).unwrap_err().to_string().contains("seems to be a copy"));
+    let text = lines(&create(&clone).unwrap_err()).join("\n");
+    assert!(text.contains("seems to be a copy") && text.contains("https://test.example"), "{text}");
+    // What would mix two sites' backups comes last.
+    let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("no {words:?}: {text}"));
+    assert!(at("if these are two sites") < at("Only if https://school.example is not in use any more"));
     // A new address alone is the same site.
     create(&identity("a", "https://school.example.org")).unwrap();
     assert_eq!(store.site_file().unwrap().unwrap().identity.wwwroot, "https://school.example.org");

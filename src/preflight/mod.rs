@@ -9,7 +9,7 @@ mod target;
 pub use database::{Databases, Dumpable, extra_connection};
 pub use findings::{Finding, Findings, Outcome};
 pub use site::{Site, WEB_USERS, read_site};
-pub use target::{Forecast, require_mounted, require_room};
+pub use target::{Forecast, require_mounted, require_outside, require_room};
 
 use crate::error::Result;
 use crate::hooks::{Hooks, Phase};

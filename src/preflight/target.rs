@@ -47,7 +47,9 @@ pub(super) fn examine(
     let target = &settings.target.path;
     findings.keep("target", require_mounted(settings))?;
     findings.keep("target", require_writable(settings))?;
-    findings.keep("target", require_outside(target, site, settings))?;
+    let parts = [&site.layout.root, &site.config.dataroot, &site.config.filedir];
+    let parts = parts.into_iter().chain(&settings.directories.paths);
+    findings.keep("target", require_outside(target, &settings.site.name, parts))?;
     if mounts::same_file_system(target, Path::new("/")) {
         findings.warning(
             "target",
@@ -138,19 +140,18 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
         .into())
 }
 
-/// A target inside what is backed up would take in itself; the reverse would be overwritten by a restore.
-fn require_outside(target: &Path, site: &Site, settings: &Settings) -> Result<()> {
-    let parts = [&site.layout.root, &site.config.dataroot, &site.config.filedir];
-    for part in parts.into_iter().chain(&settings.directories.paths) {
-        let inside = files::lies_in(target, part);
-        if inside || files::lies_in(part, &target.join(&settings.site.name)) {
-            let (inner, outer) = if inside { (target, part.as_path()) } else { (part.as_path(), target) };
-            return Err(Fault::unfit(format!("{} lies in {}", inner.display(), outer.display()))
-                .hint("set path in [target] to a folder outside of everything that is backed up")
-                .into());
-        }
-    }
-    Ok(())
+/// An error if a target lies inside what is backed up, which would take in itself; or the reverse, which a restore would
+/// overwrite.
+pub fn require_outside<'a>(target: &Path, site_name: &str, mut parts: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    let own = target.join(site_name);
+    let Some(part) = parts.find(|part| files::lies_in(target, part) || files::lies_in(part, &own)) else {
+        return Ok(());
+    };
+    let inside = files::lies_in(target, part);
+    let (inner, outer) = if inside { (target, part.as_path()) } else { (part.as_path(), target) };
+    Err(Fault::unfit(format!("{} lies in {}", inner.display(), outer.display()))
+        .hint("set path in [target] to a folder outside of everything that is backed up")
+        .into())
 }
 
 /// After the first backup the last one tells what is to be expected: the same files of changing size anew, and as

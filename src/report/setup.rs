@@ -9,6 +9,8 @@ use serde::Serialize;
 pub struct Done {
     /// What was done, step by step; with `--plan` what would be.
     pub steps: Vec<String>,
+    /// What somebody should think of before, or have thought of.
+    pub warnings: Vec<String>,
     /// Whether this is a plan only.
     pub planned: bool,
     /// The settings file.
@@ -43,10 +45,11 @@ impl Done {
 /// As text.
 pub fn text(done: &Done, _: &Look) -> String {
     let steps: String = done.steps.iter().map(|step| item(step)).collect();
+    let warnings: String = done.warnings.iter().map(|warning| wrapped("WARNING: ", warning)).collect();
     if done.planned {
         return match done.steps.is_empty() {
-            true => "All of it is so already: there is nothing to be done.\n".to_owned(),
-            false => format!("This would be done:\n{steps}"),
+            true => format!("All of it is so already: there is nothing to be done.\n{warnings}"),
+            false => format!("This would be done:\n{steps}{warnings}"),
         };
     }
     let mut text = match done.steps.is_empty() {
@@ -54,6 +57,7 @@ pub fn text(done: &Done, _: &Look) -> String {
         // Each step was told when it was done.
         false => "\n".to_owned(),
     };
+    text += &warnings;
     if !done.problems.is_empty() {
         text += "\nStill in the way of a backup:\n";
         text.extend(done.problems.iter().map(|problem| item(problem)));

@@ -6,11 +6,13 @@ use crate::preflight::{self, Findings, Outcome, Site};
 use crate::report::check::{self, Check, Finding, Group, Level};
 use crate::report::status::SiteState;
 use crate::settings::Settings;
-use crate::setup::needs;
+use crate::setup::units::{self, Units};
+use crate::setup::{needs, notify};
+use crate::sys::process::unit::systemd_runs;
 
 /// The groups of findings, each with the names of what was looked at.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("settings", &["settings", "hooks", "directories"]),
+    ("settings", &["settings", "schedule", "hooks", "directories"]),
     ("site", &["site", "code", "git", "php", "dataroot", "files", "maintenance", "upgrade", "services", "programs"]),
     ("database", &["database", "extra database"]),
     ("target", &["target", "backups"]),
@@ -32,6 +34,7 @@ pub fn check(session: &Session) -> Result<u8> {
 pub fn look(session: &Session, settings: &Settings) -> Result<Check> {
     let mut findings = Findings::default();
     findings.fine("settings", settings.file.display().to_string());
+    note_schedule(session, settings, &mut findings);
     match preflight::read_site(settings) {
         Ok(site) => {
             note_state(session, settings, &site.config.dataroot, &mut findings);
@@ -46,6 +49,25 @@ pub fn look(session: &Session, settings: &Settings) -> Result<Check> {
         }
     }
     Ok(view(settings, findings))
+}
+
+/// A backup that nothing starts, and a mail that nothing sends, are found out too late.
+fn note_schedule(session: &Session, settings: &Settings, findings: &mut Findings) {
+    let timer = Units::of(&session.paths, &settings.file).timer();
+    if systemd_runs() && !units::is_scheduled(&session.paths, &timer) {
+        let next = format!("systemctl enable --now {timer}; or \"moodle-backup setup\"");
+        findings.warning(
+            "schedule",
+            format!("nothing makes backups by itself: {timer} is off, and cron has no line"),
+            next,
+        );
+    }
+    if let Some(address) = notify::present(&session.paths)
+        && let Some(why) = notify::lacking(&session.paths)
+    {
+        let file = notify::file(&session.paths);
+        findings.warning("hooks", format!("{} cannot mail to {address}", file.display()), why);
+    }
 }
 
 /// Programs that are missing and without which backups can be made all the same; the others are problems by themselves.

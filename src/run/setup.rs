@@ -22,6 +22,7 @@ use crate::setup::answers::{Answers, Kept};
 use crate::setup::discover::{self, Discovery};
 use crate::setup::disks::Device;
 use crate::setup::measure::{self, Sizes};
+use crate::setup::place;
 use crate::setup::quiet::Quiet;
 use crate::sys::log::Log;
 use ask::Person;
@@ -101,6 +102,10 @@ pub struct Wizard<'a> {
     looked: Option<Looked>,
     /// The device for the backups, as it was when it was chosen.
     seen: Option<Device>,
+    /// Whether nothing is to be done.
+    planned: bool,
+    /// Packages that would be installed if it were.
+    to_install: Option<Vec<String>>,
     /// Accounts of databases that were typed, each with the file that it goes into.
     accounts: Vec<(PathBuf, Secret)>,
 }
@@ -117,6 +122,7 @@ pub struct Looked {
 pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     let answers = unasked::from_options(args)?;
     let mut wizard = Wizard::new(session, answers)?;
+    wizard.planned = args.plan;
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let asks = somebody && args.answers.is_none() && !args.yes && !session.global.json;
     // Printed answers are of one site.
@@ -126,7 +132,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
         (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
-        (true, _) => wizard.ask_all(&PAGES, args)?,
+        (true, _) => wizard.ask_all(wizard.pages(), args)?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -163,8 +169,15 @@ impl<'a> Wizard<'a> {
             discovery: None,
             looked: None,
             seen: None,
+            planned: false,
+            to_install: None,
             accounts: Vec::new(),
         })
+    }
+
+    /// The pages; that about the scripts only where they are at work.
+    fn pages(&self) -> &'static [(&'static str, Page)] {
+        if predecessor::found(self).is_some() { &PAGES } else { &PAGES[1..] }
     }
 
     /// The questions, page by page.
@@ -208,7 +221,7 @@ impl<'a> Wizard<'a> {
     }
 
     fn name(&self) -> String {
-        self.answers.site.name.clone().unwrap_or_else(|| "moodle".into())
+        self.answers.site.name.clone().unwrap_or_else(|| self.proposed_name())
     }
 
     fn retention_until_now(&self) -> Kept {
@@ -230,6 +243,10 @@ impl<'a> Wizard<'a> {
 
     fn sizes(&self) -> Sizes {
         self.looked.as_ref().map_or_else(Sizes::default, |it| it.sizes)
+    }
+
+    fn has_backups(&self) -> bool {
+        self.old.as_ref().is_some_and(|old| place::backups(old) > 0)
     }
 
     /// Bytes that the first backup takes, about.

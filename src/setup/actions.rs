@@ -5,13 +5,14 @@ use super::answers::{Answers, Database, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
+use super::place;
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
 use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
 use crate::moodle::overrides::Secret;
 use crate::settings::edit::{self, Change};
-use crate::settings::{self, reference};
+use crate::settings::{self, Settings, reference};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::mounts;
@@ -37,6 +38,8 @@ pub struct Context<'a> {
     pub site: Vec<PathBuf>,
     /// The device for the backups as somebody has seen it.
     pub seen: Option<Device>,
+    /// The settings as they are until now.
+    pub present: Option<&'a Settings>,
     /// Files with accounts of databases, to be written for root alone.
     pub accounts: Vec<(PathBuf, Secret)>,
 }
@@ -49,7 +52,8 @@ impl Context<'_> {
     fn request<'a>(&'a self, answers: &'a Answers) -> Option<Request<'a>> {
         let way = answers.target.as_ref()?;
         let (needed, site) = (self.needed, self.site.clone());
-        Some(Request { way, seen: self.seen.as_ref(), needed, site, paths: self.paths })
+        let present = self.present.map(|settings| &settings.target);
+        Some(Request { way, seen: self.seen.as_ref(), needed, site, paths: self.paths, present })
     }
 }
 
@@ -80,6 +84,8 @@ enum Action {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     actions: Vec<(Action, Vec<String>)>,
+    /// What somebody should think of before.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -99,19 +105,12 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
     let request = context.request(answers).ok_or_else(|| {
         Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
     })?;
-    let words = prepare::steps(&request)?;
-    if prepare::done(&request)?.is_none() {
-        plan.add(Action::Place, words);
-    }
+    let new_disk = place(&request, answers, context, &mut plan)?;
     for (file, _) in &context.accounts {
         let words = format!("keep the account of a database in {}, for root alone", file.display());
         plan.add(Action::Account(file.clone()), vec![words]);
     }
-    let (old, new) = settings_texts(answers, context)?;
-    if old != new {
-        let words = changed_lines(&old, &new);
-        plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
-    }
+    settings_file(answers, context, new_disk, &mut plan)?;
     drop_ins(answers, context, &mut plan);
     mail(answers, context, &mut plan)?;
     let written = plan.actions.iter().any(|(action, _)| match action {
@@ -135,6 +134,37 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         plan.add(Action::DisableCron(found), vec![words]);
     }
     Ok(plan)
+}
+
+/// The place for the backups, and what speaks against it and the hour. Whether a new file system is made for it.
+fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Plan) -> Result<bool> {
+    let (path, root) = (request.way.path(), answers.site.root.as_deref());
+    let saved = context.site.iter().chain(answers.directories.iter().flatten());
+    let name = answers.site.name.as_deref().unwrap_or_default();
+    place::require_fit(path, name, saved)?;
+    plan.warnings.extend(place::doubt(context.paths.root(), path));
+    plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
+    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path)));
+    let words = prepare::steps(request)?;
+    if prepare::done(request)?.is_some() {
+        return Ok(false);
+    }
+    plan.add(Action::Place, words);
+    let device = matches!(request.way, Way::Format { .. } | Way::Partition { .. });
+    Ok(device && prepare::uuid(request)?.is_none())
+}
+
+/// What is written into the settings. A new file system has its UUID only when it is made.
+fn settings_file(answers: &Answers, context: &Context, new_disk: bool, plan: &mut Plan) -> Result<()> {
+    let (old, new) = settings_texts(answers, context)?;
+    if old == new && !new_disk {
+        return Ok(());
+    }
+    let uuid = new_disk.then(|| "[target] mount_uuid of the new file system".to_owned());
+    let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
+    let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
+    plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
+    Ok(())
 }
 
 /// The predecessor's hook, and the users' files that it has saved.
@@ -182,25 +212,30 @@ fn mount_point(way: &Way) -> Option<PathBuf> {
     }
 }
 
+/// One program for all sites of this machine.
 fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
-    let file = notify::file(context.paths);
-    match &answers.notification.mail {
-        Some(address) => {
-            let address = notify::address(address).map_err(Fault::unfit)?;
-            if notify::is_of_somebody_else(context.paths) {
-                return Err(Fault::unfit(format!("{} is there and is not this program's", file.display()))
-                    .hint("leave the mail to it: answer \"nobody\"; or give it another name first")
-                    .into());
-            }
-            let words = format!("send a mail to {address} when a backup fails ({})", file.display());
-            write(plan, file, notify::program(&address), 0o755, words);
-        }
-        None if notify::present(context.paths).is_some() => {
+    let (file, present) = (notify::file(context.paths), notify::present(context.paths));
+    let further = context.settings_file != context.paths.settings();
+    let Some(address) = &answers.notification.mail else { return Ok(()) };
+    if address == notify::NOBODY {
+        // That nobody is to hear of a further site takes nothing from the others.
+        if present.is_some() && !further {
             let words = format!("send no mail any more (remove {})", file.display());
             plan.add(Action::Remove(file), vec![words]);
         }
-        None => {}
+        return Ok(());
     }
+    let address = notify::address(address).map_err(Fault::unfit)?;
+    if notify::is_of_somebody_else(context.paths) {
+        return Err(Fault::unfit(format!("{} is there and is not this program's", file.display()))
+            .hint("leave the mail to it: answer \"nobody\"; or give it another name first")
+            .into());
+    }
+    let all = if further { ", of all sites of this server" } else { "" };
+    let instead = present.filter(|it| *it != address).map_or(String::new(), |it| format!(", and no more to {it}"));
+    let words = format!("send a mail to {address} when a backup fails{all}{instead} ({})", file.display());
+    write(plan, file, notify::program(&address), 0o755, words);
+    plan.warnings.extend(notify::lacking(context.paths));
     Ok(())
 }
 
@@ -233,11 +268,13 @@ fn settings_texts(answers: &Answers, context: &Context) -> Result<(String, Strin
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => reference::sample(),
         read => read.or_fault(|| Fault::unfit(format!("cannot read {}", file.display())))?,
     };
-    let uuid = match context.request(answers) {
-        Some(request) => prepare::done(&request)?.and_then(|done| done.mount_uuid),
-        None => None,
-    };
-    let mut new = edit::edited(&old, &changes(answers, uuid.as_deref()))?;
+    let uuid = context.request(answers).as_ref().map(prepare::uuid).transpose()?.flatten();
+    let mut changes = changes(answers, uuid.as_deref());
+    if uuid.is_none() && moved(answers, context) {
+        // It is that of the disk at the old place.
+        changes.push(Change { section: "target", key: "mount_uuid", value: None });
+    }
+    let mut new = edit::edited(&old, &changes)?;
     for Database { name, options_file } in &answers.databases {
         new = edit::with_database(&new, name, options_file.as_deref())?;
     }
@@ -273,33 +310,47 @@ fn changes(answers: &Answers, mount_uuid: Option<&str>) -> Vec<Change> {
     changes
 }
 
-/// What is new in a text, in a few words.
-fn changed_lines(old: &str, new: &str) -> String {
-    let before: Vec<&str> = old.lines().collect();
-    let new: Vec<&str> = new
-        .lines()
-        .filter(|line| !before.contains(line) && !line.trim().is_empty() && !line.starts_with('#'))
-        .map(str::trim)
-        .collect();
-    if new.is_empty() { "the new values".into() } else { new.join("; ") }
+/// Whether the backups are to go to another place than until now.
+fn moved(answers: &Answers, context: &Context) -> bool {
+    let place = answers.target.as_ref().map(Way::path);
+    context.present.is_some_and(|settings| place.is_some_and(|place| place != settings.target.path))
 }
 
-/// Does all of it. On an error it says what was done, and what was not.
-pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log) -> Result<()> {
+/// What is new in a text, line by line, each with its section.
+fn changed_lines(old: &str, new: &str) -> Vec<String> {
+    let (before, now) = (in_sections(old), in_sections(new));
+    now.into_iter().filter(|line| !before.contains(line)).collect()
+}
+
+/// The keys of a settings file as it is written: `[target] path = "/srv/backup"`.
+fn in_sections(text: &str) -> Vec<String> {
+    let mut section = "";
+    let mut lines = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.starts_with('[') {
+            true => section = line,
+            false => lines.push(format!("{section} {line}")),
+        }
+    }
+    lines
+}
+
+/// Does all of it, and tells each step. On an error it says what was done, and what was not.
+pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, tell: &dyn Fn(&str)) -> Result<()> {
     for (number, (action, words)) in plan.actions.iter().enumerate() {
         crate::sys::signals::check().and_then(|()| one(action, answers, context, log)).map_err(|error| {
             let told = |actions: &[(Action, Vec<String>)]| {
                 let words: Vec<&str> = actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect();
                 if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
             };
-            log.info(format!("done: {}", told(&plan.actions[..number])));
-            log.info(format!("not done: {}", told(&plan.actions[number..])));
+            tell(&format!("done: {}", told(&plan.actions[..number])));
+            tell(&format!("not done: {}", told(&plan.actions[number..])));
             let hint = crate::error::hint(&error).map_or(String::new(), |hint| format!("{hint}; then "));
             let fault = Fault::failed("the set-up is not complete")
                 .hint(format!("{hint}call \"moodle-backup setup\" again: what is done already is not done twice"));
             error.context(fault)
         })?;
-        words.iter().for_each(|words| log.info(format!("done: {words}")));
+        words.iter().for_each(|words| tell(&format!("done: {words}")));
     }
     Ok(())
 }

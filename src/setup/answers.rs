@@ -171,6 +171,15 @@ pub fn time_of_day(text: &str) -> std::result::Result<Option<(u32, u32)>, String
     time.map(Some).ok_or_else(|| format!("{text:?} is no time of the day: write it as 01:30, or never"))
 }
 
+/// Why a time is a bad one for a backup, where that is so.
+pub fn doubt(time: &str) -> Option<String> {
+    let (hour, minute) = time_of_day(time).ok().flatten()?;
+    let about_three = (2 * 60 + 45..=3 * 60 + 15).contains(&(hour * 60 + minute));
+    about_three.then(|| {
+        format!("at {time}, about three o'clock, Moodle's own tasks empty a table, which disturbs the dump: better an hour earlier")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

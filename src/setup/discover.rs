@@ -3,6 +3,8 @@
 
 mod config_files;
 
+pub use config_files::served;
+
 use crate::moodle::Layout;
 use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;

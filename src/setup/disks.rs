@@ -3,6 +3,7 @@
 
 pub mod guard;
 pub mod mount;
+pub mod own;
 pub mod partition;
 pub mod prepare;
 
@@ -21,10 +22,11 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SECTOR: u64 = 512;
 
 /// The file systems that can be made.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileSystem {
     /// The usual one.
+    #[default]
     Ext4,
     /// For very many files.
     Xfs,
@@ -69,6 +71,7 @@ pub enum Way {
         /// The device, `/dev/…`.
         device: PathBuf,
         /// Which.
+        #[serde(default)]
         file_system: FileSystem,
         /// Where it is mounted then.
         path: PathBuf,
@@ -81,6 +84,7 @@ pub enum Way {
         /// The disk, `/dev/…`.
         disk: PathBuf,
         /// Which.
+        #[serde(default)]
         file_system: FileSystem,
         /// Where it is mounted then.
         path: PathBuf,

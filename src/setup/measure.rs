@@ -114,15 +114,14 @@ pub fn room(sizes: &Sizes, kept: &Retention) -> Room {
     Room { first, further, in_a_year: first + further * backups + code + sizes.daily * 365 }
 }
 
-/// The same in words.
-pub fn told(room: &Room) -> String {
-    format!(
-        "The first backup takes about {}, each further one about {} of its own; with this site's growth, all that is kept \
-         takes about {} in a year.",
-        bytes(room.first),
-        bytes(room.further),
-        bytes(room.in_a_year)
-    )
+/// The same in words; of the first one only where there is none yet.
+pub fn told(room: &Room, has_backups: bool) -> String {
+    let (first, further) = (bytes(room.first), bytes(room.further));
+    let each = match has_backups {
+        true => format!("Each further backup takes about {further} of its own"),
+        false => format!("The first backup takes about {first}, each further one about {further} of its own"),
+    };
+    format!("{each}; with this site's growth, all that is kept takes about {} in a year.", bytes(room.in_a_year))
 }
 
 /// How long a disk with so many free bytes will do, in days, as far as growth tells; `None` where it does not grow, or for

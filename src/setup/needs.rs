@@ -45,25 +45,33 @@ pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
         program(&["git"], "git".into(), "it tells how the code differs from its commit", false);
     }
     program(&["zstd"], "zstd".into(), "a restore by hand unpacks with it", false);
-    match way {
-        Some(Way::Format { file_system, .. }) => file_system_tools(*file_system, &mut program),
-        Some(Way::Partition { file_system, .. }) => {
-            program(&["sfdisk"], "fdisk".into(), "it makes a partition", true);
-            file_system_tools(*file_system, &mut program);
-        }
-        _ => {}
-    }
+    missing.extend(way.map(tools_for).unwrap_or_default());
     missing.extend(site.map(extensions).unwrap_or_default());
     missing
 }
 
-fn file_system_tools(file_system: FileSystem, program: &mut impl FnMut(&[&str], String, &'static str, bool)) {
-    let (name, package) = match file_system {
+/// What is missing to make the place for the backups ready.
+pub fn tools_for(way: &Way) -> Vec<Need> {
+    const PARTITION: (&str, &str, &str) = ("sfdisk", "fdisk", "it makes a partition");
+    let wanted: &[_] = match way {
+        Way::Folder { .. } | Way::Mounted { .. } | Way::Mount { .. } => &[],
+        Way::Format { file_system, .. } => &[mkfs(*file_system)],
+        Way::Partition { file_system, .. } => &[PARTITION, mkfs(*file_system)],
+    };
+    let missing = wanted.iter().filter(|(program, ..)| find(&[program]).is_none());
+    missing
+        .map(|&(what, package, why)| Need { what: what.into(), package: package.into(), why, required: true })
+        .collect()
+}
+
+/// The program that makes a file system, its package, and what it is for.
+fn mkfs(file_system: FileSystem) -> (&'static str, &'static str, &'static str) {
+    let (program, package) = match file_system {
         FileSystem::Ext4 => ("mkfs.ext4", "e2fsprogs"),
         FileSystem::Xfs => ("mkfs.xfs", "xfsprogs"),
         FileSystem::Btrfs => ("mkfs.btrfs", "btrfs-progs"),
     };
-    program(&[name], package.into(), "it makes the file system", true);
+    (program, package, "it makes the file system")
 }
 
 /// The program that dumps, where the run would find none that is fit for the server.

@@ -4,6 +4,9 @@
 use crate::sys::paths::Paths;
 use std::path::PathBuf;
 
+/// What stands in place of an address where no mail is wanted.
+pub const NOBODY: &str = "nobody";
+
 /// The line of the program by which it is known as ours, and by which its address is found again.
 const MARK: &str = "to=";
 
@@ -48,9 +51,14 @@ pub fn is_of_somebody_else(paths: &Paths) -> bool {
     std::fs::read_to_string(file(paths)).is_ok_and(|text| !text.starts_with(HEAD))
 }
 
-/// Whether this server has a mail system.
-pub fn can_mail(paths: &Paths) -> bool {
-    paths.root().join("usr/sbin/sendmail").exists()
+/// Why no mail will leave this server, where that is so, and what helps.
+pub fn lacking(paths: &Paths) -> Option<String> {
+    let there = paths.root().join("usr/sbin/sendmail").exists();
+    (!there).then(|| {
+        "this server has no /usr/sbin/sendmail: no mail will leave it until a mail system is installed, for example: apt install \
+         msmtp-mta"
+            .to_owned()
+    })
 }
 
 /// An address of a mail, or the name of a local user. Nothing that a shell or a header takes for more than a word.
@@ -70,6 +78,15 @@ pub fn address(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
+
+    /// Purging the package takes it away as long as it is as it was written.
+    #[test]
+    fn the_package_knows_the_program() {
+        let text: String = program("root").split_inclusive('\n').filter(|line| !line.starts_with(MARK)).collect();
+        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(include_str!("../../debian/postrm").contains(&format!("\"{sum}  -\"")), "{sum}");
+    }
 
     #[test]
     fn what_a_shell_would_take_apart_is_no_address() {

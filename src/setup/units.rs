@@ -3,6 +3,7 @@
 
 use super::answers::time_of_day;
 use super::disks::mount;
+use super::predecessor::find as cron;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
 use crate::sys::process::unit::systemd_runs;
@@ -87,6 +88,14 @@ impl Units {
         let time = text.lines().rev().find_map(|line| line.strip_prefix("OnCalendar=*-*-* ")).map(str::to_owned);
         time.or_else(|| systemd_runs().then(|| USUAL.to_owned()))
     }
+}
+
+/// Whether something starts the backups by itself: this timer, or a line of cron.
+pub fn is_scheduled(paths: &Paths, timer: &str) -> bool {
+    let runs =
+        |line: &str| !line.trim_start().starts_with('#') && line.contains("moodle-backup") && line.contains("run");
+    let texts = cron::crontabs(paths).into_iter().filter_map(|file| std::fs::read_to_string(file).ok());
+    is_enabled(timer) || texts.into_iter().any(|text| text.lines().any(runs))
 }
 
 /// Whether a unit is switched on.

@@ -100,7 +100,10 @@ impl Store {
                 describe(identity)
             ))
             .hint(format!(
-                "give the copy another [site] name; if it is the same site, moved: remove {} and try again",
+                "if these are two sites, each needs a name of its own: set name in [site] for this one (moodle-backup setup --name \
+                 NAME). Only if {} is not in use any more, and this is the same site at a new address with a new database: remove {} \
+                 and try again",
+                known.wwwroot,
                 self.folder.join(layout::SITE_FILE).display()
             ))
             .into());

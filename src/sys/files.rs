@@ -262,9 +262,13 @@ pub fn mount_point(path: &Path) -> Result<PathBuf> {
     Ok(top.last().unwrap_or(&path).to_path_buf())
 }
 
-/// Whether `inner` is `outer` or lies in it; both are resolved first.
+/// Whether `inner` is `outer` or lies in it; both are resolved first, as far as they are there.
 pub fn lies_in(inner: &Path, outer: &Path) -> bool {
-    let resolve = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let resolve = |path: &Path| {
+        let there = path.ancestors().find_map(|it| Some((it, std::fs::canonicalize(it).ok()?)));
+        let whole = there.and_then(|(there, real)| Some(real.join(path.strip_prefix(there).ok()?)));
+        whole.unwrap_or_else(|| path.to_path_buf())
+    };
     resolve(inner).starts_with(resolve(outer))
 }
 

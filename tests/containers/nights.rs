@@ -29,7 +29,8 @@ pub fn the_timer_makes_a_backup(server: &mut Server) {
     server.set("mount_uuid", &format!("\"{}\"", machine.disk().uuid()));
     server.set("last", "100");
     server.set("services", &format!("[\"{}\"]", server.release.web_server()));
-    server.program("check", 0);
+    // All is fit, and nothing starts it yet.
+    assert!(server.program("check", 3).contains("moodle-backup.timer is off"));
 
     // Nothing is made up for that was never missed.
     machine.shell("systemctl enable --now --quiet moodle-backup.timer");

@@ -33,7 +33,8 @@ ANSWERS"
     for words in ["make an ext4 file system on", "mount it at /srv/backup", "switch moodle-backup.timer on"] {
         assert!(planned.contains(words), "{words}: {planned}");
     }
-    server.program("setup --answers /root/answers.toml", 0);
+    let told = server.program("setup --answers /root/answers.toml 2>&1", 0);
+    assert!(told.contains("there is no /dev/disk/by-uuid/"), "no udev here: {told}");
     server.assert_as_before();
 
     // The disk is mounted, at each start too, and nothing waits for it in vain.
@@ -93,7 +94,7 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
     let answers = |name, more: &[&'static str], backup| {
         let proposed = [more, &pages, &last].concat().into_iter().map(|question| (question, "\n"));
         let end = [("Do all of this now?", "yes\n"), ("backup now", backup)];
-        let begin = [("What is it to be called here?", name), ("Does another database", "\n")];
+        let begin = [("What is it to be called here?", name), ("Name another database", "\n")];
         begin.into_iter().chain(proposed).chain(end).collect::<Vec<_>>()
     };
     let first = answers("\n", &["Which folders of the server's own"], "no\n");
@@ -123,7 +124,7 @@ pub fn a_person_changes_something(server: &mut Server) {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "\n"),
-        ("Does another database", "\n"),
+        ("Name another database", "\n"),
         ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("In which folder there?", "\n"),
@@ -144,6 +145,9 @@ pub fn a_person_changes_something(server: &mut Server) {
     assert!(server.machine.holds("grep -qx 'yearly = 5' /etc/moodle-backup/settings.toml"));
     assert!(!server.machine.holds("systemctl is-enabled --quiet moodle-backup-verify.timer"));
     assert_eq!(server.machine.shell("systemctl is-enabled moodle-backup.timer"), "enabled");
+    // A mail is wanted, and this server cannot send any.
+    assert!(server.program("check", 3).contains("cannot mail to root"));
+    server.machine.shell("ln -s /bin/true /usr/sbin/sendmail");
     server.program("check", 0);
     // Purging takes what the set-up has written for the units, and neither a backup nor the mount of its disk.
     server.machine.shell("DEBIAN_FRONTEND=noninteractive apt-get -y -q purge moodle-backup");

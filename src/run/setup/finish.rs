@@ -3,11 +3,13 @@
 use super::ask::Reply;
 use super::{Move, Wizard};
 use crate::cli::{self, Restart};
-use crate::error::{Fault, Result};
+use crate::error::{self, Fault, Kind, Result};
 use crate::report::setup::{self as view, Done};
 use crate::run::{Session, check, job, verify};
-use crate::setup::actions::{self, Context};
+use crate::setup::actions::{self, Context, Plan};
+use crate::setup::needs;
 use crate::sys::process::unit::systemd_runs;
+use std::io::IsTerminal;
 
 const HELP: &str = "\
 Answer yes, and all of it is done in this order, each step told. Answer no, and nothing is done. With < the questions can \
@@ -16,13 +18,23 @@ be gone through again. If a step fails, what was done stays, and a further set-u
 /// The summary, and whether all of it is to be done.
 pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     wizard.propose_rest();
-    let plan = actions::plan(&wizard.answers, &wizard.context())?;
+    let plan = match possible(wizard) {
+        Ok(plan) => plan,
+        // Nothing of what was answered is lost by that.
+        Err(error) if error::kind(&error) == Kind::Unfit => {
+            wizard.person.tell(&format!("\nThis cannot be done: {error:#}."));
+            error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
+            return Ok(Move::Back);
+        }
+        Err(error) => return Err(error),
+    };
     if plan.steps().is_empty() {
         wizard.person.tell("All of it is so already: there is nothing to be done.");
         return Ok(Move::Next);
     }
     wizard.person.tell("This will be done:");
     plan.steps().iter().for_each(|step| wizard.person.item(step));
+    plan.warnings.iter().for_each(|warning| wizard.person.tell(&format!("WARNING: {warning}")));
     match wizard.person.yes("Do all of this now?", HELP, true)? {
         Reply::Back => Ok(Move::Back),
         Reply::Given(true) => Ok(Move::Next),
@@ -32,17 +44,36 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     }
 }
 
+/// What would be done, if that can be done.
+fn possible(wizard: &Wizard) -> Result<Plan> {
+    let plan = actions::plan(&wizard.answers, &wizard.context())?;
+    let missing = wizard.answers.target.as_ref().map(needs::tools_for).unwrap_or_default();
+    match missing.first() {
+        Some(need) => Err(Fault::unfit(format!("{} is missing: {}", need.what, need.why))
+            .hint(needs::command(&needs::packages(&missing)))
+            .into()),
+        None => Ok(plan),
+    }
+}
+
 /// Does all that the answers ask for, and shows what has come of it.
 pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> {
     wizard.propose_rest();
     let context = wizard.context();
     let plan = actions::plan(&wizard.answers, &context)?;
-    let steps: Vec<String> = plan.steps().into_iter().map(str::to_owned).collect();
+    let install = wizard.to_install.iter().map(|packages| format!("install {}", packages.join(", ")));
+    let steps: Vec<String> = install.chain(plan.steps().into_iter().map(str::to_owned)).collect();
+    // Not by the log: they are not those of the backup that may follow.
+    let warnings = if asks { Vec::new() } else { plan.warnings.clone() };
     if args.plan {
-        wizard.session.print(&Done { steps, planned: true, ..Done::default() }, view::text)?;
+        wizard.session.print(&Done { steps, warnings, planned: true, ..Done::default() }, view::text)?;
         return Ok(0);
     }
-    actions::carry_out(&plan, &wizard.answers, &context, wizard.log())?;
+    // For a person in lines of his terminal's width, for a log one line each.
+    let (person, log) = (&wizard.person, wizard.log());
+    let terminal = asks || (std::io::stderr().is_terminal() && !wizard.session.global.quiet);
+    let tell = |words: &str| if terminal { person.tell(words) } else { log.info(words) };
+    actions::carry_out(&plan, &wizard.answers, &context, log, &tell)?;
     let file = context.settings_file.clone();
     wizard.person.has_done = true;
     let global = cli::Global { settings: Some(file.clone()), ..wizard.session.global.clone() };
@@ -51,6 +82,7 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     let problems = check::look(&session, &settings)?.problems();
     let done = Done {
         steps,
+        warnings,
         planned: false,
         settings: file.display().to_string(),
         problems: problems.clone(),
@@ -60,18 +92,24 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     };
     wizard.session.print(&done, view::text)?;
     if !problems.is_empty() {
-        return Ok(crate::error::Kind::Unfit.exit_code());
+        return Ok(Kind::Unfit.exit_code());
     }
-    first_backup(wizard, &session, &done, asks)
+    first_backup(wizard, &session, &done, asks, args.first_backup)
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.
-fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool) -> Result<u8> {
+fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool, ordered: bool) -> Result<u8> {
     let none_yet = !crate::run::listing::store(&session.settings()?)?
         .is_some_and(|store| store.backups().is_ok_and(|listing| listing.newest().is_some()));
     let help = "It goes on if this terminal closes; \"moodle-backup attach\" shows it again. The site is closed for about a second.";
     let wanted = match wizard.answers.first_backup {
-        Some(wanted) => wanted && none_yet,
+        // Who says so now means one now; a file says it each time.
+        Some(true) if ordered => true,
+        Some(true) if !none_yet => {
+            wizard.log().info("there is a backup already: first_backup makes none");
+            false
+        }
+        Some(wanted) => wanted,
         None if asks => {
             let ask = if none_yet {
                 "Make the first backup now, and verify it?"
@@ -96,7 +134,7 @@ fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool)
         log: None,
     };
     let ran = job::run(session, &run)?;
-    if ran != 0 && ran != crate::error::EXIT_WARNINGS {
+    if ran != 0 && ran != error::EXIT_WARNINGS {
         return Ok(ran);
     }
     let verified = verify::verify(session, &cli::Verify::newest())?;
@@ -112,6 +150,7 @@ impl Wizard<'_> {
             needed: self.needed(),
             site: self.site_folders().into_iter().map(Into::into).collect(),
             seen: self.seen.clone(),
+            present: self.old.as_ref(),
             accounts: self.accounts.clone(),
         }
     }

@@ -59,14 +59,14 @@ fn choose(wizard: &mut Wizard, others: &[String]) -> Result<Reply<Vec<Database>>
 /// One that the site's account does not see, by an account of its own. The account is tried before it is taken.
 fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
     let question = Question {
-        ask: "Does another database on that server belong to the site, which its account does not see? Its name, or \"none\".",
+        ask: "Name another database on that server that belongs to the site and that its account does not see; or \"none\".",
         help: "Such as that of a plugin or a wiki. You are asked for an account that may read it; the password goes into a file for \
                root alone. A database on another server goes into [[database.extra]] of the settings.",
         default: Some("none".into()),
     };
     let taken = |answer: &str| Ok(answer.to_owned());
-    let Reply::Given(name) = wizard.person.text(&question, taken)? else { return Ok(Move::Back) };
-    let Some(looked) = wizard.looked.as_ref().filter(|_| name != "none") else { return Ok(Move::Next) };
+    let Reply::Given(name) = wizard.person.text(&question, database_name)? else { return Ok(Move::Back) };
+    let Some((looked, name)) = wizard.looked.as_ref().zip(name) else { return Ok(Move::Next) };
     let own = looked.site.connection.clone();
     let question =
         Question { ask: "By which account can it be read?", help: "A user of the database server.", default: None };
@@ -91,6 +91,15 @@ fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
     }
     // Perhaps there is one more.
     by_another_account(wizard)
+}
+
+/// A name, or none. The question can be taken for one of yes and no.
+fn database_name(answer: &str) -> Result<Option<String>, String> {
+    match answer.to_lowercase().as_str() {
+        "none" | "no" | "n" => Ok(None),
+        "yes" | "y" => Err("What is it called? Please type its name, or \"none\".".into()),
+        _ => Ok(Some(answer.to_owned())),
+    }
 }
 
 /// Folders of the server's own configuration.

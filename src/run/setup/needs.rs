@@ -29,37 +29,41 @@ pub fn programs(wizard: &mut Wizard) -> Result<Move> {
         wizard.person.tell("All programs that are needed are here.");
         return Ok(Move::Pass);
     }
-    for need in &missing {
+    let reply = offer(wizard, &missing)?;
+    if reply != Move::Next || wizard.looked.is_some() {
+        return Ok(reply);
+    }
+    match site::looked(wizard) {
+        Ok(looked) => wizard.looked = Some(looked),
+        Err(error) => {
+            wizard.person.tell(&format!("The site still cannot be read: {error:#}"));
+            return Ok(Move::Back);
+        }
+    }
+    // Only a site that can be read tells which database and what else it needs.
+    let more = wizard.missing().iter().any(|need| !missing.contains(need));
+    Ok(if more { Move::Again } else { Move::Next })
+}
+
+/// Asks whether these are to be installed, and does it.
+pub fn offer(wizard: &mut Wizard, missing: &[Need]) -> Result<Move> {
+    for need in missing {
         let must = if need.required { "" } else { " (backups can be made without it)" };
         wizard.person.item(&format!("{} is missing: {}{must}", need.what, need.why));
     }
-    let packages = needs::packages(&missing);
+    let packages = needs::packages(missing);
     let ask = format!("Install {} now?", packages.join(", "));
     wizard.person.tell(&format!("\nBy hand: {}", needs::command(&packages)));
     let Reply::Given(install) = wizard.person.yes(&ask, HELP, true)? else { return Ok(Move::Back) };
     wizard.answers.install_packages = Some(install);
-    if install && !helps(wizard, &missing)? {
-        return Ok(Move::Again);
-    }
-    if wizard.looked.is_none() {
-        match site::looked(wizard) {
-            Ok(looked) => wizard.looked = Some(looked),
-            Err(error) => {
-                wizard.person.tell(&format!("The site still cannot be read: {error:#}"));
-                return Ok(Move::Back);
-            }
-        }
-        // Only a site that can be read tells which database and what else it needs.
-        if wizard.missing().iter().any(|need| !missing.contains(need)) {
-            return Ok(Move::Again);
-        }
-    }
-    Ok(Move::Next)
+    Ok(if install && !helps(wizard, missing)? { Move::Again } else { Move::Next })
 }
 
 /// Installs what is missing. Whether that has helped, and if not why: a client for a newer server may be nowhere in this release.
 fn helps(wizard: &mut Wizard, missing: &[Need]) -> Result<bool> {
-    if let Err(error) = needs::install(&needs::packages(missing), wizard.log()) {
+    let installed = needs::install(&needs::packages(missing), wizard.log());
+    wizard.person.has_done |= installed.is_ok();
+    if let Err(error) = installed {
         crate::sys::signals::check()?;
         wizard.person.tell(&format!("{error:#}"));
         error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));

@@ -5,7 +5,8 @@ use super::ask::Reply;
 use super::{Move, Wizard};
 use crate::error::Result;
 use crate::setup::answers::{Answers, Predecessor};
-use crate::setup::predecessor::{self, Translation, find};
+use crate::setup::predecessor::find::{self, Found};
+use crate::setup::predecessor::{self, Translation};
 use std::path::PathBuf;
 
 const HELP: &str = "\
@@ -19,13 +20,15 @@ The files are taken into the pool by further links, where both lie on one disk, 
 Each is compared with its name. They become root's, in the old set too, since the web server must not be able to change what \
 backups are made of.";
 
+/// Where they are at work, unless these settings were made already.
+pub fn found(wizard: &Wizard) -> Option<Found> {
+    let fresh = wizard.old.is_none() || wizard.answers.predecessor.is_some();
+    find::find(&wizard.session.paths).filter(|_| fresh)
+}
+
 /// Whether what they say and have is taken over.
 pub fn take_over(wizard: &mut Wizard) -> Result<Move> {
-    let named = wizard.answers.predecessor.clone();
-    let Some(found) = find::find(&wizard.session.paths).filter(|_| wizard.old.is_none() || named.is_some()) else {
-        wizard.person.tell("They are not at work on this server, or these settings were made already.");
-        return Ok(Move::Pass);
-    };
+    let Some(found) = found(wizard) else { return Ok(Move::Pass) };
     wizard.person.tell(&format!("They are at work here: {}", found.line.trim()));
     let translation = predecessor::read(&found.settings)?;
     for line in &translation.lines {

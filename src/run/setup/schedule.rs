@@ -49,7 +49,8 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
 pub fn how_many(wizard: &mut Wizard) -> Result<Move> {
     let kept = wizard.answers.retention.unwrap_or_else(|| wizard.retention_until_now());
     if wizard.looked.is_some() {
-        wizard.person.tell(&measure::told(&measure::room(&wizard.sizes(), &wizard.kept())));
+        let room = measure::room(&wizard.sizes(), &wizard.kept());
+        wizard.person.tell(&measure::told(&room, wizard.has_backups()));
     }
     let question = Question {
         ask: "How many backups are to be kept? Five numbers: the newest so many, then one for each of so many days, weeks, \
@@ -68,27 +69,14 @@ pub fn whom_to_tell(wizard: &mut Wizard) -> Result<Move> {
     let default = wizard.answers.notification.mail.clone().or_else(|| notify::present(&wizard.session.paths));
     let question = Question {
         ask: "Who is to get a mail when a backup fails? An address, or \"nobody\".",
-        help: "A small program is put into failure.d, which hands the error to this server's mail system (sendmail). Whether mails \
+        help: "A small program is put into failure.d, for all sites of this server, which hands the error to this server's mail system (sendmail). Whether mails \
                leave this server is not tried here. Other ways to be told: a program of your own in failure.d, OnFailure= of \
                the unit, and \"moodle-backup status --max-age 26h\" for monitoring.",
-        default: Some(default.unwrap_or_else(|| "nobody".into())),
+        default: Some(default.unwrap_or_else(|| notify::NOBODY.into())),
     };
-    let Reply::Given(mail) = wizard.person.text(&question, address)? else { return Ok(Move::Back) };
-    if mail.is_some() && !notify::can_mail(&wizard.session.paths) {
-        wizard.person.tell(
-            "This server has no /usr/sbin/sendmail: no mail will leave it until a mail system is installed, for example: apt \
-             install msmtp-mta",
-        );
-    }
-    wizard.answers.notification.mail = mail;
+    let Reply::Given(mail) = wizard.person.text(&question, notify::address)? else { return Ok(Move::Back) };
+    wizard.answers.notification.mail = Some(mail);
     Ok(Move::Next)
-}
-
-fn address(answer: &str) -> Result<Option<String>, String> {
-    match answer {
-        "nobody" => Ok(None),
-        address => notify::address(address).map(Some),
-    }
 }
 
 fn written(kept: Kept) -> String {

@@ -52,7 +52,7 @@ fn choose(wizard: &mut Wizard, found: &[Found]) -> Result<Reply<Vec<PathBuf>>> {
     let mut default: Vec<usize> =
         chosen.map(|root| found.iter().position(|site| site.root == *root).unwrap_or(found.len())).collect();
     if default.is_empty() {
-        default.push(0);
+        default.push(found.iter().position(|site| !wizard.is_set_up(&site.root)).unwrap_or(0));
     }
     let ask = match several {
         true => "Which site is to be backed up? (Its number; or several with spaces between, or \"all\".)",
@@ -88,9 +88,10 @@ fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<Vec<PathBuf
     let default = now.map(|root| root.display().to_string());
     wizard.person.text(&Question { ask: "In which folder is Moodle's code?", help: HELP, default }, |answer| {
         let path = Path::new(answer);
-        match path.is_absolute() && path.join("config.php").exists() {
-            true => Ok(vec![path.to_path_buf()]),
-            false => Err(format!("There is no config.php in {answer}; please name the folder from \"/\" on.")),
+        match (path.is_absolute(), path.join("config.php").exists()) {
+            (false, _) => Err("Please name the folder from \"/\" on.".into()),
+            (true, false) => Err(format!("There is no config.php in {answer}.")),
+            (true, true) => Ok(vec![path.to_path_buf()]),
         }
     })
 }
@@ -149,7 +150,11 @@ fn name(wizard: &mut Wizard) -> Result<Move> {
     };
     let (known, paths) = (wizard.known(), &wizard.session.paths);
     let by_name = wizard.named_by_site;
-    let free = |name: &str| !by_name || turns::is_free(paths, name, &known);
+    let file = wizard.file.clone();
+    let free = |name: &str| match by_name {
+        true => turns::is_free(paths, name, &known),
+        false => !turns::has_another_site(name, &file, &known),
+    };
     let check = |answer: &str| match crate::settings::name(answer)? {
         name if free(&name) => Ok(name),
         name => Err(format!("{name} is the name of another site here, or of its settings: please choose another.")),

@@ -2,12 +2,14 @@
 //! name to be typed.
 
 use super::ask::{Choice, Question, Reply};
-use super::{Move, Wizard};
-use crate::error::Result;
+use super::{Move, Wizard, needs};
+use crate::error::{self, Result};
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
 use crate::setup::disks::{self, Device, FileSystem, Kind, Way, mount, partition};
 use crate::setup::measure;
+use crate::setup::needs::tools_for;
+use crate::setup::place;
 use crate::sys::{files, mounts};
 use std::path::{Path, PathBuf};
 
@@ -42,7 +44,7 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
     let needed = wizard.needed();
     if needed > 0 {
         let room = measure::room(&wizard.sizes(), &wizard.kept());
-        wizard.person.tell(&measure::told(&room));
+        wizard.person.tell(&measure::told(&room, wizard.has_backups()));
     }
     let offers = offers(wizard)?;
     let choices: Vec<Choice> =
@@ -55,14 +57,29 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
     let way = match offers[at].kind.clone() {
         What::Mounted(path) => folder_on(wizard, &path)?,
         What::Folder => plain_folder(wizard)?,
-        What::Mount(device) => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        What::Mount(device) => match is_present(wizard, &device) {
+            Some(path) => Some(Way::Mounted { path }),
+            None => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+        },
         What::Format(device) => format(wizard, device, needed)?,
         What::Partition(device) => new_partition(wizard, device)?,
     };
     let Some(way) = way else { return Ok(Move::Again) };
     tell_how_long(wizard, &way);
     wizard.answers.target = Some(way);
-    Ok(Move::Next)
+    tools(wizard)
+}
+
+/// The programs that make it ready: only now it is known which.
+fn tools(wizard: &mut Wizard) -> Result<Move> {
+    let missing = wizard.answers.target.as_ref().map(tools_for).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(Move::Next);
+    }
+    Ok(match needs::offer(wizard, &missing)? {
+        Move::Back => Move::Again,
+        onward => onward,
+    })
 }
 
 /// Everything there is, the fit first.
@@ -113,9 +130,20 @@ fn offer(device: &Device, on_system: bool, needed: u64, system: &[PathBuf], all:
     if device.kind == Kind::Loop && device.is_empty() && device.size < needed {
         return Ok(None);
     }
-    let what = if device.is_empty() { "empty" } else { "NOT empty" };
+    let what = match (device.is_empty(), guard::has_data(&device.path)) {
+        (true, false) => "empty",
+        (true, true) => "nothing known on it, but NOT empty",
+        (false, _) => "NOT empty",
+    };
     let text = format!("{}: {what}, to be formatted", named(device));
     Ok(Some(Offer { text, unfit: refused, kind: What::Format(device.clone()) }))
+}
+
+/// The place of the backups until now, if this is its disk.
+fn is_present(wizard: &Wizard, device: &Device) -> Option<PathBuf> {
+    let target = &wizard.old.as_ref()?.target;
+    let uuid = device.file_system()?.uuid.as_ref()?;
+    (target.mount_uuid.as_ref() == Some(uuid)).then(|| target.path.clone())
 }
 
 fn named(device: &Device) -> String {
@@ -130,18 +158,27 @@ fn named(device: &Device) -> String {
     format!("{kind} {}{model}, {}", device.path.display(), human::bytes(device.size))
 }
 
-/// As it is now; else the first disk of its own.
+/// What was answered before, or is so now; else the first disk of its own.
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
-    let now = wizard.answers.target.as_ref().map(|way| way.path().to_path_buf());
-    let is_now = |it: &Offer| match &it.kind {
-        What::Mounted(point) => now.as_ref().is_some_and(|now| now.starts_with(point)),
-        What::Folder => now.is_some(),
-        _ => false,
+    let first = || offers.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, What::Mount(_)));
+    let Some(now) = &wizard.answers.target else { return first() };
+    let at = |is_now: &dyn Fn(&What) -> bool| offers.iter().position(|it| is_now(&it.kind));
+    let found = match now {
+        Way::Mounted { path } => {
+            let point = mounts::of(path).map(|mount| mount.point).unwrap_or_default();
+            let unmounted = at(&|it| matches!(it, What::Mount(device) if is_present(wizard, device).is_some()));
+            unmounted.or_else(|| at(&|it| matches!(it, What::Mounted(offered) if *offered == point)))
+        }
+        Way::Folder { .. } => None,
+        Way::Mount { device, .. } => at(&|it| matches!(it, What::Mount(offered) if offered.path == *device)),
+        Way::Format { device, .. } => at(&|it| matches!(it, What::Format(offered) if offered.path == *device)),
+        Way::Partition { disk, .. } => at(&|it| matches!(it, What::Partition(offered) if offered.path == *disk)),
     };
-    offers
-        .iter()
-        .position(is_now)
-        .or_else(|| offers.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, What::Mount(_))))
+    match now {
+        Way::Folder { .. } | Way::Mounted { .. } => found.or_else(|| at(&|it| matches!(it, What::Folder))),
+        // It has gone, or is something else by now.
+        _ => found.or_else(first),
+    }
 }
 
 /// A folder on a disk that is mounted.
@@ -153,11 +190,26 @@ fn folder_on(wizard: &mut Wizard, point: &Path) -> Result<Option<Way>> {
         help: "The backups of each site go into a folder there, with the site's name.",
         default: Some(default.display().to_string()),
     };
+    let fit = fit(wizard);
     let on_it = |answer: &str| match Path::new(answer) {
-        path if path.is_dir() && path.starts_with(point) => Ok(path.to_path_buf()),
+        path if path.is_dir() && path.starts_with(point) => fit(path),
         _ => Err(format!("There is no folder {answer:?} on that disk.")),
     };
     Ok(given(wizard.person.text(&question, on_it)?).map(|path| Way::Mounted { path }))
+}
+
+/// Takes a folder, or says why there can be no backups in it.
+fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
+    let folders = wizard.site_folders().into_iter().map(Path::to_path_buf);
+    let saved: Vec<PathBuf> = folders.chain(wizard.answers.directories.iter().flatten().cloned()).collect();
+    let name = wizard.name();
+    move |path| place::require_fit(path, &name, saved.iter()).map(|()| path.to_path_buf()).map_err(|error| told(&error))
+}
+
+/// What is wrong with an answer, and what would be right.
+fn told(error: &anyhow::Error) -> String {
+    let hint = error::hint(error).map_or(String::new(), |hint| format!(" What to do: {hint}."));
+    format!("{error:#}.{hint}")
 }
 
 fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
@@ -167,11 +219,8 @@ fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
         help: "Outside of Moodle's code and moodledata. If the disk that it is on is lost, so are site and backups.",
         default: Some(now.unwrap_or_else(|| USUAL.into())),
     };
-    let absolute = |answer: &str| match Path::new(answer) {
-        path if path.is_absolute() && path != Path::new("/") => Ok(path.to_path_buf()),
-        _ => Err("Please name the folder from \"/\" on.".to_owned()),
-    };
-    Ok(given(wizard.person.text(&question, absolute)?).map(|path| Way::Folder { path }))
+    let fit = fit(wizard);
+    Ok(given(wizard.person.text(&question, |answer| fit(Path::new(answer)))?).map(|path| Way::Folder { path }))
 }
 
 fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
@@ -179,13 +228,26 @@ fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
         ask: "Where is it to be mounted?",
         help: "An empty folder, or one that is not there yet. It is mounted there at each start of the server; without the disk \
                the server starts all the same, and nothing can be written into the folder.",
-        default: Some(USUAL.into()),
+        default: proposed_point(wizard),
     };
+    let fit = fit(wizard);
     let free = |answer: &str| {
-        let path = PathBuf::from(answer);
-        mount::require_free(&path).map(|()| path).map_err(|error| format!("{error:#}."))
+        let path = fit(Path::new(answer))?;
+        mount::require_free(&path).map(|()| path).map_err(|error| told(&error))
     };
     Ok(given(wizard.person.text(&question, free)?))
+}
+
+/// What was answered before; else the usual folder, or one beside it if that is taken.
+fn proposed_point(wizard: &Wizard) -> Option<String> {
+    let before = match &wizard.answers.target {
+        Some(Way::Mount { path, .. } | Way::Format { path, .. } | Way::Partition { path, .. }) => Some(path.clone()),
+        _ => None,
+    };
+    let numbered = (2..100).map(|number| PathBuf::from(format!("{USUAL}{number}")));
+    let usual = std::iter::once(PathBuf::from(USUAL)).chain(numbered);
+    let free = before.into_iter().chain(usual).find(|path| mount::require_free(path).is_ok());
+    free.map(|path| path.display().to_string())
 }
 
 fn format(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option<Way>> {
@@ -227,7 +289,12 @@ fn file_system(wizard: &mut Wizard) -> Result<Option<FileSystem>> {
     let texts = ["ext4: the usual one", "xfs: good for very many files", "btrfs: with checksums of its own"];
     let choices = texts.map(Choice::new);
     let help = "All three are good for backups. If in doubt, take ext4.";
-    let reply = wizard.person.choose("Which file system?", help, &choices, Some(0))?;
+    let before = match &wizard.answers.target {
+        Some(Way::Format { file_system, .. } | Way::Partition { file_system, .. }) => Some(*file_system),
+        _ => None,
+    };
+    let default = kinds.iter().position(|kind| Some(*kind) == before).unwrap_or(0);
+    let reply = wizard.person.choose("Which file system?", help, &choices, Some(default))?;
     Ok(given(reply).map(|at| kinds[at]))
 }
 

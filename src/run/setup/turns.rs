@@ -1,7 +1,7 @@
 //! Several sites in one call: whose turn it is, which settings file is whose, and what is left at the end. Each goes through the same
 //! pages and the same work as a site alone; a further one leaves out the pages whose answers are those of the whole machine.
 
-use super::{FURTHER, PAGES, Page, Session, Wizard, finish, unasked};
+use super::{FURTHER, Page, Session, Wizard, finish, unasked};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Result};
 use crate::moodle::Layout;
@@ -21,7 +21,7 @@ pub struct Known {
 
 /// The questions and the work for each site that is chosen, one after the other. It ends at the first that fails.
 pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8> {
-    let (mut pages, mut worst) = (PAGES.as_slice(), 0);
+    let (mut pages, mut worst) = (wizard.pages(), 0);
     loop {
         let ended = one(wizard, pages, args);
         let (true, Ok(code)) = (matches!(ended, Ok(0 | EXIT_WARNINGS)), &ended) else {
@@ -121,6 +121,23 @@ impl Wizard<'_> {
         if free && (asked_for || own.is_none()) { Some(usual) } else { own }
     }
 
+    /// What a site is called when nobody has said it: as its settings file, unless that is the usual one.
+    pub fn proposed_name(&self) -> String {
+        let known = self.known();
+        let usual = self.file == self.session.paths.settings();
+        let stem = self.file.file_stem().map(|stem| stem.to_string_lossy().to_lowercase()).filter(|_| !usual);
+        let name = stem.and_then(|stem| settings::name(&stem).ok()).unwrap_or_else(|| "moodle".into());
+        match has_another_site(&name, &self.file, &known) {
+            true => self.free_name(&self.answers.site.root.clone().unwrap_or_default(), &known),
+            false => name,
+        }
+    }
+
+    /// Whether a site has settings.
+    pub fn is_set_up(&self, root: &Path) -> bool {
+        self.known().iter().any(|it| it.root == root)
+    }
+
     fn free_name(&self, root: &Path, known: &[Known]) -> String {
         let own = root.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let own = settings::name(&own).unwrap_or_else(|_| "moodle".into());
@@ -172,6 +189,11 @@ impl Wizard<'_> {
 /// Where the settings of a further site of this name go.
 pub fn file_named(paths: &Paths, name: &str) -> PathBuf {
     paths.etc().join(format!("{name}.toml"))
+}
+
+/// Whether another settings file has a site of this name.
+pub fn has_another_site(name: &str, file: &Path, known: &[Known]) -> bool {
+    known.iter().any(|it| it.name == name && it.file != file)
 }
 
 /// Whether a further site can be called so.

@@ -72,9 +72,6 @@ impl Wizard<'_> {
         let verify = self.old.is_none() || units::is_enabled(&units.verify_timer());
         self.answers.schedule.weekly_verify.get_or_insert(verify);
         self.propose_rest();
-        if self.answers.notification.mail.is_none() && self.old.is_some() {
-            self.answers.notification.mail = crate::setup::notify::present(&self.session.paths);
-        }
         Ok(())
     }
 
@@ -82,7 +79,7 @@ impl Wizard<'_> {
     pub fn propose_rest(&mut self) {
         self.answers.directories.get_or_insert_with(more::proposed);
         self.answers.site.services.get_or_insert_with(units::web_services);
-        self.answers.site.name.get_or_insert_with(|| "moodle".into());
+        self.answers.site.name = Some(self.name());
     }
 
     fn only_site(&mut self) -> Result<PathBuf> {
@@ -114,6 +111,10 @@ impl Wizard<'_> {
             return Ok(false);
         }
         if self.answers.install_packages == Some(true) {
+            if self.planned {
+                self.to_install = Some(packages);
+                return Ok(false);
+            }
             needs::install(&packages, self.log())?;
             return Ok(true);
         }

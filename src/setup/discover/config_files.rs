@@ -17,6 +17,9 @@ const SERVERS: [(&str, &[&str]); 4] = [
 /// Words before a folder, in small letters.
 const WORDS: [&str; 5] = ["documentroot", "<directory", "root", "alias", "chdir"];
 
+/// Those before one that is shown to everybody.
+const SHOWN: [&str; 3] = ["documentroot", "root", "alias"];
+
 /// Folders, each with the file that names it.
 pub fn folders(machine: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
@@ -29,17 +32,28 @@ pub fn folders(machine: &Path) -> Vec<(PathBuf, PathBuf)> {
     found
 }
 
+/// Folders that a web server shows to everybody, each with the file that says so.
+pub fn served(machine: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let servers = SERVERS.iter().filter(|(base, _)| *base != "etc");
+    let statements = servers.flat_map(|(base, patterns)| statements(machine, base, patterns));
+    let shown = statements.filter(|it| SHOWN.contains(&it.word.as_str()) && is_folder(&it.value));
+    shown.map(|it| (machine.join(it.value.trim_matches('/')), it.file)).collect()
+}
+
 /// The folders that a server's configuration names, from `/` on, each with the file that does.
 fn named(machine: &Path, base: &str, patterns: &[&str]) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     for Statement { word, value, file } in statements(machine, base, patterns) {
-        // An alias has the address before the folder, and a pool's chdir a "=".
-        let folder = value.starts_with('/') && value.len() > 1 && !value.contains(['$', '*', '^']);
-        if folder && WORDS.contains(&word.as_str()) {
+        if is_folder(&value) && WORDS.contains(&word.as_str()) {
             found.push((value.trim_end_matches('/').to_owned(), file));
         }
     }
     found
+}
+
+/// An alias has the address before the folder, and a pool's chdir a "=".
+fn is_folder(value: &str) -> bool {
+    value.starts_with('/') && value.len() > 1 && !value.contains(['$', '*', '^'])
 }
 
 #[cfg(test)]

@@ -12,8 +12,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// So much of each end of a device is looked at, in bytes.
+/// So much of a device is looked at in one place, in bytes; and in so many places, of which the first and the last are its ends.
 const LOOKED_AT: usize = 1 << 20;
+const PLACES: u64 = 16;
 
 /// Who opens a device only to see what is on it (udev, blkid, losetup) has closed it again after this.
 const A_LOOK: Duration = Duration::from_secs(2);
@@ -75,15 +76,15 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
     reasons
 }
 
-/// Whether there is anything but zeros at the beginning or the end of a device: what has no signature may be somebody's all the
-/// same, such as an encrypted volume without a header. What cannot be read counts as something.
-fn has_data(path: &Path) -> bool {
+/// Whether there is anything but zeros at the beginning, at the end, or at some places between: what has no signature may be
+/// somebody's all the same, such as an encrypted volume without a header. What cannot be read counts as something.
+pub fn has_data(path: &Path) -> bool {
     let look = || -> std::io::Result<bool> {
         let mut file = File::open(path)?;
-        let size = file.seek(SeekFrom::End(0))?;
+        let last = file.seek(SeekFrom::End(0))?.saturating_sub(LOOKED_AT as u64);
         let mut bytes = vec![0; LOOKED_AT];
-        for begin in [0, size.saturating_sub(LOOKED_AT as u64)] {
-            file.seek(SeekFrom::Start(begin))?;
+        for place in 0..PLACES {
+            file.seek(SeekFrom::Start(last * place / (PLACES - 1)))?;
             let count = file.read(&mut bytes)?;
             if bytes[..count].iter().any(|byte| *byte != 0) {
                 return Ok(true);
@@ -153,6 +154,18 @@ pub fn open_exclusively(path: &Path) -> Result<File> {
     })
 }
 
+/// An error unless a device is as it was when it was chosen.
+pub fn require_same(seen: &Device, now: &Device) -> Result<()> {
+    let same = (now.numbers, now.size, &now.signatures, &now.partitions)
+        == (seen.numbers, seen.size, &seen.signatures, &seen.partitions);
+    if same {
+        return Ok(());
+    }
+    Err(Fault::unfit(format!("what is on {} has changed since it was chosen", seen.path.display()))
+        .hint("nothing was done with it; begin again, and look at it anew")
+        .into())
+}
+
 /// Looks again, at the last moment, with the device held: an error unless it is still the one that was chosen, and either
 /// nothing is lost or its name was typed. Returns the device, held.
 pub fn require(seen: &Device, needed: u64, system: &[PathBuf], destroy: Option<&str>) -> Result<File> {
@@ -160,15 +173,9 @@ pub fn require(seen: &Device, needed: u64, system: &[PathBuf], destroy: Option<&
     let path = &seen.path;
     let now = all.iter().find(|device| device.path == *path);
     let now = now.ok_or_else(|| Fault::unfit(format!("{} has gone", path.display())).hint("is its cable in?"))?;
-    if (now.numbers, now.size, &now.signatures, &now.partitions)
-        != (seen.numbers, seen.size, &seen.signatures, &seen.partitions)
-    {
-        return Err(Fault::unfit(format!("what is on {} has changed since it was chosen", path.display()))
-            .hint("nothing was done with it; begin again, and look at it anew")
-            .into());
-    }
+    require_same(seen, now)?;
     let dangers = dangers(now, needed, system, &all);
-    refuse(path, &dangers, destroy)?;
+    agreed(path, &dangers, destroy)?;
     let held = open_exclusively(path)?;
     let meta = held.metadata().or_fault(|| Fault::unfit(format!("cannot look at {}", path.display())))?;
     if meta.rdev() != now.numbers {
@@ -177,18 +184,19 @@ pub fn require(seen: &Device, needed: u64, system: &[PathBuf], destroy: Option<&
     Ok(held)
 }
 
-fn refuse(path: &Path, dangers: &[Danger], destroy: Option<&str>) -> Result<()> {
+/// All that would be lost. An error if the device cannot be formatted, or if something would be lost and its name was not typed.
+pub fn agreed(path: &Path, dangers: &[Danger], destroy: Option<&str>) -> Result<Vec<String>> {
     let refused = dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why) } else { None });
     if let Some(why) = refused {
         return Err(Fault::unfit(format!("{} is not formatted: {why}", path.display()))
             .hint("choose another, or set it free first")
             .into());
     }
-    let losses: Vec<&str> =
-        dangers.iter().filter_map(|it| if let Danger::Loss(what) = it { Some(what.as_str()) } else { None }).collect();
+    let losses = dangers.iter().filter_map(|it| if let Danger::Loss(what) = it { Some(what.clone()) } else { None });
+    let losses: Vec<String> = losses.collect();
     let typed = destroy.is_some_and(|typed| Path::new(typed) == path);
     if losses.is_empty() || typed {
-        return Ok(());
+        return Ok(losses);
     }
     Err(Fault::unfit(format!("{} is not formatted: {}", path.display(), losses.join("; ")))
         .hint(format!("if all of that may be lost, say so by its name: destroy = \"{}\"", path.display()))

@@ -17,6 +17,10 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// What is written here begins with this, by which it is known again.
+const OWN_UNIT: &str = "# The disk of the backups. Written by \"moodle-backup setup\".\n";
+const OWN_LINE: &str = "# The disk of the Moodle backups, by \"moodle-backup setup\"";
+
 /// No time is written for each file that is read; a disk that is not there is no reason to stop a start.
 const OPTIONS: &str = "noatime,nofail";
 
@@ -79,14 +83,25 @@ pub fn is_kept(paths: &Paths, path: &Path) -> bool {
     unit_file(paths, path).exists() || fstab_points(paths).iter().any(|point| point == path)
 }
 
-/// Sees to it that the disk is mounted at each start.
+/// Sees to it that the disk is mounted at each start, also where another one was mounted there until now. What somebody else has
+/// written for the place is his to change.
 pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
-    if is_kept(paths, place.path) {
-        return Ok(());
+    match std::fs::read_to_string(unit_file(paths, place.path)) {
+        Ok(text) if text == unit(place) || !text.starts_with(OWN_UNIT) => return Ok(()),
+        Ok(_) => return write_unit(paths, place, log),
+        Err(_) => {}
     }
-    if !systemd_runs() || has_disks_in_fstab(paths) {
-        return add_to_fstab(paths, place, log);
+    let fstab = std::fs::read_to_string(paths.fstab()).unwrap_or_default();
+    let in_fstab = fstab_points(paths).iter().any(|point| point == place.path);
+    let replaced = without_own_line(&fstab, place) != fstab && !fstab.contains(place.uuid);
+    match in_fstab {
+        true if !replaced => Ok(()),
+        false if systemd_runs() && !has_disks_in_fstab(paths) => write_unit(paths, place, log),
+        _ => add_to_fstab(paths, place, log),
     }
+}
+
+fn write_unit(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
     let file = unit_file(paths, place.path);
     files::make_folders(files::parent(&file), 0o755)?;
     files::write_durably(&file, unit(place).as_bytes(), 0o644)?;
@@ -94,6 +109,29 @@ pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
     let name = file.file_name().unwrap_or_default();
     systemctl(&["daemon-reload"])?;
     systemctl(&["enable".as_ref(), "--quiet".as_ref(), name])
+}
+
+/// Says so if the mount unit will not find the disk at the next start. It has been mounted by its device, which needs no udev.
+pub fn warn_if_unknown(paths: &Paths, place: &Place, log: &Log) {
+    if !systemd_runs() || !unit_file(paths, place.path).exists() {
+        return;
+    }
+    let _ = Program::new("udevadm").args(["settle", "--timeout=10"]).timeout(LIMIT).output();
+    let link = by_uuid(place.uuid);
+    if !link.exists() {
+        // Not one of the backup that may follow.
+        log.info(format!(
+            "WARNING: there is no {}, by which systemd finds the disk of the backups: udev is not at work here (in a container, for \
+             example), and {} will not be mounted at the next start unless something else does it",
+            link.display(),
+            place.path.display()
+        ));
+    }
+}
+
+/// The link to a file system that udev makes.
+fn by_uuid(uuid: &str) -> PathBuf {
+    Path::new("/dev/disk/by-uuid").join(uuid)
 }
 
 /// Mounts it now. The folder is made, and nothing can be written into it as long as the disk is not there.
@@ -130,9 +168,10 @@ fn set_immutable(folder: &Path) -> Result<()> {
 
 /// The mount unit. Nothing waits for it at the start of the machine: a target that wants it and has it not goes on.
 fn unit(place: &Place) -> String {
-    let what = format!("/dev/disk/by-uuid/{}", place.uuid);
+    let what = by_uuid(place.uuid);
+    let what = what.display();
     format!(
-        "# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\nDescription=Disk of the Moodle backups\n\
+        "{OWN_UNIT}[Unit]\nDescription=Disk of the Moodle backups\n\
          Documentation=man:moodle-backup(8)\n# An absent disk must not hold up the start of the server.\n\
          DefaultDependencies=no\nAfter=local-fs-pre.target\nBefore=umount.target\nConflicts=umount.target\n\n\
          [Mount]\nWhat={what}\nWhere={}\nType={}\nOptions={OPTIONS}\nTimeoutSec=60\n\n[Install]\nWantedBy=multi-user.target\n",
@@ -193,17 +232,35 @@ fn has_disks_in_fstab(paths: &Paths) -> bool {
         .any(|point| !systems.iter().any(|it| point == Path::new(it)) && !point.starts_with("/media"))
 }
 
-/// One line more; the old file is kept beside the new one.
+/// A place as fstab writes it.
+fn point_in_fstab(place: &Place) -> String {
+    place.path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040")
+}
+
+/// A text of fstab less the line that was written here for this place.
+fn without_own_line(text: &str, place: &Place) -> String {
+    let point = point_in_fstab(place);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let is_own = |at: usize| {
+        let line = lines.get(at + 1).filter(|_| lines[at].trim() == OWN_LINE);
+        line.is_some_and(|line| line.split_whitespace().nth(1) == Some(&point))
+    };
+    let goes = |at: usize| is_own(at) || (at > 0 && is_own(at - 1));
+    let left = (0..lines.len()).filter(|at| !goes(*at));
+    left.map(|at| lines[at]).collect()
+}
+
+/// One line more, or another in place of our own; the old file is kept beside the new one.
 fn add_to_fstab(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
     let file = paths.fstab();
     let old = match std::fs::read_to_string(&file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         read => read.or_fault(|| Fault::failed(format!("cannot read {}", file.display())))?,
     };
-    let point = place.path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
-    let end = if old.is_empty() || old.ends_with('\n') { "" } else { "\n" };
+    let (others, point) = (without_own_line(&old, place), point_in_fstab(place));
+    let end = if others.is_empty() || others.ends_with('\n') { "" } else { "\n" };
     let new = format!(
-        "{old}{end}# The disk of the Moodle backups, by \"moodle-backup setup\"\nUUID={} {point} {} {OPTIONS},x-systemd.device-timeout=30s 0 2\n",
+        "{others}{end}{OWN_LINE}\nUUID={} {point} {} {OPTIONS},x-systemd.device-timeout=30s 0 2\n",
         place.uuid, place.kind
     );
     if !old.is_empty() {

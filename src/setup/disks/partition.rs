@@ -30,16 +30,18 @@ pub fn free(disk: &Device) -> Result<Option<u64>> {
     Ok(sizes.max().filter(|free| *free >= LEAST))
 }
 
+/// The room for a partition, in bytes; an error if there is none.
+pub fn require_room(disk: &Device) -> Result<u64> {
+    let none = || {
+        Fault::unfit(format!("there is no free space on {} in which a partition could be made", disk.path.display()))
+            .hint("make one by hand, with cfdisk for example, and choose to format it")
+    };
+    Ok(free(disk)?.ok_or_else(none)?)
+}
+
 /// Makes a partition of all of the largest free space. Returns its path.
 pub fn make(disk: &Device, log: &Log) -> Result<PathBuf> {
-    let Some(room) = free(disk)? else {
-        return Err(Fault::unfit(format!(
-            "there is no free space on {} in which a partition could be made",
-            disk.path.display()
-        ))
-        .hint("make one by hand, with cfdisk for example, and choose to format it")
-        .into());
-    };
+    let room = require_room(disk)?;
     let before = disk.partitions.clone();
     let empty = disk.is_empty();
     if empty {

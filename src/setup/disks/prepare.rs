@@ -3,8 +3,10 @@
 
 use super::guard::{self, system};
 use super::mount::{self, Place};
+use super::own::{self, LABEL, SHORT_LABEL};
 use super::{Device, FileSystem, Way, list, look, partition};
 use crate::error::{Fault, OrFault, Result};
+use crate::settings::Target;
 use crate::sys::files;
 use crate::sys::human::bytes;
 use crate::sys::log::Log;
@@ -14,10 +16,6 @@ use crate::sys::process::Program;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// The label of a file system that is made here. XFS takes twelve characters.
-pub const LABEL: &str = "moodle-backup";
-const SHORT_LABEL: &str = "moodlebackup";
 
 /// Making a file system on a large, slow disk takes minutes.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -35,6 +33,27 @@ pub struct Request<'a> {
     pub site: Vec<PathBuf>,
     /// Where the system's own files are.
     pub paths: &'a Paths,
+    /// The place as it is in the settings until now.
+    pub present: Option<&'a Target>,
+}
+
+impl Request<'_> {
+    /// The UUID of the disk that the settings name.
+    fn uuid(&self) -> Option<&str> {
+        self.present.and_then(|target| target.mount_uuid.as_deref())
+    }
+
+    /// The same, if it is the disk of this place.
+    fn uuid_of(&self, path: &Path) -> Option<&str> {
+        self.uuid().filter(|_| self.present.is_some_and(|target| target.path == path))
+    }
+
+    /// The same, if it is not mounted at this place.
+    fn absent(&self, path: &Path) -> Result<Option<&str>> {
+        let Some(uuid) = self.uuid_of(path) else { return Ok(None) };
+        let there = if path.is_dir() { mounted(path)?.mount_uuid } else { None };
+        Ok(Some(uuid).filter(|uuid| !there.is_some_and(|there| there.eq_ignore_ascii_case(uuid))))
+    }
 }
 
 /// The place for the backups.
@@ -46,6 +65,16 @@ pub struct Prepared {
     pub mount_uuid: Option<String>,
 }
 
+/// A disk of backups that is there already, to be mounted as it is.
+#[derive(Debug)]
+struct Ready {
+    device: Device,
+    /// By what it is known.
+    known_by: String,
+    /// Where it is mounted then.
+    point: PathBuf,
+}
+
 /// What will be done, in words, one for each step; none if all of it is done.
 pub fn steps(request: &Request) -> Result<Vec<String>> {
     let path = request.way.path().display();
@@ -53,21 +82,73 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let mounted = format!("mount it at {path}, now and at each start of this server");
+    if let Some(Ready { device, known_by, point }) = ready(request)? {
+        require_place(&point, &device)?;
+        let (device, point) = (device.path.display(), point.display());
+        let mounted = format!("mount it at {point}, now and at each start of this server");
+        return Ok(vec![format!("take {device} as it is, without formatting it: {known_by}"), mounted]);
+    }
     Ok(match request.way {
         Way::Folder { .. } => vec![format!("make the folder {path}, for root alone")],
         Way::Mounted { .. } => Vec::new(),
-        Way::Mount { device, .. } => vec![format!("take the file system on {} as it is", device.display()), mounted],
-        Way::Format { device, file_system, destroy, .. } => {
-            let loss = if destroy.is_some() { "; ALL THAT IS ON IT IS LOST" } else { "" };
-            let size = look(device).map_or(String::new(), |it| format!(" ({})", bytes(it.size)));
-            vec![format!("make an {} file system on {}{size}{loss}", file_system.name(), device.display()), mounted]
+        Way::Mount { device, .. } => {
+            require_place(request.way.path(), &look(device)?)?;
+            vec![format!("take the file system on {} as it is", device.display()), mounted]
         }
-        Way::Partition { disk, file_system, .. } => vec![
-            format!("make a partition in the free space of {}; what is on the disk stays", disk.display()),
-            format!("make an {} file system on it", file_system.name()),
-            mounted,
-        ],
+        Way::Format { device, file_system, destroy, .. } => {
+            let device = look(device)?;
+            let loss = match losses(request, &device, destroy.as_deref())?.join("; ") {
+                none if none.is_empty() => none,
+                what => format!("; ALL THAT IS ON IT IS LOST: {what}"),
+            };
+            mount::require_free(request.way.path())?;
+            let (size, name) = (bytes(device.size), device.path.display());
+            vec![format!("make an {} file system on {name} ({size}){loss}", file_system.name()), mounted]
+        }
+        Way::Partition { disk, file_system, .. } => {
+            let disk = look(disk)?;
+            if disk.is_empty() {
+                losses(request, &disk, None)?;
+            }
+            partition::require_room(&disk)?;
+            mount::require_free(request.way.path())?;
+            vec![
+                format!("make a partition in the free space of {}; what is on the disk stays", disk.path.display()),
+                format!("make an {} file system on it", file_system.name()),
+                mounted,
+            ]
+        }
     })
+}
+
+/// An error unless a device can be mounted there, or is.
+fn require_place(path: &Path, device: &Device) -> Result<()> {
+    if device.mounts.is_empty() { mount::require_free(path) } else { Ok(()) }
+}
+
+/// What is lost when a device gets a file system. An error where that must not be, or where its name was not typed for it.
+fn losses(request: &Request, device: &Device, destroy: Option<&str>) -> Result<Vec<String>> {
+    if let Some(seen) = request.seen.filter(|seen| seen.path == device.path) {
+        guard::require_same(seen, device)?;
+    }
+    own::refuse(device, request.uuid())?;
+    let dangers = guard::dangers(device, request.needed, &kept_off(request)?, &list()?);
+    let losses = guard::agreed(&device.path, &dangers, destroy)?;
+    match request.uuid().filter(|_| request.seen.is_none() && !losses.is_empty()) {
+        // The name in a file was typed for the disk that had it then.
+        Some(uuid) => Err(Fault::unfit(format!(
+            "{} is not formatted: {}; and these settings have a disk of the backups already, {uuid}",
+            device.path.display(),
+            losses.join("; ")
+        ))
+        .hint(format!(
+            "\"destroy\" is for the first disk only; if this is to be another: choose it at a terminal (moodle-backup setup), or empty it \
+             yourself: wipefs --all {}",
+            device.path.display()
+        ))
+        .into()),
+        None => Ok(losses),
+    }
 }
 
 /// The place, if all is as it is wanted already.
@@ -77,30 +158,90 @@ pub fn done(request: &Request) -> Result<Option<Prepared>> {
         return Ok(None);
     }
     match request.way {
+        Way::Folder { .. } | Way::Mounted { .. } if ready(request)?.is_some() => Ok(None),
         Way::Folder { .. } => Ok(Some(Prepared { path: path.into(), mount_uuid: None }).filter(|_| is_roots(path))),
-        Way::Mounted { .. } => mounted(path).map(Some),
+        Way::Mounted { .. } => match request.absent(path)? {
+            // Its UUID is still wanted; a run says that it is not there.
+            Some(uuid) if !is_mount_point(&point_of(request, path))? => {
+                Ok(Some(Prepared { path: path.into(), mount_uuid: Some(uuid.to_owned()) }))
+            }
+            _ => mounted(path).map(Some),
+        },
         Way::Mount { .. } | Way::Format { .. } | Way::Partition { .. } => {
             let mount = mounts::of(path)?;
             if mount.point != path {
                 return Ok(None);
             }
-            let device = look(&mount.source)?;
             // One that was made here before, or the very one that is wanted.
-            let ours = match request.way {
-                Way::Mount { device: wanted, .. } => look(wanted)?.path == device.path,
-                Way::Format { device: wanted, .. } => look(wanted)?.path == device.path && has_our_label(&device),
-                Way::Partition { disk, .. } => device.below.contains(&look(disk)?.path) && has_our_label(&device),
-                _ => false,
+            let wanted = match request.way {
+                Way::Mount { device, .. } => Some(look(device)?),
+                _ => ready(request)?.map(|it| it.device),
             };
+            let ours = wanted.is_some_and(|it| it.mounts.iter().any(|point| point == path));
             let kept = ours && mount::is_kept(request.paths, path);
             if kept { mounted(path).map(Some) } else { Ok(None) }
         }
     }
 }
 
-fn has_our_label(device: &Device) -> bool {
-    let label = device.file_system().and_then(|it| it.label.as_deref());
-    label.is_some_and(|label| [LABEL, SHORT_LABEL].contains(&label))
+/// The UUID of the file system that the place lies on, as far as it is known before all is done; `None` also where none is wanted.
+pub fn uuid(request: &Request) -> Result<Option<String>> {
+    if let Some(done) = done(request)? {
+        return Ok(done.mount_uuid);
+    }
+    let device = match request.way {
+        Way::Mount { device, .. } => Some(look(device)?),
+        _ => ready(request)?.map(|it| it.device),
+    };
+    Ok(device.and_then(|it| it.file_system()?.uuid.clone()))
+}
+
+/// The disk that is meant to be made ready, where that was done before, by this call of the set-up or by one of long ago.
+fn ready(request: &Request) -> Result<Option<Ready>> {
+    let path = request.way.path();
+    // Names of disks change from one start of the machine to the next. What nobody has just looked at is not taken by its name
+    // for the disk of this place, if that is here.
+    let named = match request.way {
+        Way::Mount { .. } => return Ok(None),
+        // As long as its disk is absent it looks like a plain folder.
+        Way::Folder { .. } | Way::Mounted { .. } => request.absent(path)?,
+        Way::Format { .. } | Way::Partition { .. } => request.uuid_of(path).filter(|_| request.seen.is_none()),
+    };
+    if let Some(device) = named.map(here).transpose()?.flatten() {
+        let known_by = "it is the disk of the backups in the settings".into();
+        return Ok(Some(Ready { device, known_by, point: point_of(request, path) }));
+    }
+    let known = match request.way {
+        Way::Format { device, .. } => {
+            let device = look(device)?;
+            let known_by = own::known_by(&device, request.uuid())?.filter(|_| device.file_system().is_some());
+            known_by.map(|known_by| (device, known_by))
+        }
+        Way::Partition { disk, .. } => {
+            let partitions = look(disk)?.partitions;
+            let mut partitions = partitions.iter().filter_map(|path| look(path).ok());
+            partitions.find_map(|device| own::named(&device, request.uuid()).map(|known_by| (device, known_by)))
+        }
+        _ => None,
+    };
+    Ok(known.map(|(device, known_by)| Ready { device, known_by, point: path.to_path_buf() }))
+}
+
+/// The device with this file system on it, if it is here.
+fn here(uuid: &str) -> Result<Option<Device>> {
+    let is_it = |device: &Device| device.file_system().and_then(|it| it.uuid.as_deref()) == Some(uuid);
+    Ok(list()?.into_iter().find(is_it))
+}
+
+/// Where the disk of a place is mounted: there, or at the folder above it that this machine mounts.
+fn point_of(request: &Request, path: &Path) -> PathBuf {
+    let above = path.ancestors().filter(|it| *it != Path::new("/"));
+    let kept = above.filter(|it| mount::is_kept(request.paths, it)).find(|it| !is_mount_point(it).unwrap_or(false));
+    kept.unwrap_or(path).to_path_buf()
+}
+
+fn is_mount_point(path: &Path) -> Result<bool> {
+    Ok(mounts::all()?.iter().any(|mount| mount.point == path))
 }
 
 /// Does it.
@@ -109,6 +250,11 @@ pub fn prepare(request: &Request, log: &Log) -> Result<Prepared> {
         log.info(format!("{} is ready for the backups", done.path.display()));
         return Ok(done);
     }
+    if let Some(Ready { device, known_by, point }) = ready(request)? {
+        log.info(format!("{} is not formatted: {known_by}", device.path.display()));
+        mount_at(request, &device.path, &point, log)?;
+        return mounted(request.way.path());
+    }
     match request.way {
         Way::Folder { path } => folder(path),
         Way::Mounted { path } => mounted(path),
@@ -116,11 +262,7 @@ pub fn prepare(request: &Request, log: &Log) -> Result<Prepared> {
         Way::Format { device, file_system, path, destroy } => {
             mount::require_free(path)?;
             let device = look(device)?;
-            let again = device.mounts.is_empty() && has_our_label(&device) && destroy.is_none();
-            // An earlier attempt came as far as this.
-            if !again {
-                make(request, &device, *file_system, destroy.as_deref(), log)?;
-            }
+            make(request, &device, *file_system, destroy.as_deref(), log)?;
             mount_at(request, &device.path, path, log)
         }
         Way::Partition { disk, file_system, path } => {
@@ -173,6 +315,7 @@ fn kept_off(request: &Request) -> Result<Vec<PathBuf>> {
 /// Makes a file system, once nothing stands against it.
 fn make(request: &Request, device: &Device, file_system: FileSystem, destroy: Option<&str>, log: &Log) -> Result<()> {
     let seen = request.seen.filter(|seen| seen.path == device.path).unwrap_or(device);
+    losses(request, device, destroy)?;
     let held = guard::require(seen, request.needed, &kept_off(request)?, destroy)?;
     let path = &device.path;
     log.info(format!("making an {} file system on {}", file_system.name(), path.display()));
@@ -205,12 +348,11 @@ fn mount_at(request: &Request, device: &Path, path: &Path, log: &Log) -> Result<
         Fault::unfit(format!("there is no file system on {} that backups could lie on", device.path.display()))
             .hint("ext4, xfs and btrfs are good; \"format\" makes one")
     })?;
-    if device.mounts.is_empty() {
-        mount::require_free(path)?;
-    }
+    require_place(path, &device)?;
     let place = Place { device: &device.path, uuid: &uuid, kind: &kind, path };
     mount::keep(request.paths, &place, log)?;
     mount::mount(&place, log)?;
+    mount::warn_if_unknown(request.paths, &place, log);
     let prepared = mounted(path)?;
     if prepared.mount_uuid.as_deref() != Some(uuid.as_str()) {
         return Err(Fault::failed(format!("{} was mounted, but what is at {} now is another", uuid, path.display()))

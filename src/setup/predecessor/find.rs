@@ -76,7 +76,8 @@ fn scripts_in(line: &str) -> Vec<PathBuf> {
     scripts
 }
 
-fn crontabs(paths: &Paths) -> Vec<PathBuf> {
+/// The files of cron that may start something as root.
+pub fn crontabs(paths: &Paths) -> Vec<PathBuf> {
     let root = paths.root();
     let mut found = vec![root.join("var/spool/cron/crontabs/root"), root.join("etc/crontab")];
     let entries = std::fs::read_dir(root.join("etc/cron.d")).into_iter().flatten();

@@ -1,0 +1,84 @@
+//! Whether a folder is a place for backups, whoever has named it. What must not be is refused; what is only unwise is told.
+//! Looks only.
+
+use super::discover;
+use crate::error::{Fault, Result};
+use crate::preflight;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::store::shell::quote;
+use crate::sys::files;
+use crate::sys::mounts;
+use std::path::{Path, PathBuf};
+
+/// File systems that are gone at the next start, or hold no files at all.
+const IN_MEMORY: [&str; 6] = ["tmpfs", "ramfs", "devtmpfs", "proc", "sysfs", "cgroup2"];
+
+/// An error unless backups can lie there: in a folder, or one that can be made, that outlives a start of this server, outside of
+/// all that is backed up.
+pub fn require_fit<'a>(path: &Path, site_name: &str, saved: impl Iterator<Item = &'a PathBuf>) -> Result<()> {
+    if !path.is_absolute() || path == Path::new("/") {
+        return Err(Fault::unfit(format!("{:?} is no place for backups", path.display().to_string()))
+            .hint("name a folder from \"/\" on, such as /srv/backup")
+            .into());
+    }
+    let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(Fault::unfit(format!("{} is no folder", there.display()))
+            .hint("name a folder; a disk is chosen by \"moodle-backup setup\" at a terminal, or by [target] in a file of answers")
+            .into());
+    }
+    let mount = mounts::of(there)?;
+    if IN_MEMORY.contains(&mount.kind.as_str()) {
+        return Err(Fault::unfit(format!(
+            "{} lies in memory ({} at {}): what is there is gone at the next start of this server",
+            path.display(),
+            mount.kind,
+            mount.point.display()
+        ))
+        .hint("name a folder on a disk")
+        .into());
+    }
+    preflight::require_outside(path, site_name, saved)
+}
+
+/// What speaks against a place without making it impossible.
+pub fn doubt(machine: &Path, path: &Path) -> Option<String> {
+    let (folder, file) = discover::served(machine).into_iter().find(|(folder, _)| files::lies_in(path, folder))?;
+    Some(format!(
+        "{} lies in {}, which the web server shows to everybody ({}): better a folder elsewhere",
+        path.display(),
+        folder.display(),
+        file.display()
+    ))
+}
+
+/// How many backups there are of the site as it is in the settings, as far as that can be seen.
+pub fn backups(settings: &Settings) -> usize {
+    let target = &settings.target.path;
+    if !target.join(&settings.site.name).is_dir() {
+        return 0;
+    }
+    let listing = Store::open(target, &settings.site.name).and_then(|store| store.backups());
+    listing.map_or(0, |listing| listing.backups.len())
+}
+
+/// What becomes of the backups that are there, if they are to go under another name or to another place from now on.
+pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path) -> Option<String> {
+    let before = old.target.path.join(&old.site.name);
+    let after = path.join(name);
+    let count = if before == after { 0 } else { backups(old) };
+    let backups = match count {
+        0 => return None,
+        1 => "the backup".to_owned(),
+        many => format!("the {many} backups"),
+    };
+    // Another site's are not to be taken along.
+    let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
+    let keep = match same_site {
+        true => format!("; to keep them, before the next run: mv {} {}", quote(&before), quote(&after)),
+        false => String::new(),
+    };
+    let before = before.display();
+    Some(format!("{backups} in {before} stay there, and will not be found any more{keep}"))
+}
