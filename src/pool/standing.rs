@@ -16,6 +16,9 @@ use std::sync::{Mutex, PoisonError};
 /// So many folders does a thread take at a time.
 const FOLDERS: usize = 64;
 
+/// So many threads look for each that works otherwise: most of the time they wait for the disk.
+const WAITING: usize = 4;
+
 /// By what a file that nobody has touched is known: size, seconds and nanoseconds of its time.
 type Marks = (i64, i64, i64);
 
@@ -55,6 +58,7 @@ fn marks(base: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec
         found.into_iter().for_each(|(number, found)| marks[number] = Some(found));
         Ok(())
     };
+    let effort = Effort { threads: effort.threads * WAITING, ..effort };
     threads::share(effort, || (), look, |give| folders.chunks(FOLDERS).try_for_each(give))?;
     Ok(marks.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

@@ -1,6 +1,7 @@
 //! Whether what was brought back is a site that works: asked of the files, of the database, of Moodle's own command line,
 //! and at last over the web. Changes nothing.
 
+use super::stage::effort;
 use super::{Here, Job};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes;
@@ -9,11 +10,16 @@ use crate::preflight::Site;
 use crate::store::Part;
 use crate::sys::log::Log;
 use crate::sys::process::Output;
+use crate::sys::threads;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 const CLI_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// So many files does a thread look for at a time.
+const SHARE: usize = 1024;
 
 /// How many lost files are named.
 const NAMED: usize = 5;
@@ -53,21 +59,31 @@ pub fn site(job: &Job, here: &Here, site: Option<&Site>, log: &Log) -> Result<()
 
 /// Every file that the database refers to is in the pool, but for those that were lost before the backup.
 fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
-    let files = table(&site.connection, &site.config.prefix, "files")?;
     let known: HashSet<&str> = job.backup.manifest.pool.missing_at_source.iter().map(String::as_str).collect();
-    let mut lost = Vec::new();
-    let mut count = 0u64;
-    let mut session = site.connection.session()?;
-    session.stream(&format!("SELECT DISTINCT contenthash FROM {files}"), |row| {
-        let Some(Some(name)) = row.into_iter().next() else { return Ok(()) };
-        let Some(hash) = hashes::from_hex(name.as_bytes()) else { return Ok(()) };
-        count += 1;
-        let there = here.filedir.join(hashes::relative_path(&hash)).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        if !there && hash != hashes::EMPTY && !known.contains(name.as_str()) {
-            lost.push(name);
+    let lost = Mutex::new(Vec::new());
+    let look = |_: &mut (), names: Vec<String>| {
+        for name in names {
+            let Some(hash) = hashes::from_hex(name.as_bytes()) else { continue };
+            let place = here.filedir.join(hashes::relative_path(&hash));
+            let there = place.symlink_metadata().is_ok_and(|meta| meta.is_file());
+            if !there && hash != hashes::EMPTY && !known.contains(name.as_str()) {
+                lost.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+            }
         }
         Ok(())
-    })?;
+    };
+    let mut count = 0;
+    threads::share(
+        effort(job),
+        || (),
+        look,
+        |give| {
+            count = each_file(site, give)?;
+            Ok(())
+        },
+    )?;
+    let mut lost = lost.into_inner().unwrap_or_else(PoisonError::into_inner);
+    lost.sort_unstable();
     if lost.is_empty() || site.config.alternative_file_system.is_some() {
         log.info(format!("all {count} users' files that the database refers to are there"));
         return Ok(());
@@ -83,6 +99,19 @@ fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Hands on the names of all contents that the database refers to, each once, many at a time. Returns how many there are.
+fn each_file(site: &Site, give: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Result<u64> {
+    let files = table(&site.connection, &site.config.prefix, "files")?;
+    let (mut count, mut share) = (0, Vec::new());
+    site.connection.session()?.stream(&format!("SELECT DISTINCT contenthash FROM {files}"), |row| {
+        share.extend(row.into_iter().next().flatten());
+        count += 1;
+        if share.len() < SHARE { Ok(()) } else { give(std::mem::take(&mut share)) }
+    })?;
+    give(share)?;
+    Ok(count)
 }
 
 /// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works. Of
