@@ -304,7 +304,7 @@ fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     let command = format!("mv '{place}/moodle' '{moved}/moodle'");
     let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
     let words = planned.stdout.replace("\n         ", " ");
-    assert!(words.contains("WARNING: the backup in") && words.contains(&command), "{}", planned.stdout);
+    assert!(words.contains("WARNING: the backup stays where it is") && words.contains(&command), "{}", planned.stdout);
     let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
     let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
     let words = renamed.stdout.replace("\n         ", " ");

@@ -70,8 +70,8 @@ pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path)
     let count = if before == after { 0 } else { backups(old) };
     let backups = match count {
         0 => return None,
-        1 => "the backup".to_owned(),
-        many => format!("the {many} backups"),
+        1 => "the backup stays where it is".to_owned(),
+        many => format!("the {many} backups stay where they are"),
     };
     // Another site's are not to be taken along.
     let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
@@ -79,6 +79,5 @@ pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path)
         true => format!("; to keep them, before the next run: mv {} {}", quote(&before), quote(&after)),
         false => String::new(),
     };
-    let before = before.display();
-    Some(format!("{backups} in {before} stay there, and will not be found any more{keep}"))
+    Some(format!("{backups}, in {}, and will not be found any more{keep}", before.display()))
 }
