@@ -18,7 +18,7 @@ use std::io::IsTerminal;
 /// A restore, or taking one back.
 type Work = fn(&Job, &Log) -> Result<Outcome>;
 
-/// Restores, undoes the last restore, or deletes what it had set aside.
+/// Restores, undoes a restore, takes an undo back, or deletes what restores have set aside.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.to.is_some() || args.table.is_some() {
         return extract::restore(session, args);
@@ -86,8 +86,8 @@ fn job<'a>(
     })
 }
 
-/// Whether somebody at the terminal wants the site as it is now to be backed up first: an undo lasts until the next restore, a
-/// backup longer.
+/// Whether somebody at the terminal wants the site as it is now to be backed up first: an undo lasts until what was set aside is
+/// discarded, a backup longer, and on another disk.
 fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<bool> {
     let asked = !args.yes && !plan.new && !session.global.json && std::io::stdin().is_terminal();
     // What cannot be read cannot be backed up either.
