@@ -158,6 +158,24 @@ fn no_text_of_the_site_s_own_is_run_by_an_administrator() {
     assert_eq!(world.site.query(&grants), before);
 }
 
+/// What nobody could make again is in a backup only: it is loaded, and taken away again when the restore is undone.
+#[test]
+fn what_came_from_a_backup_is_taken_away_whatever_its_text() {
+    let site = PocketSite::builder().engine(Engine::MariaDb).build();
+    by_php(&site, r#"$m->query("CREATE PROCEDURE p() SELECT 1 /*\nDELIMITER x\n*/");"#);
+    let mut world = backed_up(site);
+    world.site.query("DROP PROCEDURE p");
+    world.site.set_config("changed", "since");
+    let before = programs(&world.site);
+    fails_at(&mut world, "post=error");
+    assert_eq!(programs(&world.site), before);
+    // Where it is there it is said, before anything is touched.
+    by_php(&world.site, r#"$m->query("CREATE PROCEDURE p() SELECT 1 /*\nDELIMITER x\n*/");"#);
+    let output = world.run(&["restore", "--yes"]).expect_code(5);
+    assert!(said(&output.stderr).contains("cannot save the procedure p of"), "{}", output.stderr);
+    assert!(world.site.is_open());
+}
+
 /// An option file with this account.
 fn admin_file(world: &World, name: &str, user: &str, password: &str) -> PathBuf {
     let file = world.root.join(name);

@@ -90,6 +90,21 @@ impl Program {
             && self.equals(&Program { create: self.create.clone(), definer: self.definer.clone(), ..other.clone() })
     }
 
+    /// An error if it could not be made again as it is.
+    fn require_makeable(&self) -> Result<()> {
+        // The client takes such a line for its own, wherever it stands.
+        let is_command = |line: &str| line.trim_start().to_ascii_lowercase().starts_with("delimiter");
+        let why = match () {
+            () if self.create.is_empty() => "the server does not show it",
+            () if self.create.contains(char::REPLACEMENT_CHARACTER) => "it holds text that is no UTF-8",
+            () if self.create.lines().any(is_command) => "a line of it begins with the word DELIMITER",
+            () => return Ok(()),
+        };
+        Err(Fault::unfit(format!("cannot save the {}: {why}", self.title()))
+            .hint("drop it, and make it again afterwards")
+            .into())
+    }
+
     /// `trigger x of root@localhost`
     fn title(&self) -> String {
         format!("{} {} of {}", self.kind.to_lowercase(), self.name, self.definer)
@@ -152,7 +167,8 @@ impl Connection {
         };
         let mut reader = maker.as_ref().map(Connection::session).transpose()?;
         let reader = reader.as_mut().unwrap_or(session);
-        let all = listed.into_iter().map(|one| described(reader, one)).collect::<Result<_>>()?;
+        let all: Vec<Program> = listed.into_iter().map(|one| described(reader, one)).collect::<Result<_>>()?;
+        all.iter().try_for_each(Program::require_makeable)?;
         Ok(Programs { scope, all, maker })
     }
 
@@ -189,7 +205,8 @@ impl Connection {
                 let same = |then: &&Program| then.by_maker && then.definer != it.definer && it.does_as(then);
                 of_group(&saved.all, group).into_iter().find(same)
             };
-            if now.iter().any(|it| others(it).is_some()) {
+            let makeable = now.iter().all(|it| it.require_makeable().is_ok());
+            if makeable && now.iter().any(|it| others(it).is_some()) {
                 let wanted: Vec<&Program> = now.iter().map(|it| others(it).unwrap_or(it)).collect();
                 self.exchange_programs(saved, &now, &wanted)?;
                 given_back.extend(now.iter().filter_map(others).map(|it| (it.kind.clone(), it.name.clone())));
@@ -307,26 +324,16 @@ fn listed(session: &mut Session, scope: Scope) -> Result<Vec<Listed>> {
 /// As the server describes it (<https://mariadb.com/kb/en/show-create-trigger/> and its like).
 fn described(session: &mut Session, listed: Listed) -> Result<Program> {
     let Listed { kind, name, group, definer, by_maker, .. } = listed;
-    let fault = |why: &str| Fault::unfit(format!("cannot save the {} {name}: {why}", kind.to_lowercase()));
     let sql = format!("SHOW CREATE {kind} {}", session.connection().sql_name(&name));
     let mut row = session.query(&sql)?.into_iter().next().unwrap_or_default().into_iter().skip(1);
     let mut next = || row.next().flatten();
     let sql_mode = next().unwrap_or_default();
     let time_zone = if kind == "EVENT" { next() } else { None };
-    let create =
-        next().ok_or_else(|| fault("the server does not show it").hint("drop it, and make it again afterwards"))?;
+    // What the server does not show can be dropped all the same.
+    let create = next().unwrap_or_default();
     let (charset, collation) = (next().unwrap_or_default(), next().unwrap_or_default());
     // It comes and goes in UTF-8; only what is the same in both may be called by another name.
     let charset = if create.is_ascii() { charset } else { "utf8mb4".to_owned() };
-    if create.contains(char::REPLACEMENT_CHARACTER) {
-        return Err(fault("it holds text that is no UTF-8").hint("drop it, and make it again afterwards").into());
-    }
-    // The client takes such a line for its own, wherever it stands.
-    if create.lines().any(|line| line.trim_start().to_ascii_lowercase().starts_with("delimiter")) {
-        return Err(fault("a line of it begins with the word DELIMITER")
-            .hint("drop it, and make it again afterwards")
-            .into());
-    }
     Ok(Program { kind, name, group, definer, by_maker, create, sql_mode, charset, collation, time_zone })
 }
 
