@@ -146,7 +146,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -s q
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -s v -l verbose -d 'Print everything that goes into the log'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l only -d 'This part only: code, database, moodledata, directory:NAME or database:NAME; may be given several times' -r
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l database-admin -d 'An option file with an administrator\'s account of the database server, to make a database that is gone [default: root\'s own access]' -r -F
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l database-admin -d 'An option file with an administrator\'s account of the database server, to make a database that is gone, or to put back what others have defined in it [default: root\'s own access]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l from -d 'The folder of the backups, where they are not those of the settings: on a mounted disk, or copied here; or a file that "export" wrote. Needs no settings' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l root -d 'Where the code goes [default: [site] root of the settings, else where it was]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l dataroot -d 'Where moodledata goes, with the users\' files [default: where it was]' -r -F

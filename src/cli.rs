@@ -385,7 +385,8 @@ pub struct Restore {
     #[arg(long, help_heading = IN_PLACE)]
     pub ignore_environment: bool,
     /// An option file with an administrator's account of the database
-    /// server, to make a database that is gone [default: root's own access]
+    /// server, to make a database that is gone, or to put back what others
+    /// have defined in it [default: root's own access]
     #[arg(long, value_name = "FILE", verbatim_doc_comment, help_heading = IN_PLACE)]
     pub database_admin: Option<PathBuf>,
     /// Put back what the last restore has replaced; again: what the one

@@ -137,7 +137,10 @@ impl Changes {
         self.record.write(&self.file)?;
         files::rename_durably(&self.file, &self.paths.restored(&self.record.dataroot, &self.record.id))?;
         self.open = false;
-        remove_file(&self.paths.undone(&self.record.dataroot))?;
+        // That only tells of something; the restore has succeeded.
+        if let Err(error) = remove_file(&self.paths.undone(&self.record.dataroot)) {
+            self.log.warn(format!("{error:#}"));
+        }
         Ok(self.record.clone())
     }
 }

@@ -206,7 +206,10 @@ fn status() -> Status {
             closed_seconds: Some(0.62),
             log: Some("/var/log/moodle-backup/moodle-2026-11-23T115900Z.log".into()),
         }),
-        set_aside: vec![SetAside { when: time("2026-11-23T13:30:00Z"), for_what: format!("backup {NAME}") }],
+        set_aside: vec![SetAside {
+            when: time("2026-11-23T13:30:00Z"),
+            what: format!("the state before backup {NAME}"),
+        }],
         running: Some(Activity {
             pid: 4242,
             site: "moodle".into(),

@@ -95,8 +95,10 @@ fn restores_are_undone_one_after_the_other() {
         world.run(&["restore", "--yes", &second]).expect_code(0);
         let at_second = State::of(site);
         let output = world.run(&["status"]);
-        let told = [&first, &second].iter().all(|name| output.stdout.contains(&format!("what backup {name} replaced")));
-        assert!(told, "{}", output.stdout);
+        let words = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        let told =
+            [&first, &second].iter().all(|name| words.contains(&format!("the state before backup {name}, replaced")));
+        assert!(told, "{words}");
 
         for (direction, state, what) in [
             ("--undo", &at_first, "one undone"),

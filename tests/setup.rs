@@ -426,12 +426,7 @@ fn a_person_is_led_through_it() {
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
     person.answer("Which folders of the server's own", "\n");
-    person.wait_for("Where are the backups to go?");
-    person.wait_for("  a plain folder");
-    let text = person.terminal.text();
-    let number = text.lines().rfind(|line| line.contains("a plain folder")).unwrap().trim();
-    let number = number.split_whitespace().next().unwrap().to_owned();
-    person.answer("", &format!("{number}\n"));
+    choose_a_plain_folder(&mut person);
     person.answer("Which folder?", &format!("{target}\n"));
     person.answer("When is the backup to be made", "25:00\n");
     person.wait_for("no time of the day");
@@ -664,6 +659,13 @@ fn take_what_is_proposed(person: &mut Person, further: bool) {
     }
 }
 
+fn choose_a_plain_folder(person: &mut Person) {
+    person.wait_for("Where are the backups to go?");
+    person.wait_for("  a plain folder");
+    let number = number_of(person, "a plain folder");
+    person.answer("", &format!("{number}\n"));
+}
+
 /// All questions of the first of several sites, up to the summary.
 fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.answer("Which site is to be backed up?", "?\n");
@@ -672,12 +674,7 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.answer("What is it to be called here?", "one\n");
     person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
-    person.wait_for("Where are the backups to go?");
-    person.wait_for("  a plain folder");
-    let text = person.terminal.text();
-    let number = text.lines().rfind(|line| line.contains("a plain folder")).unwrap().trim();
-    let number = number.split_whitespace().next().unwrap().to_owned();
-    person.answer("", &format!("{number}\n"));
+    choose_a_plain_folder(person);
     person.answer("Which folder?", &format!("{}\n", target(world)));
     person.answer("When is the backup to be made", "04:05\n");
     person.answer("read again each week", "y\n");

@@ -133,26 +133,24 @@ impl Connection {
 
     /// Whether anything is aside.
     pub fn is_aside(&self, aside: &Aside) -> Result<bool> {
-        let mut session = self.session()?;
-        match &aside.schemas {
-            Some((_, old)) => has_schema(&mut session, self, old),
-            None => {
-                let there = mariadb_tables(&mut session)?;
-                Ok(aside.tables.iter().any(|(_, old)| there.iter().any(|(name, _)| name == old)))
-            }
-        }
+        self.still_aside(aside).map(|(some, _)| some)
     }
 
     /// Whether all is there that was set aside.
     pub fn is_whole(&self, aside: &Aside) -> Result<bool> {
+        self.still_aside(aside).map(|(_, all)| all)
+    }
+
+    /// Whether any of it is there, and whether all.
+    fn still_aside(&self, aside: &Aside) -> Result<(bool, bool)> {
         let mut session = self.session()?;
-        match &aside.schemas {
-            Some((_, old)) => has_schema(&mut session, self, old),
-            None => {
-                let there = mariadb_tables(&mut session)?;
-                Ok(aside.tables.iter().all(|(_, old)| there.iter().any(|(name, _)| name == old)))
-            }
+        if let Some((_, old)) = &aside.schemas {
+            return has_schema(&mut session, self, old).map(|there| (there, there));
         }
+        let there = mariadb_tables(&mut session)?;
+        let is_there = |old: &String| there.iter().any(|(name, _)| name == old);
+        let mut old = aside.tables.iter().map(|(_, old)| old);
+        Ok((old.clone().any(is_there), old.all(is_there)))
     }
 
     /// Drops what was set aside, for good.

@@ -45,7 +45,8 @@ impl Wanted {
     }
 }
 
-/// What `--only` and `--path` ask for; everything where neither does. Of a part that both name only the paths. An error if a part or a path is not there.
+/// What `--only` and `--path` ask for; everything where neither does. Of a part that both name only the paths. An error if a
+/// part or a path is not there.
 pub fn wanted(backup: &Backup, only: &[Part], paths: &[PathBuf]) -> Result<Vec<Wanted>> {
     let manifest = &backup.manifest;
     let parts = if only.is_empty() && paths.is_empty() { Part::all(manifest) } else { only.to_vec() };

@@ -88,8 +88,8 @@ pub struct LastRun {
 pub struct SetAside {
     /// When that was.
     pub when: DateTime<Utc>,
-    /// What was put in its place: `backup 2026-11-23T010003Z`.
-    pub for_what: String,
+    /// What is kept: `the state before backup 2026-11-23T010003Z`.
+    pub what: String,
 }
 
 /// As text.
@@ -149,11 +149,11 @@ fn last(status: &Status, look: &Look) -> String {
 }
 
 fn set_aside(kept: &[SetAside], look: &Look) -> String {
-    let replaced = kept.iter().map(|it| format!("what {} replaced at {}", it.for_what, look.minute(it.when)));
-    let replaced: Vec<String> = replaced.collect();
+    let kept = kept.iter().map(|it| format!("{}, replaced at {}", it.what, look.minute(it.when)));
+    let kept: Vec<String> = kept.collect();
     format!(
-        "{}; \"moodle-backup restore --undo\" brings back the last, \"moodle-backup restore --discard\" deletes all",
-        replaced.join(", ")
+        "{}; \"moodle-backup restore --undo\" and \"--redo\" bring it back, \"--discard\" deletes all of it",
+        kept.join("; ")
     )
 }
 

@@ -25,7 +25,7 @@ fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
     let kept = undo::kept(job.paths, &here.dataroot)?;
     let last = undo::last(&kept, is_undo).ok_or_else(|| nothing_to_take_back(&kept, is_undo))?;
     last.require_set_aside()?;
-    let record = Record::of_taking_back(last, state_before(last));
+    let record = Record::of_taking_back(last);
     let mut work = Work::begin(job, record, lock, log)?;
 
     log.step("close")?;
@@ -55,17 +55,6 @@ fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
     }
     log.step("report")?;
     Ok(Outcome { closed_seconds, record, pool_files: 0, new: false })
-}
-
-/// How the words begin for what an undo brings back.
-const BEFORE: &str = "the state before ";
-
-/// What taking it back brings, in words.
-fn state_before(last: &Record) -> String {
-    match last.what.strip_prefix(BEFORE) {
-        Some(what) if last.is_undo => what.to_owned(),
-        _ => format!("{BEFORE}{}", last.what),
-    }
 }
 
 fn nothing_to_take_back(kept: &[Record], is_undo: bool) -> anyhow::Error {

@@ -197,7 +197,7 @@ fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
     let kept = undo::kept(paths, dataroot).unwrap_or_default().into_iter();
     let told = kept.filter_map(|record| {
         let when = chrono::DateTime::from_timestamp(record.finished?, 0)?;
-        Some(SetAside { when, for_what: record.what })
+        Some(SetAside { when, what: record.holds() })
     });
     told.collect()
 }

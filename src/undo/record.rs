@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// How the words begin for the state that a restore has replaced.
+const BEFORE: &str = "the state before ";
+
 /// The changes of one restore.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
@@ -109,13 +112,21 @@ impl Record {
     }
 
     /// A record of taking `last` back; `is_undo` unless that was an undo itself.
-    pub fn of_taking_back(last: &Record, what: String) -> Record {
+    pub fn of_taking_back(last: &Record) -> Record {
         Record {
             is_undo: !last.is_undo,
             before: last.after.clone(),
             after: last.before.clone(),
             took_back: Some(last.id.clone()),
-            ..Record::new(&last.site, &last.dataroot, what)
+            ..Record::new(&last.site, &last.dataroot, last.holds())
+        }
+    }
+
+    /// What it has set aside, in words: `the state before backup 2026-11-23T010003Z`, or of an undo the backup itself.
+    pub fn holds(&self) -> String {
+        match self.what.strip_prefix(BEFORE) {
+            Some(what) if self.is_undo => what.to_owned(),
+            _ => format!("{BEFORE}{}", self.what),
         }
     }
 
