@@ -164,6 +164,15 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     };
     assert_eq!(backups(), 2);
 
+    // The same disk at another place: what is on it comes along, so nothing is to be moved.
+    let elsewhere = world.scratch().join("elsewhere");
+    let moved = world.scratch().join("moved.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&moved, text.replace(place.to_str().unwrap(), elsewhere.to_str().unwrap())).unwrap();
+    let planned = world.run(&["setup", "--plan", "--answers", moved.to_str().unwrap()]).expect_code(0).stdout;
+    assert!(planned.contains("without formatting it") && planned.contains("elsewhere"), "{planned}");
+    assert!(!planned.contains("not be found") && !planned.contains("mv "), "{planned}");
+
     // As after a boot at which the disk was not mounted.
     unmount();
     let planned = world.run(&["setup", "--plan", "--answers", &file]).expect_code(0);
@@ -185,7 +194,9 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
     let content = photos.content();
     let file = format_answers(&world, &photos);
-    world.run(&["setup", "--answers", &file]).expect_code(0);
+    let told = world.run(&["setup", "--answers", &file]).expect_code(0);
+    let words = told.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&format!("the answers name {}", photos.path.display())), "{words}");
     assert!(content == photos.content(), "something was written to a disk with photos on it");
     assert_eq!(backups(), 2);
 

@@ -144,7 +144,9 @@ fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Pla
     place::require_fit(path, name, saved)?;
     plan.warnings.extend(place::doubt(context.paths.root(), path));
     plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
-    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path)));
+    let same_disk = prepare::is_present_disk(request)?;
+    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk)));
+    plan.warnings.extend(prepare::other_disk(request)?);
     let words = prepare::steps(request)?;
     if prepare::done(request)?.is_some() {
         return Ok(false);

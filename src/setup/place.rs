@@ -64,8 +64,9 @@ pub fn backups(settings: &Settings) -> usize {
 }
 
 /// What becomes of the backups that are there, if they are to go under another name or to another place from now on.
-pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path) -> Option<String> {
-    let before = old.target.path.join(&old.site.name);
+/// `same_disk` is whether that is the disk of the present place, mounted elsewhere: then they come along.
+pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path, same_disk: bool) -> Option<String> {
+    let before = if same_disk { path } else { &old.target.path }.join(&old.site.name);
     let after = path.join(name);
     let count = if before == after { 0 } else { backups(old) };
     let backups = match count {

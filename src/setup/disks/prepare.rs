@@ -196,6 +196,34 @@ pub fn uuid(request: &Request) -> Result<Option<String>> {
     Ok(device.and_then(|it| it.file_system()?.uuid.clone()))
 }
 
+/// Whether the present disk of the backups itself is to be mounted at another place.
+pub fn is_present_disk(request: &Request) -> Result<bool> {
+    let Some(present) = request.present.filter(|_| matches!(request.way, Way::Mount { .. } | Way::Format { .. }))
+    else {
+        return Ok(false);
+    };
+    // In a folder of it they lie elsewhere afterwards.
+    let whole = present.path != request.way.path() && is_mount_point(&present.path)?;
+    Ok(whole && present.mount_uuid.is_some() && uuid(request)? == present.mount_uuid)
+}
+
+/// That answers name another disk than the one that is the place's by its UUID, and stays it.
+pub fn other_disk(request: &Request) -> Result<Option<String>> {
+    let (Way::Format { device, .. }, Some(Ready { device: ready, .. })) = (request.way, ready(request)?) else {
+        return Ok(None);
+    };
+    // It need not be there any more.
+    let named = look(device).map_or_else(|_| device.clone(), |it| it.path);
+    Ok((named != ready.path).then(|| {
+        format!(
+            "the answers name {}, and the disk of the backups at this place is {}, which stays: names of disks change from one \
+             start to the next; if it is to be another disk, name another path too, or choose it at a terminal",
+            named.display(),
+            ready.path.display()
+        )
+    }))
+}
+
 /// The disk that is meant to be made ready, where that was done before, by this call of the set-up or by one of long ago.
 fn ready(request: &Request) -> Result<Option<Ready>> {
     let path = request.way.path();
