@@ -8,7 +8,7 @@ mod place;
 mod restore;
 mod survey;
 
-pub(crate) use place::Place;
+pub(crate) use place::{Folder, Place};
 pub use restore::{Restore, Restored, add_folders, folder, restore};
 pub use survey::{Survey, survey};
 

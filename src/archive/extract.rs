@@ -4,18 +4,28 @@
 use super::read::{Extensions, Member};
 use super::sum::Summed;
 use crate::entry::attributes::Attributes;
-use crate::entry::{Entry, Kind, Owners, Selection, shown};
+use crate::entry::{Entry, Kind, Owners, Selection, shown, split};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
-use crate::sys::signals;
-use crate::tree::Place;
+use crate::sys::priority::Effort;
+use crate::sys::{signals, threads};
+use crate::tree::{Folder, Place};
 use nix::errno::Errno;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const BUFFER: usize = 256 << 10;
+
+/// Files up to this size, in bytes, are made by other threads than the one that reads the archive: to make a small file
+/// takes longer than to read it, and most of that is waiting for the disk.
+const SMALL: u64 = 256 << 10;
+
+/// So many of them, or so many bytes in them, are handed out at a time: threads that make files in the same folder wait for
+/// each other.
+const AT_ONCE: (usize, usize) = (64, 1 << 20);
 
 /// What to bring back, and where to.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +38,8 @@ pub struct Extract<'a> {
     pub only: &'a Selection,
     /// Who owns things here.
     pub owners: &'a Owners,
+    /// How much of the machine it may take: threads that make files, beside the one that reads the archive.
+    pub effort: Effort,
 }
 
 /// What was brought back.
@@ -54,16 +66,20 @@ pub fn extract(job: &Extract<'_>, log: &Log) -> Result<Extracted> {
         place: Place::open_empty(job.into)?,
         folders: Vec::new(),
         files: HashSet::new(),
+        links: Vec::new(),
         elsewhere: HashMap::new(),
+        gathered: Vec::new(),
+        gathered_bytes: 0,
         buffer: vec![0; BUFFER],
         done: Extracted::default(),
     };
-    let fault = || Fault::failed(format!("{} cannot be brought back", job.file.display()));
-    let sha256 = each_member(job, &mut |member, content| work.member(member, content)).or_fault(fault)?;
-    if !work.elsewhere.is_empty() {
-        each_member(job, &mut |member, content| work.wanted_elsewhere(member, content)).or_fault(fault)?;
-    }
-    work.end(sha256)
+    let lost = AtomicU64::new(0);
+    let make = |_: &mut (), files: Vec<SmallFile>| files.iter().try_for_each(|file| file.make(&lost));
+    let read = |hand_out: HandOut<'_>| work.read(hand_out);
+    let read = threads::share(job.effort, || (), make, read).and_then(|()| work.make_links());
+    read.or_fault(|| Fault::failed(format!("{} cannot be brought back", job.file.display())))?;
+    work.done.attributes_lost += lost.into_inner();
+    work.end()
 }
 
 /// The first file in an archive whose path is `wanted`, with its path, if it is not longer than `limit` bytes. An error if the
@@ -127,30 +143,63 @@ fn each_member(job: &Extract<'_>, visit: &mut dyn FnMut(Member, &mut dyn Read) -
     Ok(summed.end()?)
 }
 
+/// A file that was read out of the archive and is to be made, by whatever thread.
+struct SmallFile {
+    folder: Folder,
+    entry: Entry,
+    attributes: Attributes,
+    content: Vec<u8>,
+}
+
+impl SmallFile {
+    /// Counts in `lost` if its attributes cannot be kept here.
+    fn make(&self, lost: &AtomicU64) -> Result<()> {
+        let made = self.folder.write_file(&self.entry, &self.attributes, &self.content);
+        let kept = made.map_err(|error| of_member(&self.entry.path, error))?;
+        lost.fetch_add(u64::from(!kept), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Takes files that are to be made.
+type HandOut<'a> = &'a mut dyn FnMut(Vec<SmallFile>) -> Result<()>;
+
 struct Work<'a> {
     job: &'a Extract<'a>,
     log: &'a Log,
     place: Place,
     /// Those made so far: they get their times when nothing more is put into them.
     folders: Vec<(Entry, Attributes)>,
-    /// Files made so far, of which there may be further names.
+    /// Files that came so far, of which there may be further names.
     files: HashSet<Vec<u8>>,
+    /// Further names, with the first: they are made when the files are.
+    links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Wanted names of files whose content stands in the archive under a name that is not wanted; by that name.
     elsewhere: HashMap<Vec<u8>, Vec<Vec<u8>>>,
+    /// Files that were read and not handed out yet, and the bytes in them.
+    gathered: Vec<SmallFile>,
+    gathered_bytes: usize,
     buffer: Vec<u8>,
     done: Extracted,
 }
 
 impl Work<'_> {
-    fn member(&mut self, member: Member, content: &mut dyn Read) -> Result<()> {
-        let path = member.entry.path.clone();
-        self.place_member(member, content).map_err(|error| {
-            let why = error.root_cause().downcast_ref().and_then(|error| out_of_place(*error));
-            error.context(Fault::failed(format!("member {}{}", shown(&path), why.unwrap_or_default())))
-        })
+    /// Reads the archive, and once more if something is in it under a name that is not wanted.
+    fn read(&mut self, hand_out: HandOut<'_>) -> Result<()> {
+        let job = self.job;
+        self.done.sha256 = each_member(job, &mut |member, content| self.member(member, content, hand_out))?;
+        if !self.elsewhere.is_empty() {
+            each_member(job, &mut |member, content| self.wanted_elsewhere(member, content, hand_out))?;
+        }
+        hand_out(std::mem::take(&mut self.gathered))
     }
 
-    fn place_member(&mut self, member: Member, content: &mut dyn Read) -> Result<()> {
+    fn member(&mut self, member: Member, content: &mut dyn Read, hand_out: HandOut<'_>) -> Result<()> {
+        let path = member.entry.path.clone();
+        self.place_member(member, content, hand_out).map_err(|error| of_member(&path, error))
+    }
+
+    fn place_member(&mut self, member: Member, content: &mut dyn Read, hand_out: HandOut<'_>) -> Result<()> {
         let Member { entry, attributes, link_to } = member;
         if entry.kind == Kind::Folder {
             if self.job.only.wants_in(&entry.path) {
@@ -168,9 +217,9 @@ impl Work<'_> {
             self.place.make_symlink(&entry)?;
             self.count();
         } else if let Some(first) = link_to {
-            self.link(first, &entry)?;
+            self.link(first, entry.path)?;
         } else {
-            self.file(&entry, &attributes, content)?;
+            self.file(entry, attributes, content, hand_out)?;
         }
         Ok(())
     }
@@ -185,48 +234,79 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn link(&mut self, first: Vec<u8>, entry: &Entry) -> Result<()> {
+    fn link(&mut self, first: Vec<u8>, path: Vec<u8>) -> Result<()> {
         if self.files.contains(&first) {
-            self.place.link(&first, &entry.path)?;
-            self.count();
+            self.links.push((first, path));
             return Ok(());
         }
         if self.job.only.wants(&first) {
             let what = format!("it is another name of {}, which did not come before it", shown(&first));
             return Err(Fault::failed(what).into());
         }
-        self.elsewhere.entry(first).or_default().push(entry.path.clone());
+        self.elsewhere.entry(first).or_default().push(path);
+        Ok(())
+    }
+
+    fn make_links(&mut self) -> Result<()> {
+        for (first, path) in std::mem::take(&mut self.links) {
+            signals::check()?;
+            self.place.link(&first, &path).map_err(|error| of_member(&path, error))?;
+            self.count();
+        }
         Ok(())
     }
 
     /// In a second pass: the content of files of which only other names are wanted.
-    fn wanted_elsewhere(&mut self, member: Member, content: &mut dyn Read) -> Result<()> {
+    fn wanted_elsewhere(&mut self, member: Member, content: &mut dyn Read, hand_out: HandOut<'_>) -> Result<()> {
         if member.link_to.is_some() || member.entry.kind != Kind::File {
             return Ok(());
         }
         let Some(names) = self.elsewhere.remove(&member.entry.path) else { return Ok(()) };
         let mut names = names.into_iter();
         let Some(first) = names.next() else { return Ok(()) };
-        let entry = Entry { path: first.clone(), ..member.entry };
-        self.file(&entry, &member.attributes, content)?;
-        for name in names {
-            self.place.link(&first, &name)?;
-            self.count();
-        }
-        Ok(())
+        self.links.extend(names.map(|name| (first.clone(), name)));
+        self.file(Entry { path: first, ..member.entry }, member.attributes, content, hand_out)
     }
 
-    fn file(&mut self, entry: &Entry, attributes: &Attributes, content: &mut dyn Read) -> Result<()> {
+    fn file(
+        &mut self,
+        entry: Entry,
+        attributes: Attributes,
+        content: &mut dyn Read,
+        hand_out: HandOut<'_>,
+    ) -> Result<()> {
+        self.done.bytes += entry.size;
+        self.files.insert(entry.path.clone());
+        self.count();
+        if entry.size > SMALL {
+            return self.large_file(&entry, &attributes, content);
+        }
+        let folder = self.place.share_folder(split(&entry.path).0)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(entry.size)?);
+        content.take(entry.size).read_to_end(&mut bytes).or_fault(damaged_there)?;
+        if bytes.len() as u64 != entry.size {
+            return Err(ends_there());
+        }
+        self.gathered_bytes += bytes.len();
+        self.gathered.push(SmallFile { folder, entry, attributes, content: bytes });
+        if self.gathered.len() < AT_ONCE.0 && self.gathered_bytes < AT_ONCE.1 {
+            return Ok(());
+        }
+        self.gathered_bytes = 0;
+        hand_out(std::mem::take(&mut self.gathered))
+    }
+
+    fn large_file(&mut self, entry: &Entry, attributes: &Attributes, content: &mut dyn Read) -> Result<()> {
         let mut file = File::from(self.place.make_file(&entry.path)?);
         let mut left = entry.size;
         while left > 0 {
             signals::check()?;
             let want = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let count = match content.read(&mut self.buffer[..want]) {
-                Ok(0) => return Err(Fault::failed("the archive ends in the midst of it").into()),
+                Ok(0) => return Err(ends_there()),
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).or_fault(|| Fault::failed("the archive is damaged there")),
+                Err(error) => return Err(error).or_fault(damaged_there),
             };
             file.write_all(&self.buffer[..count]).or_fault(|| {
                 let path = self.job.into.join(crate::entry::to_path(&entry.path));
@@ -236,9 +316,6 @@ impl Work<'_> {
         }
         let kept = self.place.finish_file(&file.into(), entry, attributes)?;
         self.done.attributes_lost += u64::from(!kept);
-        self.done.bytes += entry.size;
-        self.files.insert(entry.path.clone());
-        self.count();
         Ok(())
     }
 
@@ -247,7 +324,7 @@ impl Work<'_> {
         self.log.progress(self.done.entries, 0, "files");
     }
 
-    fn end(mut self, sha256: String) -> Result<Extracted> {
+    fn end(mut self) -> Result<Extracted> {
         if let Some(first) = self.elsewhere.keys().next() {
             let what = format!("{} names {}, which is not in it", self.job.file.display(), shown(first));
             return Err(Fault::failed(what).into());
@@ -260,8 +337,22 @@ impl Work<'_> {
             self.done.attributes_lost += u64::from(!kept);
             self.done.entries += 1;
         }
-        Ok(Extracted { sha256, ..self.done })
+        Ok(self.done)
     }
+}
+
+fn ends_there() -> anyhow::Error {
+    Fault::failed("the archive ends in the midst of it").into()
+}
+
+fn damaged_there() -> Fault {
+    Fault::failed("the archive is damaged there")
+}
+
+/// An error with the member that it came up with.
+fn of_member(path: &[u8], error: anyhow::Error) -> anyhow::Error {
+    let why = error.root_cause().downcast_ref().and_then(|error| out_of_place(*error));
+    error.context(Fault::failed(format!("member {}{}", shown(path), why.unwrap_or_default())))
 }
 
 /// What the system says of members that are not as this program orders them.

@@ -42,8 +42,7 @@ pub(crate) fn read(fd: BorrowedFd<'_>) -> nix::Result<Attributes> {
 pub(crate) fn write(fd: BorrowedFd<'_>, attributes: &Attributes) -> nix::Result<bool> {
     for list in LISTS {
         if !attributes.iter().any(|(name, _)| name.as_c_str() == list) {
-            // SAFETY: the name ends with a NUL. Usually there is nothing to take away.
-            unsafe { libc::fremovexattr(fd.as_raw_fd(), list.as_ptr()) };
+            take_away(fd, list);
         }
     }
     for (name, value) in attributes {
@@ -57,6 +56,17 @@ pub(crate) fn write(fd: BorrowedFd<'_>, attributes: &Attributes) -> nix::Result<
         }
     }
     Ok(true)
+}
+
+/// Takes an attribute away, if it is there. To ask first is the quicker way: usually there is none, and file systems write
+/// in their journal for a removal that removes nothing.
+fn take_away(fd: BorrowedFd<'_>, name: &CStr) {
+    // SAFETY: the name ends with a NUL; with a size of 0 nothing is written.
+    let size = unsafe { libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    if size >= 0 {
+        // SAFETY: the name ends with a NUL.
+        unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) };
+    }
 }
 
 /// Whether a copy should have an attribute of this name.

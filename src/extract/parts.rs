@@ -119,7 +119,8 @@ impl<'a> Parts<'a> {
             let into = self.staging.join(&name);
             let extracted = inside::component(&self.job.backup.path, component).and_then(|file| {
                 files::make_folders(files::parent(&into), 0o700)?;
-                let job = Extract { file: &file, into: &into, only: &wanted.only, owners: &self.owners };
+                let (only, owners, effort) = (&wanted.only, &self.owners, sums::effort());
+                let job = Extract { file: &file, into: &into, only, owners, effort };
                 archive::extract(&job, self.log)
             });
             match extracted {

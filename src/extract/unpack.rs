@@ -1,6 +1,7 @@
 //! An export, unpacked for the time that something is brought back from it: then it is a site's folder like any other. It may
 //! come from anywhere, and nothing in it is trusted. What is wanted of it is the caller's to say.
 
+use super::sums;
 use crate::archive::{self, Extract};
 use crate::entry::{Owners, Selection, split};
 use crate::error::{Fault, OrFault, Result};
@@ -64,7 +65,8 @@ pub fn unpack(file: &Path, near: &Path, needed: &Needed, log: &Log) -> Result<Un
     let unpacked = Unpacked { folder };
     log.info(format!("unpacking {}", file.display()));
     let owners = Owners::as_they_were();
-    archive::extract(&Extract { file, into: &unpacked.folder, only: &only, owners: &owners }, log)?;
+    let (into, effort) = (&unpacked.folder, sums::effort());
+    archive::extract(&Extract { file, into, only: &only, owners: &owners, effort }, log)?;
     require_plain(&unpacked.folder, &inner)?;
     Ok(unpacked)
 }

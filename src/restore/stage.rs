@@ -132,8 +132,10 @@ impl<'a> Stage<'a> {
         log.info(format!("unpacking {}", file.display()));
         let into = self.folder_for(place)?.join(format!("new-{}", files::slug(file)));
         let source = inside::named(&job.backup.path, file)?;
-        let extracted =
-            archive::extract(&Extract { file: &source, into: &into, only: &Selection::all(), owners }, log)?;
+        let extracted = archive::extract(
+            &Extract { file: &source, into: &into, only: &Selection::all(), owners, effort: effort(job) },
+            log,
+        )?;
         let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
         match extracted.sha256 == sums::hex(&expected) {
             true => Ok(into),

@@ -10,8 +10,11 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const FOLDER: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
@@ -73,9 +76,31 @@ pub(crate) struct Place {
     folders: Chain,
     /// A second way through the tree, to the first names of files with several.
     firsts: Chain,
+    /// The folder that was asked for last by [`Place::share_folder`], and its path.
+    shared: Option<(Vec<u8>, Folder)>,
     buffer: Vec<u8>,
     removed: u64,
     last_removed: Option<Vec<u8>>,
+}
+
+/// An open folder of a destination, in which any thread can make files.
+#[derive(Clone, Debug)]
+pub(crate) struct Folder {
+    root: Arc<Path>,
+    fd: Arc<OwnedFd>,
+}
+
+impl Folder {
+    /// Makes a file of this folder with its content, owner, mode, attributes and times. `entry` has the whole path from the
+    /// destination's root. False if the attributes cannot be kept here.
+    pub fn write_file(&self, entry: &Entry, attributes: &Attributes, content: &[u8]) -> Result<bool> {
+        let write = || -> Result<bool> {
+            let mut file = File::from(copy::create_new(self.fd.as_fd(), split(&entry.path).1)?);
+            file.write_all(content)?;
+            Ok(copy::set_metadata(file.as_fd(), entry, attributes)?)
+        };
+        write().map_err(|error| error.context(fault(&self.root.join(to_path(&entry.path)))))
+    }
 }
 
 impl Place {
@@ -103,7 +128,8 @@ impl Place {
 
     fn open(path: &Path) -> Result<Self> {
         let (folders, firsts) = (Chain::open(path)?, Chain::open(path)?);
-        Ok(Place { path: path.to_path_buf(), folders, firsts, buffer: Vec::new(), removed: 0, last_removed: None })
+        let path = path.to_path_buf();
+        Ok(Place { path, folders, firsts, shared: None, buffer: Vec::new(), removed: 0, last_removed: None })
     }
 
     /// Makes an empty file that nobody but root can open until it is finished.
@@ -142,6 +168,19 @@ impl Place {
     pub fn folder(&mut self, folder: &[u8]) -> Result<BorrowedFd<'_>> {
         let path = self.path.join(to_path(folder));
         self.folders.to(folder).map_err(|error| with_cause(&path, error))
+    }
+
+    /// A folder of the destination for other threads, which stays open as long as one of them has it.
+    pub fn share_folder(&mut self, folder: &[u8]) -> Result<Folder> {
+        if let Some((path, shared)) = &self.shared
+            && path == folder
+        {
+            return Ok(shared.clone());
+        }
+        let fd = self.folder(folder)?.try_clone_to_owned()?;
+        let shared = Folder { root: self.path.as_path().into(), fd: Arc::new(fd) };
+        self.shared = Some((folder.to_vec(), shared.clone()));
+        Ok(shared)
     }
 
     /// Makes an empty folder that is closed to all but root until it is finished.
@@ -199,6 +238,7 @@ impl Place {
         }
         self.removed += 1;
         if entry.kind == Kind::Folder {
+            self.shared = None;
             self.folders.forget(&entry.path);
             self.firsts.forget(&entry.path);
             self.last_removed = Some(entry.path.clone());

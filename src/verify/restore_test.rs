@@ -214,6 +214,7 @@ fn unpack(trial: &Trial, place: &Place, user: &Identity, log: &Log) -> Result<u6
         into: &place.code(),
         only: &Selection::all(),
         owners: &Owners::as_they_were(),
+        effort: super::reading(trial.settings).effort,
     };
     let done = archive::extract(&job, log)?;
     if done.entries != part.entries {

@@ -7,6 +7,7 @@ use crate::world::{
 use moodle_backup::archive::{self, Extract};
 use moodle_backup::entry::owners::Then;
 use moodle_backup::entry::{Owners, Selection};
+use moodle_backup::sys::priority::{Effort, Io};
 use moodle_backup::tree::{self, Restore};
 use std::fs;
 use std::io::Read;
@@ -14,9 +15,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// More threads than the cores of most machines.
+const EFFORT: Effort = Effort { threads: 5, nice: 0, io: Io::Normal };
+
 fn extract_some(file: &Path, into: &Path, only: &Selection) -> Result<archive::Extracted, String> {
     let owners = Owners::as_they_were();
-    archive::extract(&Extract { file, into, only, owners: &owners }, &log()).map_err(|error| format!("{error:#}"))
+    archive::extract(&Extract { file, into, only, owners: &owners, effort: EFFORT }, &log())
+        .map_err(|error| format!("{error:#}"))
 }
 
 fn extract(file: &Path, into: &Path) -> Result<archive::Extracted, String> {
@@ -46,6 +51,55 @@ fn an_archive_comes_back_as_the_tree_it_was_made_of() {
     assert_same_tree(&source, &back);
     assert_eq!(inode(&back.join("plain")), inode(&back.join("secret/plain again")));
     assert_eq!((done.entries, done.sha256), (made.entries, made.sha256));
+}
+
+/// Files of all sizes in many folders, every tenth with a further name in the folder before.
+fn crowd(root: &Path) {
+    let block: Vec<u8> = (0..300_000_u32).map(|number| (number % 251) as u8).collect();
+    for folder in 0..40 {
+        fs::create_dir(root.join(format!("{folder:02}"))).unwrap();
+        for file in 0..50 {
+            let size = if file == 7 { block.len() } else { (folder * 997 + file * 131) % 9000 };
+            let path = root.join(format!("{folder:02}/{file}"));
+            write(&path, &block[..size], 0o640, (33, file as u32), (1_600_000_000 + file as i64, folder as u32));
+            if file % 10 == 0 && folder > 0 {
+                fs::hard_link(&path, root.join(format!("{:02}/of {folder:02} {file}", folder - 1))).unwrap();
+            }
+        }
+    }
+    (0..40).for_each(|folder| touch(&root.join(format!("{folder:02}")), (1_500_000_000 + folder, 9)));
+}
+
+#[test]
+fn a_crowd_of_files_comes_back_each_with_its_own_content() {
+    let disk = Disk::ext4(128);
+    let source = disk.folder("source");
+    crowd(&source);
+    let (file, back) = (disk.path().join("tar.zst"), disk.path().join("back"));
+    let made = archived(&source, &file);
+
+    let done = extract(&file, &back).unwrap();
+
+    assert_same_tree(&source, &back);
+    assert_eq!(done.entries, made.entries);
+    for folder in 1..40 {
+        let other = back.join(format!("{:02}/of {folder:02} 20", folder - 1));
+        assert_eq!(inode(&back.join(format!("{folder:02}/20"))), inode(&other), "{folder}");
+    }
+}
+
+#[test]
+fn a_full_disk_in_the_midst_of_a_crowd_is_told_with_a_file() {
+    let (disk, small) = (Disk::ext4(128), Disk::ext4(8));
+    let source = disk.folder("source");
+    crowd(&source);
+    let file = disk.path().join("tar.zst");
+    archived(&source, &file);
+
+    let error = extract(&file, &small.path().join("back")).unwrap_err();
+
+    assert!(error.contains("tar.zst cannot be brought back: member "), "{error}");
+    assert!(error.contains("cannot write") && error.contains("No space left on device"), "{error}");
 }
 
 #[test]
@@ -111,7 +165,8 @@ fn owners_are_mapped() {
 
     let (unpacked, restored) = (disk.path().join("unpacked"), disk.path().join("restored"));
     let only = Selection::all();
-    archive::extract(&Extract { file: &file, into: &unpacked, only: &only, owners: &owners }, &log()).unwrap();
+    let job = Extract { file: &file, into: &unpacked, only: &only, owners: &owners, effort: EFFORT };
+    archive::extract(&job, &log()).unwrap();
     let index = index_of(&copy);
     let job = Restore { source: &copy, index: Some(&index), into: &restored, only: &only, owners: &owners };
     tree::restore(&job, &log()).unwrap();
