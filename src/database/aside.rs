@@ -168,6 +168,7 @@ impl Connection {
 
     fn put_schema_back(&self, live: &str, old: &str) -> Result<()> {
         let what = "put the earlier tables back";
+        self.end_alterations()?;
         let new = format!("{old}_new");
         let mut session = self.session()?;
         if has_schema(&mut session, self, old)? {
@@ -205,20 +206,31 @@ impl Connection {
     /// A server does not notice that the client is gone that it makes keys for, which can take long and keeps the table: a load that
     /// was ended leaves such. Nobody else alters tables of a site that is being restored.
     fn end_alterations(&self) -> Result<()> {
+        let find = match self.engine {
+            Engine::MariaDb => {
+                "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
+                 AND USER = SUBSTRING_INDEX(USER(), '@', 1) AND INFO LIKE 'ALTER TABLE%ADD %'"
+            }
+            Engine::Postgres => {
+                "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = current_database() \
+                 AND usename = current_user AND pid <> pg_backend_pid() AND state = 'active' \
+                 AND query ~ '^\\s*(CREATE (UNIQUE )?INDEX|ALTER TABLE|COPY \\S+ \\(.*\\) FROM) '"
+            }
+        };
+        let end = |id: String| match self.engine {
+            Engine::MariaDb => format!("KILL {id};"),
+            Engine::Postgres => format!("SELECT pg_catalog.pg_terminate_backend({id});"),
+        };
         let mut session = self.session()?;
         let deadline = Instant::now() + ALTERATIONS_END;
         loop {
-            let rows = session.query(
-                "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
-                 AND USER = SUBSTRING_INDEX(USER(), '@', 1) AND INFO LIKE 'ALTER TABLE%ADD %'",
-            )?;
-            let busy: Vec<String> = rows.into_iter().flatten().flatten().collect();
+            let busy: Vec<String> = session.query(find)?.into_iter().flatten().flatten().collect();
             if busy.is_empty() || Instant::now() > deadline {
                 return Ok(());
             }
             for id in busy {
                 // It may have ended by itself.
-                let _ = self.execute("end what is left of the load", &format!("KILL {id};"));
+                let _ = self.execute("end what is left of the load", &end(id));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -5,6 +5,7 @@ use super::client::Flavour;
 use super::{Connection, Engine, mariadb, postgres, refusal};
 use crate::error::Result;
 use crate::sys::process::Program;
+use std::path::Path;
 use std::time::Duration;
 
 /// How long such statements may take: they rename and drop, which is quick once nobody is in the way.
@@ -40,14 +41,26 @@ impl Connection {
     /// The client that runs what it is fed, and says nothing but errors.
     pub(super) fn feeding_client(&self) -> Result<Program> {
         let (path, flavour) = self.query_client()?;
+        let client = self.fed(&path, flavour)?;
+        Ok(if flavour == Flavour::Postgres { client.arg("--output=/dev/null") } else { client })
+    }
+
+    /// The client that runs what it is fed, and at once says what is answered: bare values, a row to a line.
+    pub(super) fn answering_client(&self) -> Result<Program> {
+        let (path, flavour) = self.query_client()?;
+        let client = self.fed(&path, flavour)?;
+        let bare: &[&str] = if flavour == Flavour::Postgres { &[] } else { &["--unbuffered", "--skip-column-names"] };
+        Ok(client.args(bare))
+    }
+
+    fn fed(&self, path: &Path, flavour: Flavour) -> Result<Program> {
         Ok(match flavour {
-            Flavour::Postgres => postgres::program(self, &path, postgres::APPLICATION)?
+            Flavour::Postgres => postgres::program(self, path, postgres::APPLICATION)?
                 .args(postgres::session_arguments())
-                .arg("--output=/dev/null")
                 // What the end of the statements makes durable is all that counts.
                 .env("PGOPTIONS", "-c synchronous_commit=off -c client_min_messages=warning")
                 .env("PGCLIENTENCODING", "UTF8"),
-            flavour => mariadb::program(self, &path, flavour)?.args(mariadb::load_arguments(self)),
+            flavour => mariadb::program(self, path, flavour)?.args(mariadb::load_arguments(self)),
         })
     }
 }

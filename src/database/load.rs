@@ -9,6 +9,7 @@ mod postgres;
 
 pub use definers::Replaced;
 
+use super::scanner::{Piece, Scanner};
 use super::{Connection, Engine, refusal};
 use crate::error::{Fault, OrFault, Result};
 use std::fs::File;
@@ -16,7 +17,7 @@ use std::io::{BufReader, Read};
 use std::path::Path;
 
 /// How much is read and handed on at once.
-const CHUNK: usize = 1 << 18;
+const CHUNK: usize = 256 << 10;
 
 impl Connection {
     /// Loads a compressed dump into this database, which is empty. `meter` is told how much of the file is read, and how
@@ -66,6 +67,37 @@ impl Connection {
 
 /// A dump as it is read.
 type Stream = BufReader<zstd::Decoder<'static, BufReader<Counted>>>;
+
+/// Takes a dump apart and hands it on; `each` is called now and then with the stream, to see how far that is.
+fn each_piece<R: Read>(
+    engine: Engine,
+    mut dump: R,
+    each: &mut dyn FnMut(&R),
+    take: &mut dyn FnMut(Piece<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut scanner = Scanner::new(engine, None);
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let count = match dump.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Unreadable(error).into()),
+        };
+        let mut result = Ok(());
+        scanner.feed_showing(&buffer[..count], &mut |piece| {
+            if result.is_ok() {
+                result = take(piece);
+            }
+        });
+        result?;
+        each(&dump);
+    }
+}
+
+fn cut_off() -> anyhow::Error {
+    Fault::failed("the dump is cut off in the midst of a statement").into()
+}
 
 /// A client's own words on why it has ended.
 #[derive(Debug)]

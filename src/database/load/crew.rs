@@ -1,4 +1,4 @@
-//! Clients of MariaDB or MySQL that run statements side by side on one database: each takes the next job when it is done with the
+//! Clients that run statements side by side on one database: each takes the next job when it is done with the
 //! one before. What may run beside what is the caller's matter; so is what the statements mean.
 
 use super::Refused;
@@ -18,6 +18,9 @@ use std::time::Duration;
 
 /// How often a wait looks whether another client has failed, or a signal has come.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Not more clients than that, however many processors there are: the server writes to one disk.
+const MOST_CLIENTS: usize = 8;
 
 /// What a client says when it is done with a job, and by which statement.
 const DONE: &str = "moodle-backup: done";
@@ -74,8 +77,9 @@ struct State {
 }
 
 impl Crew {
-    /// Starts so many clients, each of which runs `header` before all else. Where the server takes fewer of them, those do.
-    pub fn start(connection: &Connection, header: &[u8], clients: usize) -> Crew {
+    /// Starts clients, one for each processor, each of which runs `header` before all else. Where the server takes fewer of
+    /// them, those do.
+    pub fn start(connection: &Connection, header: &[u8]) -> Crew {
         let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
         let start = |number| {
             let (shared, connection, header) = (Arc::clone(&shared), connection.clone(), header.to_vec());
@@ -89,7 +93,7 @@ impl Crew {
                 }
             })
         };
-        let threads = (0..clients.max(1)).map(start).collect();
+        let threads = (0..clients()).map(start).collect();
         Crew { shared, threads }
     }
 
@@ -156,6 +160,10 @@ impl Crew {
             state = self.shared.changed.wait_timeout(state, INTERVAL).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
+
+fn clients() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(2, MOST_CLIENTS)
 }
 
 impl Drop for Crew {
@@ -279,8 +287,7 @@ struct Client {
 
 impl Client {
     fn start(shared: &Shared, connection: &Connection, header: &[u8]) -> Result<Client> {
-        let program = connection.feeding_client()?.args(["--unbuffered", "--skip-column-names"]);
-        let mut running = program.piped_input().spawn()?;
+        let mut running = connection.answering_client()?.piped_input().spawn()?;
         let stdout = running.stdout.take().ok_or_else(|| anyhow::anyhow!("the client has no output"))?;
         if let Some(stdin) = running.stdin() {
             fcntl(&*stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

@@ -5,10 +5,10 @@
 
 use super::crew::{Batch, Crew, Job};
 use super::definers::{Definers, Replaced};
-use super::keys;
+use super::{cut_off, each_piece, keys};
 use crate::database::Connection;
-use crate::database::scanner::{Piece, Scanner};
-use crate::error::{Fault, Result};
+use crate::database::scanner::Piece;
+use crate::error::Result;
 use std::io::Read;
 
 /// A table whose statements are longer is large.
@@ -17,11 +17,6 @@ const LARGE: usize = 4 << 20;
 /// About so much does a client get at once of a large table's rows.
 const SHARE: usize = 512 << 10;
 
-const BUFFER: usize = 256 << 10;
-
-/// Not more clients than that, however many processors there are: the server writes to one disk.
-const MOST_CLIENTS: usize = 8;
-
 /// What the clients are told before all else; some of it dumps say too. A server's limits are for web pages: keys take long to make,
 /// and a client may have nothing to do as long.
 const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0, wait_timeout = 2000000;\n\
@@ -29,26 +24,10 @@ const FIRST: &[u8] = b"SET SESSION unique_checks = 0, foreign_key_checks = 0, wa
 
 /// Loads a dump. `each` is called now and then with the stream, to see how far that is. Returns what others had defined, and of which
 /// this account is the definer now.
-pub fn load<R: Read>(connection: &Connection, mut dump: R, each: &mut dyn FnMut(&R)) -> Result<Vec<Replaced>> {
-    let mut scanner = Scanner::new(connection.engine, None);
+pub fn load<R: Read>(connection: &Connection, dump: R, each: &mut dyn FnMut(&R)) -> Result<Vec<Replaced>> {
     let mut planner = Planner::new(connection);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let count = match dump.read(&mut buffer) {
-            Ok(0) => return planner.end(),
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(super::Unreadable(error).into()),
-        };
-        let mut result = Ok(());
-        scanner.feed_showing(&buffer[..count], &mut |piece| {
-            if result.is_ok() {
-                result = planner.piece(piece);
-            }
-        });
-        result?;
-        each(&dump);
-    }
+    each_piece(connection.engine, dump, each, &mut |piece| planner.piece(piece))?;
+    planner.end()
 }
 
 /// What an item of a dump is.
@@ -173,7 +152,7 @@ impl<'a> Planner<'a> {
     fn end(mut self) -> Result<Vec<Replaced>> {
         // A client that is given half a statement waits for its end.
         if !self.item.is_empty() && Kind::of(&self.item) != Kind::Comment {
-            return Err(Fault::failed("the dump is cut off in the midst of a statement").into());
+            return Err(cut_off());
         }
         self.end_rows()?;
         match self.mode {
@@ -186,12 +165,11 @@ impl<'a> Planner<'a> {
 
     /// The clients; the header, which is held until they are there, is the first that they get.
     fn crew(&mut self) -> &Crew {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let (connection, held) = (self.connection, &mut self.held);
         self.crew.get_or_insert_with(|| {
             let settings = held.drain(..).flat_map(|(_, item)| [item, b"\n".to_vec()].concat());
             let header: Vec<u8> = FIRST.iter().copied().chain(settings).collect();
-            Crew::start(connection, &header, processors.clamp(2, MOST_CLIENTS))
+            Crew::start(connection, &header)
         })
     }
 
