@@ -8,6 +8,7 @@ use super::notify;
 use super::place;
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
+use super::refusal::{About, Refusal};
 use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
 use crate::moodle::overrides::Secret;
@@ -100,19 +101,20 @@ impl Plan {
 }
 
 /// What the answers ask for and is not so yet.
-pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
+pub fn plan(answers: &Answers, context: &Context) -> std::result::Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let request = context.request(answers).ok_or_else(|| {
-        Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
+        let unsaid = Fault::unfit("nobody has said where the backups are to go");
+        About::Place.refusal()(unsaid.hint("--target DIR, or [target] in the answers").into())
     })?;
-    let new_disk = place(&request, answers, context, &mut plan)?;
+    let new_disk = place(&request, answers, context, &mut plan).map_err(About::Place.refusal())?;
     for (file, _) in &context.accounts {
         let words = format!("keep the account of a database in {}, for root alone", file.display());
         plan.add(Action::Account(file.clone()), vec![words]);
     }
-    settings_file(answers, context, new_disk, &mut plan)?;
+    settings_file(answers, context, new_disk, &mut plan).map_err(About::Machine.refusal())?;
     drop_ins(answers, context, &mut plan);
-    mail(answers, context, &mut plan)?;
+    mail(answers, context, &mut plan).map_err(About::Mail.refusal())?;
     let written = plan.actions.iter().any(|(action, _)| match action {
         Action::Write { file, .. } => file.starts_with(context.paths.units()),
         _ => false,
@@ -121,10 +123,10 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         plan.add(Action::Reload, Vec::new());
     }
     if let Some(predecessor) = &answers.predecessor {
-        take_over(predecessor, context, &mut plan)?;
+        take_over(predecessor, context, &mut plan).map_err(About::Predecessor.refusal())?;
     }
     if systemd_runs() {
-        switches(answers, context, &mut plan)?;
+        switches(answers, context, &mut plan).map_err(About::Machine.refusal())?;
     }
     if let Some(predecessor) = answers.predecessor.as_ref().filter(|it| it.disable_cron)
         && let Some(found) = find::of(context.paths, &predecessor.settings)

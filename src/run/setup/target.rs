@@ -1,20 +1,19 @@
-//! The questions about the place for the backups: which disk, in which way, and, before anything on a disk would be lost, its
-//! name to be typed.
+//! The questions about the place for the backups: which disk, and in which way. What is asked about a new file system is in
+//! `format`.
 
 use super::ask::{Choice, Question, Reply};
-use super::{Move, Wizard, needs};
+use super::{Move, Wizard, format};
 use crate::error::{self, Result};
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
-use crate::setup::disks::{self, Device, FileSystem, Kind, Way, mount, partition};
+use crate::setup::disks::{self, Device, Kind, Way, partition};
 use crate::setup::measure;
-use crate::setup::needs::tools_for;
 use crate::setup::place;
 use crate::sys::{files, mounts};
 use std::path::{Path, PathBuf};
 
 /// Where a disk is mounted, unless somebody says otherwise.
-const USUAL: &str = "/srv/backup";
+pub const USUAL: &str = "/srv/backup";
 
 const HELP: &str = "\
 Best is a disk or partition of its own: it survives the loss of the site's disk, and cannot fill that up. A disk that is \
@@ -59,27 +58,15 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
         What::Folder => plain_folder(wizard)?,
         What::Mount(device) => match is_present(wizard, &device) {
             Some(path) => Some(Way::Mounted { path }),
-            None => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+            None => format::mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
         },
-        What::Format(device) => format(wizard, device, needed)?,
-        What::Partition(device) => new_partition(wizard, device)?,
+        What::Format(device) => format::device(wizard, device, needed)?,
+        What::Partition(device) => format::new_partition(wizard, device)?,
     };
     let Some(way) = way else { return Ok(Move::Again) };
     tell_how_long(wizard, &way);
     wizard.answers.target = Some(way);
-    tools(wizard)
-}
-
-/// The programs that make it ready: only now it is known which.
-fn tools(wizard: &mut Wizard) -> Result<Move> {
-    let missing = wizard.answers.target.as_ref().map(tools_for).unwrap_or_default();
-    if missing.is_empty() {
-        return Ok(Move::Next);
-    }
-    Ok(match needs::offer(wizard, &missing)? {
-        Move::Back => Move::Again,
-        onward => onward,
-    })
+    Ok(Move::Next)
 }
 
 /// Everything there is, the fit first.
@@ -199,7 +186,7 @@ fn folder_on(wizard: &mut Wizard, point: &Path) -> Result<Option<Way>> {
 }
 
 /// Takes a folder, or says why there can be no backups in it.
-fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
+pub fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
     let folders = wizard.site_folders().into_iter().map(Path::to_path_buf);
     let saved: Vec<PathBuf> = folders.chain(wizard.answers.directories.iter().flatten().cloned()).collect();
     let name = wizard.name();
@@ -207,7 +194,7 @@ fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String
 }
 
 /// What is wrong with an answer, and what would be right.
-fn told(error: &anyhow::Error) -> String {
+pub fn told(error: &anyhow::Error) -> String {
     let hint = error::hint(error).map_or(String::new(), |hint| format!(" What to do: {hint}."));
     format!("{error:#}.{hint}")
 }
@@ -223,88 +210,8 @@ fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
     Ok(given(wizard.person.text(&question, |answer| fit(Path::new(answer)))?).map(|path| Way::Folder { path }))
 }
 
-fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
-    let question = Question {
-        ask: "Where is it to be mounted?",
-        help: "An empty folder, or one that is not there yet. It is mounted there at each start of the server; without the disk \
-               the server starts all the same, and nothing can be written into the folder.",
-        default: proposed_point(wizard),
-    };
-    let fit = fit(wizard);
-    let free = |answer: &str| {
-        let path = fit(Path::new(answer))?;
-        mount::require_free(&path).map(|()| path).map_err(|error| told(&error))
-    };
-    Ok(given(wizard.person.text(&question, free)?))
-}
-
-/// What was answered before; else the usual folder, or one beside it if that is taken.
-fn proposed_point(wizard: &Wizard) -> Option<String> {
-    let before = match &wizard.answers.target {
-        Some(Way::Mount { path, .. } | Way::Format { path, .. } | Way::Partition { path, .. }) => Some(path.clone()),
-        _ => None,
-    };
-    let numbered = (2..100).map(|number| PathBuf::from(format!("{USUAL}{number}")));
-    let usual = std::iter::once(PathBuf::from(USUAL)).chain(numbered);
-    let free = before.into_iter().chain(usual).find(|path| mount::require_free(path).is_ok());
-    free.map(|path| path.display().to_string())
-}
-
-fn format(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option<Way>> {
-    let all = disks::list()?;
-    let site = wizard.site_folders();
-    let dangers = guard::dangers(&device, needed, &guard::system(&site, &all), &all);
-    let mut destroy = None;
-    if !dangers.is_empty() {
-        wizard.person.tell(&format!("\nWARNING: about {}:", device.path.display()));
-        for danger in &dangers {
-            let (Danger::Refused(what) | Danger::Loss(what)) = danger;
-            wizard.person.item(what);
-        }
-        let Some(typed) = typed(wizard, &device)? else { return Ok(None) };
-        destroy = Some(typed);
-    }
-    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
-    let way = Way::Format { device: device.path.clone(), file_system, path, destroy };
-    wizard.seen = Some(device);
-    Ok(Some(way))
-}
-
-/// All of it would be lost: its name is to be typed, and nothing is taken for granted.
-fn typed(wizard: &mut Wizard, device: &Device) -> Result<Option<String>> {
-    let name = device.path.display().to_string();
-    let ask = format!("ALL THAT IS ON {name} WILL BE LOST. To go on, type its name; to choose another, type <");
-    let question =
-        Question { ask: &ask, help: "Nothing is written to it before you have agreed to the summary.", default: None };
-    let same = |answer: &str| match answer == name {
-        true => Ok(answer.to_owned()),
-        false => Err(format!("That is not its name, {name}. < goes back.")),
-    };
-    Ok(given(wizard.person.text(&question, same)?))
-}
-
-fn file_system(wizard: &mut Wizard) -> Result<Option<FileSystem>> {
-    let kinds = [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs];
-    let texts = ["ext4: the usual one", "xfs: good for very many files", "btrfs: with checksums of its own"];
-    let choices = texts.map(Choice::new);
-    let help = "All three are good for backups. If in doubt, take ext4.";
-    let before = match &wizard.answers.target {
-        Some(Way::Format { file_system, .. } | Way::Partition { file_system, .. }) => Some(*file_system),
-        _ => None,
-    };
-    let default = kinds.iter().position(|kind| Some(*kind) == before).unwrap_or(0);
-    let reply = wizard.person.choose("Which file system?", help, &choices, Some(default))?;
-    Ok(given(reply).map(|at| kinds[at]))
-}
-
-fn new_partition(wizard: &mut Wizard, disk: Device) -> Result<Option<Way>> {
-    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
-    Ok(Some(Way::Partition { disk: disk.path, file_system, path }))
-}
-
-fn given<T>(reply: Reply<T>) -> Option<T> {
+/// An answer; `None` to go back.
+pub fn given<T>(reply: Reply<T>) -> Option<T> {
     match reply {
         Reply::Given(value) => Some(value),
         Reply::Back => None,

@@ -1,0 +1,49 @@
+//! What the questions of the set-up say to an answer that will not do, where they lead back to, and what they propose then.
+
+mod support;
+
+use std::fs;
+use support::{Engine, Person, World, newcomer};
+
+/// The questions before that for the place of the backups.
+fn up_to_the_place(person: &mut Person) {
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.answer("Name another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+}
+
+/// Those behind it, up to the summary.
+fn on_to_the_summary(person: &mut Person) {
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+}
+
+/// A person who has come to the question for a plain folder.
+fn at_a_plain_folder(world: &World) -> Person {
+    let mut person = Person::at(world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose("a plain folder");
+    person.wait_for("Which folder?");
+    person
+}
+
+#[test]
+fn what_the_summary_refuses_leads_back_to_the_page_that_can_change_it() {
+    let world = newcomer(Engine::MariaDb);
+    let place = world.scratch().join("place");
+    let mut person = at_a_plain_folder(&world);
+    person.answer("", &format!("{}\n", place.display()));
+    person.wait_for("When (");
+    fs::write(&place, "").unwrap();
+    on_to_the_summary(&mut person);
+    person.wait_for("This cannot be done: ");
+    person.wait_for("is no folder");
+    person.wait_for("Where the backups go (");
+    fs::remove_file(&place).unwrap();
+    person.choose("a plain folder");
+    person.answer("Which folder?", "\n");
+    on_to_the_summary(&mut person);
+    person.answer("Do all of this now?", "\x03");
+}
