@@ -47,3 +47,32 @@ fn what_the_summary_refuses_leads_back_to_the_page_that_can_change_it() {
     on_to_the_summary(&mut person);
     person.answer("Do all of this now?", "\x03");
 }
+
+#[test]
+fn an_address_at_which_nobody_is_is_asked_about() {
+    let world = newcomer(Engine::MariaDb);
+    fs::write(world.root.join("etc/aliases"), "moodle-team: eve@example.org\n").unwrap();
+    let target = world.target.path().display().to_string();
+    let mut person = at_a_plain_folder(&world);
+    person.answer("", &format!("{target}\n"));
+    for question in ["When is the backup", "read again each week", "How many backups"] {
+        person.answer(question, "\n");
+    }
+    person.answer("Who is to get a mail", "nobdoy\n");
+    person.wait_for("there is no account \"nobdoy\" on this server");
+    person.answer("Keep that address all the same?", "\n");
+    person.answer("Who is to get a mail", "nobdoy\n");
+    person.answer("Keep that address all the same?", "yes\n");
+    person.wait_for("send a mail to nobdoy");
+    for known in ["moodle-team", "root", "eve@example.org"] {
+        person.answer("Do all of this now?", "<\n");
+        person.answer("Who is to get a mail", &format!("{known}\n"));
+        person.wait_for(&format!("send a mail to {known}"));
+    }
+    person.answer("Do all of this now?", "\x03");
+    assert_eq!(person.terminal.text().matches("Keep that address").count(), 2, "{}", person.terminal.text());
+
+    let planned = |mail: &str| world.run(&["setup", "--yes", "--plan", "--target", &target, "--mail", mail]).stdout;
+    assert!(planned("nobdoy").replace("\n         ", " ").contains("no account \"nobdoy\""), "{}", planned("nobdoy"));
+    assert!(!planned("moodle-team").contains("no account"), "{}", planned("moodle-team"));
+}

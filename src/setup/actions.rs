@@ -240,6 +240,7 @@ fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
     let words = format!("send a mail to {address} when a backup fails{all}{instead} ({})", file.display());
     write(plan, file, notify::program(&address), 0o755, words);
     plan.warnings.extend(notify::lacking(context.paths));
+    plan.warnings.extend(notify::unknown(context.paths, &address));
     Ok(())
 }
 
