@@ -356,6 +356,36 @@ fn a_folder_with_something_in_it_is_no_mount_point() {
     assert!(before == disk.content(), "nothing is formatted that cannot be mounted");
 }
 
+/// Nor is it closed for writing, and be it that the disk is mounted elsewhere already.
+#[test]
+fn a_disk_that_is_mounted_elsewhere_hides_nothing() {
+    let (disk, machine) = (Disk::new().with("mkfs.ext4", &["-q", "-F"]), machine());
+    let point = disk.scratch.join("mnt");
+    fs::create_dir(&point).unwrap();
+    succeed(Command::new("mount").arg(&disk.path).arg(&point));
+    fs::create_dir(machine.join("backup")).unwrap();
+    fs::write(machine.join("backup/precious"), "x").unwrap();
+    let way = Way::Mount { device: disk.path.clone(), path: machine.join("backup") };
+    let why = try_it(&way, &machine).unwrap_err();
+    assert!(why.contains("is not empty") && why.contains("(precious)"), "{why}");
+    fs::write(machine.join("backup/more"), "x").unwrap();
+}
+
+/// Empty as it may be.
+#[test]
+fn a_folder_of_the_system_is_no_mount_point() {
+    let (disk, machine) = (Disk::of_mebibytes(400), machine());
+    let paths = Paths::below(machine.path());
+    for path in ["/mnt", "/media", "/srv", "/opt", "/var/local", "/home", "/srv/../home"] {
+        let way =
+            Way::Format { device: disk.path.clone(), file_system: FileSystem::Ext4, path: path.into(), destroy: None };
+        let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths, present: None };
+        // A plan only: what went wrong here would be mounted there.
+        let why = error::lines(&steps(&request).unwrap_err()).join("\n");
+        assert!(why.contains("is a folder of the system itself"), "{why}");
+    }
+}
+
 #[test]
 fn the_disk_of_the_system_is_known() {
     let all = list().unwrap();

@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use support::{Engine, Person, World, newcomer};
+use support::{Disk, Engine, Person, World, newcomer};
 
 /// The questions before that for the place of the backups.
 fn up_to_the_place(person: &mut Person) {
@@ -75,4 +75,25 @@ fn an_address_at_which_nobody_is_is_asked_about() {
     let planned = |mail: &str| world.run(&["setup", "--yes", "--plan", "--target", &target, "--mail", mail]).stdout;
     assert!(planned("nobdoy").replace("\n         ", " ").contains("no account \"nobdoy\""), "{}", planned("nobdoy"));
     assert!(!planned("moodle-team").contains("no account"), "{}", planned("moodle-team"));
+}
+
+#[test]
+fn a_disk_is_mounted_over_nothing_that_is_used() {
+    let world = newcomer(Engine::MariaDb);
+    let used = world.scratch().join("used");
+    fs::create_dir(&used).unwrap();
+    ["ann", "bob", "eve", "tom"].iter().for_each(|name| fs::write(used.join(name), "").unwrap());
+    let disk = Disk::of_mebibytes(500);
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose(&format!("{},", disk.path.display()));
+    person.answer("Which file system?", "\n");
+    person.wait_for("Where is it to be mounted?");
+    for system in ["/home", "/mnt", "/srv/", "/var", "/srv/../srv"] {
+        person.answer("", &format!("{system}\n"));
+        person.wait_for("is a folder of the system itself");
+    }
+    person.answer("", &format!("{}\n", used.display()));
+    person.wait_for("(ann, bob, eve and 1 more)");
+    person.answer("", "\x03");
 }

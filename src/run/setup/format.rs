@@ -110,7 +110,8 @@ pub fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
     let fit = fit(wizard);
     let free = |answer: &str| {
         let path = fit(Path::new(answer))?;
-        mount::require_free(&path).map(|()| path).map_err(|error| told(&error))
+        let fit = mount::require_not_systems(&path).and_then(|()| mount::require_free(&path));
+        fit.map(|()| path).map_err(|error| told(&error))
     };
     Ok(given(wizard.person.text(&question, free)?))
 }
