@@ -139,6 +139,23 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     world.run(&["run"]).expect_code(0);
     let unmount = || succeed(Command::new("umount").arg(&place));
     let settings = fs::read_to_string(world.settings_file()).unwrap();
+    unmount();
+    // What shows that the disk is absent shows how it comes back, of the right site.
+    let further = world.settings_file().with_file_name("further.toml");
+    fs::copy(world.settings_file(), &further).unwrap();
+    let named = further.display().to_string();
+    for command in ["check", "status"] {
+        for (more, way) in [
+            (&[][..], "\"moodle-backup setup --yes\" mounts it".to_owned()),
+            (&["--settings", &named], format!("\"moodle-backup --settings {named} setup --yes\" mounts it")),
+        ] {
+            let told = world.run(&[more, &[command]].concat()).stdout;
+            let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(&way), "{command}: {told}");
+        }
+    }
+    fs::remove_file(further).unwrap();
+    succeed(Command::new("mount").arg(&disk.path).arg(&place));
     for more in [&[][..], &["--target", place.to_str().unwrap()]] {
         unmount();
         let unasked = world.run(&[&["setup", "--yes"], more].concat()).expect_code(0);

@@ -119,7 +119,10 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     let target = &settings.target.path;
     if !target.is_dir() {
         return Err(Fault::unfit(format!("the target {} is not there", target.display()))
-            .hint("mount the backup disk, or correct path in [target]")
+            .hint(match &settings.target.mount_uuid {
+                Some(uuid) => way_back(uuid),
+                None => "mount the backup disk, or correct path in [target]".into(),
+            })
             .into());
     }
     let meta = std::fs::metadata(target)?;
@@ -136,8 +139,16 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     }
     let instead = found.map_or("no disk of its own".to_owned(), |uuid| format!("the file system {uuid}"));
     Err(Fault::unfit(format!("the backup disk {wanted} is not mounted at {}: there is {instead}", target.display()))
-        .hint("mount it (findmnt and lsblk -f show what is where), or correct mount_uuid in [target]")
+        .hint(way_back(wanted))
         .into())
+}
+
+/// How an absent disk comes back.
+fn way_back(uuid: &str) -> String {
+    format!(
+        "if \"lsblk -f\" shows {uuid}, \"moodle-backup setup --yes\" mounts it where it belongs; if not, connect the disk first; if \
+         another takes its place, \"moodle-backup setup\", or correct mount_uuid in [target]"
+    )
 }
 
 /// An error if a target lies inside what is backed up, which would take in itself; or the reverse, which a restore would
