@@ -119,9 +119,28 @@ fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
         disk[6..8].copy_from_slice(&1u16.to_be_bytes());
         disk[168..204].copy_from_slice(b"2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21");
     }
-    for (write, words) in [(lvm as fn(&mut [u8]), "LVM"), (luks, "LUKS")] {
+    /// Version 1.2 of md's superblock, 4 KiB behind the beginning.
+    fn raid(disk: &mut [u8]) {
+        let block = &mut disk[4096..4096 + 256];
+        block[..4].copy_from_slice(&0xa92b_4efc_u32.to_le_bytes());
+        block[4..8].copy_from_slice(&1u32.to_le_bytes());
+        block[16..32].copy_from_slice(b"AbCdEfGhIjKlMnOp");
+        block[144..152].copy_from_slice(&8u64.to_le_bytes());
+        let words = block.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes(word.try_into().unwrap())));
+        let sum: u64 = words.sum();
+        let sum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
+        block[216..220].copy_from_slice(&sum.to_le_bytes());
+    }
+    /// The ring of uberblocks in the first of a pool's labels.
+    fn zfs(disk: &mut [u8]) {
+        for block in disk[128 << 10..256 << 10].chunks_exact_mut(1024) {
+            block[..8].copy_from_slice(&0x00ba_b10c_u64.to_le_bytes());
+            block[8..16].copy_from_slice(&5000u64.to_le_bytes());
+        }
+    }
+    for (write, words) in [(lvm as fn(&mut [u8]), "LVM"), (luks, "LUKS"), (raid, "RAID"), (zfs, "ZFS")] {
         let disk = Disk::new();
-        let mut head = vec![0; 4096];
+        let mut head = vec![0; 256 << 10];
         write(&mut head);
         fs::write(disk.scratch.join("head"), head).unwrap();
         succeed(

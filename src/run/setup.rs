@@ -279,6 +279,11 @@ impl<'a> Wizard<'a> {
         vec![&site.layout.root, &site.config.dataroot, &site.config.filedir]
     }
 
+    /// The UUID of the disk that the settings name.
+    fn present_disk(&self) -> Option<&str> {
+        self.old.as_ref()?.target.mount_uuid.as_deref()
+    }
+
     fn log(&self) -> &Log {
         &self.session.log
     }

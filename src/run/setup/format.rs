@@ -4,9 +4,8 @@
 use super::ask::{Choice, Question};
 use super::target::{USUAL, fit, given, told};
 use super::{Move, Wizard, needs};
-use crate::error::Result;
-use crate::setup::disks::guard::{self, Danger};
-use crate::setup::disks::{self, Device, FileSystem, Way, mount};
+use crate::error::{self, Kind, Result};
+use crate::setup::disks::{self, Device, FileSystem, Way, guard, mount, own};
 use crate::setup::needs::{packages, tools};
 use std::path::{Path, PathBuf};
 
@@ -19,16 +18,17 @@ const KINDS: [(FileSystem, &str); 3] = [
 
 /// A device that is formatted, as a whole.
 pub fn device(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option<Way>> {
-    let all = disks::list()?;
-    let site = wizard.site_folders();
-    let dangers = guard::dangers(&device, needed, &guard::system(&site, &all), &all);
-    let mut destroy = None;
-    if !dangers.is_empty() {
-        wizard.person.tell(&format!("\nWARNING: about {}:", device.path.display()));
-        for danger in &dangers {
-            let (Danger::Refused(what) | Danger::Loss(what)) = danger;
-            wizard.person.item(what);
+    let losses = match losses(wizard, &device, needed) {
+        Err(error) if error::kind(&error) == Kind::Unfit => {
+            wizard.person.tell(&told(&error));
+            return Ok(None);
         }
+        losses => losses?,
+    };
+    let mut destroy = None;
+    if !losses.is_empty() {
+        wizard.person.tell(&format!("\nWARNING: about {}:", device.path.display()));
+        losses.iter().for_each(|what| wizard.person.item(what));
         let Some(typed) = typed(wizard, &device)? else { return Ok(None) };
         destroy = Some(typed);
     }
@@ -37,6 +37,15 @@ pub fn device(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option
     let way = Way::Format { device: device.path.clone(), file_system, path, destroy };
     wizard.seen = Some(device);
     Ok(Some(way))
+}
+
+/// What would be lost, to be agreed to. An error if it cannot be formatted, whatever is typed.
+fn losses(wizard: &Wizard, device: &Device, needed: u64) -> Result<Vec<String>> {
+    own::refuse(device, wizard.present_disk())?;
+    let all = disks::list()?;
+    let system = guard::system(&wizard.site_folders(), &all);
+    let dangers = guard::dangers(device, needed, &system, &all);
+    guard::agreed(&device.path, &dangers, Some(&device.path.to_string_lossy()))
 }
 
 /// A partition in the free space of a disk.

@@ -6,7 +6,7 @@ use super::{Move, Wizard, format};
 use crate::error::{self, Result};
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
-use crate::setup::disks::{self, Device, Kind, Way, partition};
+use crate::setup::disks::{self, Device, Kind, Signature, Way, own, partition};
 use crate::setup::measure;
 use crate::setup::place;
 use crate::sys::{files, mounts};
@@ -26,6 +26,8 @@ mounted already and keeps owners and hard links; that is tried out.";
 struct Offer {
     text: String,
     unfit: Option<String>,
+    /// Whether something would be lost by it.
+    loses: bool,
     kind: What,
 }
 
@@ -77,53 +79,80 @@ fn offers(wizard: &Wizard) -> Result<Vec<Offer>> {
     let needed = wizard.needed();
     let mut offers = Vec::new();
     for device in &all {
-        let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
-        if let Some(offer) = offer(device, on_system, needed, &system, &all)? {
-            offers.push(offer);
-        }
+        offers.extend(of_device(wizard, device, &system, &all));
         if let Some(free) = partition::free(device)?.filter(|free| *free >= needed.max(1 << 30) && !device.is_empty()) {
             let text = format!("{}: a new partition in its free space of {}", named(device), human::bytes(free));
-            offers.push(Offer { text, unfit: None, kind: What::Partition(device.clone()) });
+            offers.push(Offer { text, unfit: None, loses: false, kind: What::Partition(device.clone()) });
         }
     }
-    offers.sort_by_key(|it| (it.unfit.is_some(), !matches!(it.kind, What::Mounted(_))));
+    offers.sort_by_key(|it| (it.unfit.is_some(), it.loses, !matches!(it.kind, What::Mounted(_))));
     let text =
         "a plain folder on a disk that is there for something else (not recommended: lost with that disk)".into();
-    offers.push(Offer { text, unfit: None, kind: What::Folder });
+    offers.push(Offer { text, unfit: None, loses: false, kind: What::Folder });
     Ok(offers)
 }
 
-fn offer(device: &Device, on_system: bool, needed: u64, system: &[PathBuf], all: &[Device]) -> Result<Option<Offer>> {
-    if let (Some(point), Some(file_system)) = (device.mounts.first(), device.file_system()) {
-        if on_system {
-            return Ok(None);
+/// What can be done with a device as a whole.
+fn of_device(wizard: &Wizard, device: &Device, system: &[PathBuf], all: &[Device]) -> Vec<Offer> {
+    let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
+    match device.mounts.first() {
+        Some(point) if device.file_system().is_some() => {
+            mounted(device, point).filter(|_| !on_system).into_iter().collect()
         }
-        let free = files::space(point).map_or(0, |space| space.free_bytes);
-        let free = human::bytes(free);
-        let text = format!("{}: {}, mounted at {}, {free} free", named(device), file_system.what, point.display());
-        return Ok(Some(Offer { text, unfit: None, kind: What::Mounted(point.clone()) }));
+        // The very disk of the system, or of the site.
+        _ if on_system && !device.partitions.is_empty() => Vec::new(),
+        _ => {
+            let dangers = guard::dangers(device, wizard.needed(), system, all);
+            as_it_is(device, &dangers).into_iter().chain(to_be_formatted(wizard, device, &dangers)).collect()
+        }
     }
-    // A disk that is in parts is not offered as a whole; it is still there for an answers file.
-    if !device.partitions.is_empty() {
-        return Ok(None);
-    }
-    let dangers = guard::dangers(device, needed, system, all);
-    let refused = dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why.clone()) } else { None });
-    if let (Some(file_system), None) = (device.file_system(), &refused) {
-        let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
-        let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
-        return Ok(Some(Offer { text, unfit: None, kind: What::Mount(device.clone()) }));
-    }
-    if device.kind == Kind::Loop && device.is_empty() && device.size < needed {
-        return Ok(None);
+}
+
+fn mounted(device: &Device, point: &Path) -> Option<Offer> {
+    let free = human::bytes(files::space(point).map_or(0, |space| space.free_bytes));
+    let what = &device.file_system()?.what;
+    let text = format!("{}: {what}, mounted at {}, {free} free", named(device), point.display());
+    Some(Offer { text, unfit: None, loses: false, kind: What::Mounted(point.to_path_buf()) })
+}
+
+/// A file system that nobody uses.
+fn as_it_is(device: &Device, dangers: &[Danger]) -> Option<Offer> {
+    let file_system = device.file_system().filter(|_| refused(dangers).is_none())?;
+    let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
+    let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
+    Some(Offer { text, unfit: None, loses: false, kind: What::Mount(device.clone()) })
+}
+
+fn to_be_formatted(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Option<Offer> {
+    let refused = refused(dangers);
+    let useless = device.kind == Kind::Loop && device.is_empty() && device.size < wizard.needed();
+    // That a disk with partitions is in use is said of the partitions.
+    let elsewhere = refused.is_some() && !device.partitions.is_empty();
+    let of_backups = refused.is_none() && own::named(device, wizard.present_disk()).is_some();
+    if useless || elsewhere || of_backups {
+        return None;
     }
     let what = match (device.is_empty(), guard::has_data(&device.path)) {
-        (true, false) => "empty",
-        (true, true) => "nothing known on it, but NOT empty",
-        (false, _) => "NOT empty",
+        (true, false) => "empty, to be formatted".into(),
+        (true, true) => "nothing known on it, but NOT empty, to be formatted".into(),
+        (false, _) => format!("NOT empty ({}), to be formatted: all that is on it is lost", known_on(device)),
     };
-    let text = format!("{}: {what}, to be formatted", named(device));
-    Ok(Some(Offer { text, unfit: refused, kind: What::Format(device.clone()) }))
+    let text = format!("{}: {what}", named(device));
+    Some(Offer { text, unfit: refused, loses: !dangers.is_empty(), kind: What::Format(device.clone()) })
+}
+
+fn refused(dangers: &[Danger]) -> Option<String> {
+    dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why.clone()) } else { None })
+}
+
+/// What is on a device, in a few words: `ext4 "photos"`, `gpt, 2 partitions`.
+fn known_on(device: &Device) -> String {
+    let label = |label: &String| format!(" {label:?}");
+    let signature = |it: &Signature| format!("{}{}", it.what, it.label.as_ref().map(label).unwrap_or_default());
+    let partitions = Some(device.partitions.len() as u64).filter(|count| *count > 0);
+    let partitions = partitions.map(|count| human::count(count, "partition"));
+    let holders = device.holders.iter().map(|holder| format!("a part of {holder}"));
+    device.signatures.iter().map(signature).chain(partitions).chain(holders).collect::<Vec<_>>().join(", ")
 }
 
 /// The place of the backups until now, if this is its disk.
@@ -147,7 +176,8 @@ fn named(device: &Device) -> String {
 
 /// What was answered before, or is so now; else the first disk of its own.
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
-    let first = || offers.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, What::Mount(_)));
+    let fit = |it: &Offer| it.unfit.is_none() && !it.loses && !matches!(it.kind, What::Mount(_));
+    let first = || offers.iter().position(fit);
     let Some(now) = &wizard.answers.target else { return first() };
     let at = |is_now: &dyn Fn(&What) -> bool| offers.iter().position(|it| is_now(&it.kind));
     let found = match now {
