@@ -97,3 +97,17 @@ fn a_disk_is_mounted_over_nothing_that_is_used() {
     person.wait_for("(ann, bob, eve and 1 more)");
     person.answer("", "\x03");
 }
+
+#[test]
+fn back_leads_to_the_question_before() {
+    let (world, disk) = (newcomer(Engine::MariaDb), Disk::of_mebibytes(500));
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose(&format!("{},", disk.path.display()));
+    person.answer("Which file system?", "3\n");
+    person.answer("Where is it to be mounted?", "<\n");
+    person.wait_for("Which file system?");
+    person.answer("[3]", "<\n");
+    person.answer("Where are the backups to go?", "<\n");
+    person.answer("Which folders of the server's own", "\x03");
+}

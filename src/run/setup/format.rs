@@ -32,8 +32,7 @@ pub fn device(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option
         let Some(typed) = typed(wizard, &device)? else { return Ok(None) };
         destroy = Some(typed);
     }
-    let Some(file_system) = file_system(wizard, false)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
+    let Some((file_system, path)) = new_file_system(wizard, false)? else { return Ok(None) };
     let way = Way::Format { device: device.path.clone(), file_system, path, destroy };
     wizard.seen = Some(device);
     Ok(Some(way))
@@ -50,8 +49,7 @@ fn losses(wizard: &Wizard, device: &Device, needed: u64) -> Result<Vec<String>> 
 
 /// A partition in the free space of a disk.
 pub fn new_partition(wizard: &mut Wizard, disk: Device) -> Result<Option<Way>> {
-    let Some(file_system) = file_system(wizard, true)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
+    let Some((file_system, path)) = new_file_system(wizard, true)? else { return Ok(None) };
     Ok(Some(Way::Partition { disk: disk.path, file_system, path }))
 }
 
@@ -68,12 +66,23 @@ fn typed(wizard: &mut Wizard, device: &Device) -> Result<Option<String>> {
     Ok(given(wizard.person.text(&question, same)?))
 }
 
-/// One that can be made here: with no for an answer to the program that makes it, another is asked for.
-fn file_system(wizard: &mut Wizard, in_partition: bool) -> Result<Option<FileSystem>> {
+/// Which one, and where it is mounted.
+fn new_file_system(wizard: &mut Wizard, in_partition: bool) -> Result<Option<(FileSystem, PathBuf)>> {
     let mut default = match &wizard.answers.target {
         Some(Way::Format { file_system, .. } | Way::Partition { file_system, .. }) => *file_system,
         _ => FileSystem::default(),
     };
+    loop {
+        let Some(file_system) = file_system(wizard, in_partition, default)? else { return Ok(None) };
+        if let Some(path) = mounted_at(wizard)? {
+            return Ok(Some((file_system, path)));
+        }
+        default = file_system;
+    }
+}
+
+/// One that can be made here: with no for an answer to the program that makes it, another is asked for.
+fn file_system(wizard: &mut Wizard, in_partition: bool, mut default: FileSystem) -> Result<Option<FileSystem>> {
     loop {
         let Some(kind) = kind(wizard, in_partition, default)? else { return Ok(None) };
         let missing = tools(kind, in_partition);
