@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use support::{Disk, Engine, Person, World, newcomer};
+use support::{Disk, Engine, Person, World, newcomer, number_of};
 
 /// The questions before that for the place of the backups.
 fn up_to_the_place(person: &mut Person) {
@@ -110,4 +110,36 @@ fn back_leads_to_the_question_before() {
     person.answer("[3]", "<\n");
     person.answer("Where are the backups to go?", "<\n");
     person.answer("Which folders of the server's own", "\x03");
+}
+
+#[test]
+fn a_disk_that_was_looked_at_and_left_is_not_proposed() {
+    let (world, empty) = (newcomer(Engine::MariaDb), Disk::of_mebibytes(500));
+    let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
+    let place = world.scratch().join("backup").display().to_string();
+    let (as_it_is, lost) =
+        (format!("{}, 500 MiB: its", photos.path.display()), format!("{}, 500 MiB: NOT", photos.path.display()));
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    let mut left_again = |choose: &str, questions: &[(&str, &str)]| {
+        person.choose(choose);
+        questions.iter().for_each(|(question, keys)| person.answer(question, keys));
+        person.answer("When is the backup", "<\n");
+        person.wait_for("  a plain folder");
+        person.wait_for("]> ");
+        let shown = person.terminal.text();
+        let proposed = shown.rsplit('[').next().unwrap().trim_end_matches("]> ").to_owned();
+        assert!(![number_of(&person, &as_it_is), number_of(&person, &lost)].contains(&proposed), "{shown}");
+        // The list once more, for the next.
+        person.terminal.type_keys("<\n");
+        person.answer("Which folders of the server's own", "\n");
+        proposed == number_of(&person, &format!("{},", empty.path.display()))
+    };
+    let point = [("Where is it to be mounted?", &*format!("{place}\n"))];
+    left_again(&as_it_is, &point);
+    let name = format!("{}\n", photos.path.display());
+    left_again(&lost, &[("type its name", &*name), ("Which file system?", "\n"), point[0]]);
+    // What nothing is lost by is.
+    let again = left_again(&format!("{},", empty.path.display()), &[("Which file system?", "\n"), point[0]]);
+    assert!(again, "an answer is kept");
 }

@@ -174,7 +174,8 @@ fn named(device: &Device) -> String {
     format!("{kind} {}{model}, {}", device.path.display(), human::bytes(device.size))
 }
 
-/// What was answered before, or is so now; else the first disk of its own.
+/// What was answered before, or is so now; else the first disk of its own. A disk with something on it is proposed to nobody, also
+/// not to who has looked at it and come back: it is another's, unless it is said anew.
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
     let fit = |it: &Offer| it.unfit.is_none() && !it.loses && !matches!(it.kind, What::Mount(_));
     let first = || offers.iter().position(fit);
@@ -187,14 +188,14 @@ fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
             unmounted.or_else(|| at(&|it| matches!(it, What::Mounted(offered) if *offered == point)))
         }
         Way::Folder { .. } => None,
-        Way::Mount { device, .. } => at(&|it| matches!(it, What::Mount(offered) if offered.path == *device)),
+        Way::Mount { .. } => None,
         Way::Format { device, .. } => at(&|it| matches!(it, What::Format(offered) if offered.path == *device)),
         Way::Partition { disk, .. } => at(&|it| matches!(it, What::Partition(offered) if offered.path == *disk)),
     };
     match now {
         Way::Folder { .. } | Way::Mounted { .. } => found.or_else(|| at(&|it| matches!(it, What::Folder))),
         // It has gone, or is something else by now.
-        _ => found.or_else(first),
+        _ => found.filter(|at| fit(&offers[*at])).or_else(first),
     }
 }
 
