@@ -50,7 +50,7 @@ fn up_to_the_summary(person: &mut Person, disk: &Disk, place: &Path) {
 #[test]
 fn a_disk_with_something_on_it_is_formatted_once_its_name_was_typed() {
     let (world, disk) = (newcomer(Engine::MariaDb), photos());
-    let place = world.scratch().join("backup");
+    let place = world.scratch().join("a-disk-of-its-own-for-the-backups");
     let name = disk.path.display().to_string();
     let before = disk.content();
     let mut person = at_the_list(&world);
@@ -79,6 +79,11 @@ fn a_disk_with_something_on_it_is_formatted_once_its_name_was_typed() {
     assert!(person.terminal.wait().success(), "{}", person.terminal.text());
     let label = succeed(Command::new("blkid").args(["--probe", "-o", "value", "-s", "LABEL"]).arg(&disk.path));
     assert_eq!(String::from_utf8(label).unwrap().trim(), "moodle-backup");
+
+    let text = person.terminal.text();
+    assert!(text.contains("mounted /dev/loop"), "{text}");
+    let broken = |line: &&str| line.len() > 80 && line.trim().contains(' ') && !line.contains("> ");
+    assert_eq!(text.lines().find(broken), None, "a terminal would break it within a word");
 
     // By now it is a disk of backups.
     succeed(Command::new("umount").arg(&place));
