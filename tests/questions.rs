@@ -143,3 +143,17 @@ fn a_disk_that_was_looked_at_and_left_is_not_proposed() {
     let again = left_again(&format!("{},", empty.path.display()), &[("Which file system?", "\n"), point[0]]);
     assert!(again, "an answer is kept");
 }
+
+#[test]
+fn what_to_do_about_a_site_that_cannot_be_read_is_said_in_the_words_of_the_questions() {
+    let world = newcomer(Engine::MariaDb);
+    let none = world.scratch().join("none");
+    fs::create_dir(&none).unwrap();
+    fs::write(none.join("config.php"), "<?php").unwrap();
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "2\n");
+    person.answer("In which folder is Moodle's code?", &format!("{}\n", none.display()));
+    person.wait_for("it has no version.php");
+    person.wait_for("choose the folder that holds its config.php.");
+    person.answer("Which site is to be backed up?", "\x03");
+}

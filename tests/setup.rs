@@ -371,6 +371,7 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
         person.answer("", &format!("{place}\n"));
         person.wait_for(words);
     }
+    assert!(!person.terminal.text().contains("[target]"), "words of the settings: {}", person.terminal.text());
     person.answer("", &format!("{}\n", target(&world)));
     person.answer("When is the backup", "\x03");
 

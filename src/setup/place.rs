@@ -25,7 +25,7 @@ pub fn require_fit<'a>(path: &Path, site_name: &str, saved: impl Iterator<Item =
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     if !there.is_dir() {
         return Err(Fault::unfit(format!("{} is no folder", there.display()))
-            .hint("name a folder; a disk is chosen by \"moodle-backup setup\" at a terminal, or by [target] in a file of answers")
+            .hint("name a folder; a disk is chosen from the list of \"moodle-backup setup\", or in a file of answers")
             .into());
     }
     let mount = mounts::of(there)?;

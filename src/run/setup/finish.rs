@@ -1,6 +1,6 @@
 //! The end of a set-up: the summary, the work, the look at what was made, the first backup, and how to bring it back.
 
-use super::ask::Reply;
+use super::ask::{self, Reply};
 use super::{MAIL, Move, PLACE, PREDECESSOR, Wizard};
 use crate::cli::{self, Restart};
 use crate::error::{self, Fault, Kind, Result};
@@ -24,7 +24,7 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
         // Nothing of what was answered is lost by that.
         Err(Refusal { about, error }) if error::kind(&error) == Kind::Unfit => {
             wizard.person.tell(&format!("\nThis cannot be done: {error:#}."));
-            error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
+            ask::what_to_do(&error).into_iter().for_each(|words| wizard.person.tell(&words));
             return Ok(page_about(about));
         }
         Err(refusal) => return Err(refusal.error),

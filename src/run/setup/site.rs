@@ -2,7 +2,7 @@
 
 use super::ask::{self, Choice, Question, Reply};
 use super::{Looked, Move, Wizard, turns};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::preflight::read_site;
 use crate::report::human;
 use crate::setup::discover::{self, Found};
@@ -109,9 +109,7 @@ fn look(wizard: &mut Wizard) -> Result<bool> {
             crate::sys::signals::check()?;
             wizard.looked = None;
             wizard.person.tell(&format!("This site cannot be read: {error:#}"));
-            if let Some(hint) = error::hint(&error) {
-                wizard.person.tell(&format!("What to do: {hint}"));
-            }
+            ask::what_to_do(&error).into_iter().for_each(|words| wizard.person.tell(&words));
             // Without PHP no site can be read: the next page sees to that.
             Ok(wizard.lacks_php())
         }

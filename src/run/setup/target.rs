@@ -1,9 +1,9 @@
 //! The questions about the place for the backups: which disk, and in which way. What is asked about a new file system is in
 //! `format`.
 
-use super::ask::{Choice, Question, Reply};
+use super::ask::{self, Choice, Question, Reply};
 use super::{Move, Wizard, format};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
 use crate::setup::disks::{self, Device, Kind, Signature, Way, own, partition};
@@ -226,8 +226,8 @@ pub fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, St
 
 /// What is wrong with an answer, and what would be right.
 pub fn told(error: &anyhow::Error) -> String {
-    let hint = error::hint(error).map_or(String::new(), |hint| format!(" What to do: {hint}."));
-    format!("{error:#}.{hint}")
+    let next = ask::what_to_do(error).map_or(String::new(), |words| format!(" {words}"));
+    format!("{error:#}.{next}")
 }
 
 fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
