@@ -30,6 +30,8 @@ fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothi
         let args = ["setup", "--yes", "--target", &target, "--time", "02:10", "--mail", "root"];
         let output = world.run(&[&args[..], &["--first-backup"]].concat()).expect_code(0);
         assert!(output.stdout.contains("moodle is ready to be backed up"), "{}", output.stdout);
+        let check = world.run(&["check"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(check.contains(" needed") && !check.contains("about 0.0"), "{check}");
         let backups = fs::read_dir(world.target.path().join("moodle")).unwrap();
         let backups = backups.flatten().filter(|it| it.file_name().to_string_lossy().starts_with("20")).count();
         assert_eq!(backups, 1);

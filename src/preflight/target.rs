@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::store::manifest::{ComponentKind, Manifest};
 use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
+use crate::sys::human;
 use crate::sys::log::Log;
 use crate::sys::mounts;
 use std::os::unix::fs::MetadataExt;
@@ -230,14 +231,13 @@ pub fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
     let target = &settings.target.path;
     let space: Space = files::space(target)?;
     let reserve = settings.target.min_free.bytes(space.total_bytes);
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     if space.free_bytes < forecast.bytes.saturating_add(reserve) {
         return Err(Fault::unfit(format!(
             "{} has {} free; this backup needs about {}, and {} are to stay free",
             target.display(),
-            gib(space.free_bytes),
-            gib(forecast.bytes),
-            gib(reserve)
+            human::bytes(space.free_bytes),
+            human::bytes(forecast.bytes),
+            human::bytes(reserve)
         ))
         .hint("enlarge the disk, keep fewer backups in [retention] and run \"moodle-backup prune\", or lower min_free in [target]")
         .into());
@@ -252,5 +252,10 @@ pub fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
         .hint("make its file system anew with more inodes (mkfs.ext4 -T small), or use xfs or btrfs")
         .into());
     }
-    Ok(format!("{}, {} free, about {} needed", target.display(), gib(space.free_bytes), gib(forecast.bytes)))
+    Ok(format!(
+        "{}, {} free, about {} needed",
+        target.display(),
+        human::bytes(space.free_bytes),
+        human::bytes(forecast.bytes)
+    ))
 }
