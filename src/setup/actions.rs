@@ -5,7 +5,7 @@ use super::answers::{Answers, Database, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
-use super::place;
+use super::place::{self, LeftBehind};
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
 use super::refusal::{About, Refusal};
@@ -87,6 +87,8 @@ pub struct Plan {
     actions: Vec<(Action, Vec<String>)>,
     /// What somebody should think of before.
     pub warnings: Vec<String>,
+    /// A command for somebody to call before the next backup is made: it takes along those that there are.
+    pub before_a_run: Option<String>,
 }
 
 impl Plan {
@@ -147,7 +149,9 @@ fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Pla
     plan.warnings.extend(place::doubt(context.paths.root(), path));
     plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
     let same_disk = prepare::is_present_disk(request)?;
-    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk)));
+    let left = context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk));
+    plan.warnings.extend(left.as_ref().map(LeftBehind::told));
+    plan.before_a_run = left.and_then(|it| it.command);
     plan.warnings.extend(prepare::other_disk(request)?);
     let words = prepare::steps(request)?;
     if prepare::done(request)?.is_some() {

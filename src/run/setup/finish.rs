@@ -108,7 +108,25 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     if !problems.is_empty() {
         return Ok(Kind::Unfit.exit_code());
     }
-    first_backup(wizard, &session, &done, asks, args.first_backup)
+    match &plan.before_a_run {
+        Some(command) => Ok(without_first_backup(wizard, command, asks)),
+        None => first_backup(wizard, &session, &done, asks, args.first_backup),
+    }
+}
+
+/// One that is made now would lie where the others are to be moved to.
+fn without_first_backup(wizard: &Wizard, command: &str, asks: bool) -> u8 {
+    let wanted = wizard.answers.first_backup == Some(true);
+    let words = format!(
+        "No backup is made now: it would lie where the others are to be moved to. First: {command}. Then: moodle-backup run. Who wants \
+         to begin anew leaves out the first."
+    );
+    match (asks, wanted) {
+        (true, _) => wizard.person.tell(&format!("\n{words}")),
+        (false, true) => wizard.log().info(words),
+        (false, false) => {}
+    }
+    if wanted { error::EXIT_WARNINGS } else { 0 }
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.
