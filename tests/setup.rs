@@ -401,7 +401,10 @@ fn a_person_is_led_through_it() {
     let target = target(&world);
     let before = etc(&world);
     let mut person = Person::at(&world, &["setup"]);
-    person.answer("Which site is to be backed up?", "?\n");
+    // As its users call it.
+    person.wait_for("Which site is to be backed up?");
+    person.wait_for("\"Pocket Moodle\",");
+    person.answer("", "?\n");
     person.wait_for("holds config.php");
     person.answer("", "9\n");
     person.wait_for("Please answer with a number");

@@ -126,6 +126,8 @@ pub struct Wizard<'a> {
 #[derive(Debug)]
 pub struct Looked {
     site: Site,
+    /// Its full name, where its database tells it.
+    name: Option<String>,
     sizes: Sizes,
     quiet: Option<Quiet>,
 }
