@@ -11,4 +11,5 @@ pub mod notify;
 pub mod place;
 pub mod predecessor;
 pub mod quiet;
+pub mod refusal;
 pub mod units;

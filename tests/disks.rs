@@ -119,9 +119,28 @@ fn parts_of_volume_groups_raids_and_pools_are_not_formatted() {
         disk[6..8].copy_from_slice(&1u16.to_be_bytes());
         disk[168..204].copy_from_slice(b"2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21");
     }
-    for (write, words) in [(lvm as fn(&mut [u8]), "LVM"), (luks, "LUKS")] {
+    /// Version 1.2 of md's superblock, 4 KiB behind the beginning.
+    fn raid(disk: &mut [u8]) {
+        let block = &mut disk[4096..4096 + 256];
+        block[..4].copy_from_slice(&0xa92b_4efc_u32.to_le_bytes());
+        block[4..8].copy_from_slice(&1u32.to_le_bytes());
+        block[16..32].copy_from_slice(b"AbCdEfGhIjKlMnOp");
+        block[144..152].copy_from_slice(&8u64.to_le_bytes());
+        let words = block.chunks_exact(4).map(|word| u64::from(u32::from_le_bytes(word.try_into().unwrap())));
+        let sum: u64 = words.sum();
+        let sum = ((sum & 0xffff_ffff) + (sum >> 32)) as u32;
+        block[216..220].copy_from_slice(&sum.to_le_bytes());
+    }
+    /// The ring of uberblocks in the first of a pool's labels.
+    fn zfs(disk: &mut [u8]) {
+        for block in disk[128 << 10..256 << 10].chunks_exact_mut(1024) {
+            block[..8].copy_from_slice(&0x00ba_b10c_u64.to_le_bytes());
+            block[8..16].copy_from_slice(&5000u64.to_le_bytes());
+        }
+    }
+    for (write, words) in [(lvm as fn(&mut [u8]), "LVM"), (luks, "LUKS"), (raid, "RAID"), (zfs, "ZFS")] {
         let disk = Disk::new();
-        let mut head = vec![0; 4096];
+        let mut head = vec![0; 256 << 10];
         write(&mut head);
         fs::write(disk.scratch.join("head"), head).unwrap();
         succeed(
@@ -354,6 +373,36 @@ fn a_folder_with_something_in_it_is_no_mount_point() {
     let why = try_it(&format(&disk.path, FileSystem::Ext4, &machine), &machine).unwrap_err();
     assert!(why.contains("is not empty"), "{why}");
     assert!(before == disk.content(), "nothing is formatted that cannot be mounted");
+}
+
+/// Nor is it closed for writing, and be it that the disk is mounted elsewhere already.
+#[test]
+fn a_disk_that_is_mounted_elsewhere_hides_nothing() {
+    let (disk, machine) = (Disk::new().with("mkfs.ext4", &["-q", "-F"]), machine());
+    let point = disk.scratch.join("mnt");
+    fs::create_dir(&point).unwrap();
+    succeed(Command::new("mount").arg(&disk.path).arg(&point));
+    fs::create_dir(machine.join("backup")).unwrap();
+    fs::write(machine.join("backup/precious"), "x").unwrap();
+    let way = Way::Mount { device: disk.path.clone(), path: machine.join("backup") };
+    let why = try_it(&way, &machine).unwrap_err();
+    assert!(why.contains("is not empty") && why.contains("(precious)"), "{why}");
+    fs::write(machine.join("backup/more"), "x").unwrap();
+}
+
+/// Empty as it may be.
+#[test]
+fn a_folder_of_the_system_is_no_mount_point() {
+    let (disk, machine) = (Disk::of_mebibytes(400), machine());
+    let paths = Paths::below(machine.path());
+    for path in ["/mnt", "/media", "/srv", "/opt", "/var/local", "/home", "/srv/../home"] {
+        let way =
+            Way::Format { device: disk.path.clone(), file_system: FileSystem::Ext4, path: path.into(), destroy: None };
+        let request = Request { way: &way, seen: None, needed: 0, site: vec![], paths: &paths, present: None };
+        // A plan only: what went wrong here would be mounted there.
+        let why = error::lines(&steps(&request).unwrap_err()).join("\n");
+        assert!(why.contains("is a folder of the system itself"), "{why}");
+    }
 }
 
 #[test]

@@ -7,19 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use support::{Disk, Engine, HOOK_USER, PocketSite, Terminal, World, succeed};
-
-/// A machine with a site that is found by itself, and settings that nobody has filled in yet.
-fn machine(engine: Engine) -> World {
-    let world = World::builder(PocketSite::builder().engine(engine).build()).without_web().build();
-    let sample = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/settings.toml")).unwrap();
-    // Where the package is installed there is a user for hooks; here is this one.
-    let sample = sample.replace("\n#user = \"moodle-backup\"\n", &format!("\nuser = \"{HOOK_USER}\"\n"));
-    fs::write(world.settings_file(), sample).unwrap();
-    fs::create_dir_all(world.root.join("var/www")).unwrap();
-    std::os::unix::fs::symlink(&world.site.root, world.root.join("var/www/moodle")).unwrap();
-    world
-}
+use support::{Disk, Engine, Person, PocketSite, World, elsewhere, newcomer, number_of, script, succeed, without_xfs};
 
 fn target(world: &World) -> String {
     world.target.path().display().to_string()
@@ -37,11 +25,13 @@ fn etc(world: &World) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothing() {
     for engine in Engine::ALL {
-        let world = machine(engine);
+        let world = newcomer(engine);
         let target = target(&world);
         let args = ["setup", "--yes", "--target", &target, "--time", "02:10", "--mail", "root"];
         let output = world.run(&[&args[..], &["--first-backup"]].concat()).expect_code(0);
         assert!(output.stdout.contains("moodle is ready to be backed up"), "{}", output.stdout);
+        let check = world.run(&["check"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(check.contains(" needed") && !check.contains("about 0.0"), "{check}");
         let backups = fs::read_dir(world.target.path().join("moodle")).unwrap();
         let backups = backups.flatten().filter(|it| it.file_name().to_string_lossy().starts_with("20")).count();
         assert_eq!(backups, 1);
@@ -79,7 +69,7 @@ fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothi
 
 #[test]
 fn an_empty_disk_is_made_ready_by_answers_and_full_ones_are_not() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let place = world.scratch().join("backup");
     let answers = |disk: &Disk, more: &str| {
         let file = world.scratch().join("answers.toml");
@@ -143,7 +133,7 @@ fn format_answers(world: &World, disk: &Disk) -> String {
 /// P2: what was typed once in a file of answers is there for ever, and the disk has backups on it by then.
 #[test]
 fn the_same_answers_never_format_the_disk_of_the_backups_again() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let place = world.scratch().join("backup");
     let disk = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "exams"]);
     let file = format_answers(&world, &disk);
@@ -151,6 +141,23 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     world.run(&["run"]).expect_code(0);
     let unmount = || succeed(Command::new("umount").arg(&place));
     let settings = fs::read_to_string(world.settings_file()).unwrap();
+    unmount();
+    // What shows that the disk is absent shows how it comes back, of the right site.
+    let further = world.settings_file().with_file_name("further.toml");
+    fs::copy(world.settings_file(), &further).unwrap();
+    let named = further.display().to_string();
+    for command in ["check", "status"] {
+        for (more, way) in [
+            (&[][..], "\"moodle-backup setup --yes\" mounts it".to_owned()),
+            (&["--settings", &named], format!("\"moodle-backup --settings {named} setup --yes\" mounts it")),
+        ] {
+            let told = world.run(&[more, &[command]].concat()).stdout;
+            let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(&way), "{command}: {told}");
+        }
+    }
+    fs::remove_file(further).unwrap();
+    succeed(Command::new("mount").arg(&disk.path).arg(&place));
     for more in [&[][..], &["--target", place.to_str().unwrap()]] {
         unmount();
         let unasked = world.run(&[&["setup", "--yes"], more].concat()).expect_code(0);
@@ -233,7 +240,7 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
 /// P7: to look for sites is not to run what anybody has laid down.
 #[test]
 fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let (planted, ran) = (world.root.join("home/eve/moodle"), world.site.dataroot.join("ran"));
     fs::create_dir_all(planted.join("lib")).unwrap();
     for (name, text) in [("version.php", "<?php $release = '9.9';"), ("lib/setup.php", "<?php")] {
@@ -256,7 +263,7 @@ fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
 
 #[test]
 fn a_site_that_only_an_included_file_names_is_found() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     fs::rename(world.root.join("var/www"), world.root.join("data")).unwrap();
     let (apache, target) = (world.root.join("etc/apache2"), target(&world));
     fs::create_dir_all(apache.join("schools/north")).unwrap();
@@ -274,7 +281,7 @@ fn a_site_that_only_an_included_file_names_is_found() {
 
 #[test]
 fn nobody_is_nobody_wherever_it_is_said() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let (place, hook) = (target(&world), world.root.join("etc/moodle-backup/failure.d/50-mail"));
     let set_up = |more: &[&str]| world.run(&[&["setup", "--yes", "--target", &place], more].concat()).expect_code(0);
     set_up(&["--mail", "nobody"]);
@@ -308,7 +315,7 @@ fn nobody_is_nobody_wherever_it_is_said() {
 
 #[test]
 fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let place = target(&world);
     world.run(&["setup", "--yes", "--target", &place, "--first-backup"]).expect_code(0);
     let moved = world.scratch().join("elsewhere").display().to_string();
@@ -316,7 +323,9 @@ fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
     let words = planned.stdout.replace("\n         ", " ");
     assert!(words.contains("WARNING: the backup stays where it is") && words.contains(&command), "{}", planned.stdout);
-    let renamed = world.run(&["setup", "--yes", "--name", "gymnasium"]).expect_code(0);
+    // One that was made before they are moved would be in their way.
+    let renamed = world.run(&["setup", "--yes", "--name", "gymnasium", "--first-backup"]).expect_code(3);
+    assert!(renamed.stderr.contains("No backup is made now"), "{}", renamed.stderr);
     let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
     let words = renamed.stdout.replace("\n         ", " ");
     assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stdout);
@@ -331,7 +340,7 @@ fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
 
 #[test]
 fn a_bad_place_for_backups_is_refused_whoever_names_it() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let before = etc(&world);
     let (code, data) = (world.site.root.join("b/c"), world.site.dataroot.join("backup"));
     let (code, data) = (code.to_str().unwrap(), data.to_str().unwrap());
@@ -366,6 +375,7 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
         person.answer("", &format!("{place}\n"));
         person.wait_for(words);
     }
+    assert!(!person.terminal.text().contains("[target]"), "words of the settings: {}", person.terminal.text());
     person.answer("", &format!("{}\n", target(&world)));
     person.answer("When is the backup", "\x03");
 
@@ -384,47 +394,17 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
     assert!(done.stdout.contains("shows to everybody"), "{}", done.stdout);
 }
 
-/// A person at the keyboard.
-struct Person {
-    terminal: Terminal,
-    read: usize,
-}
-
-impl Person {
-    fn at(world: &World, args: &[&str]) -> Person {
-        Person { terminal: Terminal::start(world.command(args)), read: 0 }
-    }
-
-    /// Waits for a question behind what was read already, and types.
-    #[track_caller]
-    fn answer(&mut self, question: &str, keys: &str) {
-        self.wait_for(question);
-        self.wait_for("> ");
-        self.terminal.type_keys(keys);
-    }
-
-    #[track_caller]
-    fn wait_for(&mut self, words: &str) {
-        let flat = |text: &str| text.replace("\r\n", " ");
-        support::wait_for(&format!("{words:?} to be shown"), std::time::Duration::from_secs(60), || {
-            // Lines are wrapped wherever they end.
-            let text = flat(&self.terminal.text());
-            let rest = &text[self.read..];
-            let found = rest.find(words).map(|at| at + words.len());
-            self.read += found.unwrap_or(0);
-            found.is_some()
-        });
-    }
-}
-
 #[test]
 fn a_person_is_led_through_it() {
-    let mut world = machine(Engine::MariaDb);
+    let mut world = newcomer(Engine::MariaDb);
     world.set_env("NO_COLOR", "1");
     let target = target(&world);
     let before = etc(&world);
     let mut person = Person::at(&world, &["setup"]);
-    person.answer("Which site is to be backed up?", "?\n");
+    // As its users call it.
+    person.wait_for("Which site is to be backed up?");
+    person.wait_for("\"Pocket Moodle\",");
+    person.answer("", "?\n");
     person.wait_for("holds config.php");
     person.answer("", "9\n");
     person.wait_for("Please answer with a number");
@@ -437,7 +417,7 @@ fn a_person_is_led_through_it() {
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
     person.answer("Which folders of the server's own", "\n");
-    choose_a_plain_folder(&mut person);
+    person.choose("a plain folder");
     person.answer("Which folder?", &format!("{target}\n"));
     person.answer("When is the backup to be made", "25:00\n");
     person.wait_for("no time of the day");
@@ -467,23 +447,6 @@ fn a_person_is_led_through_it() {
     }
 }
 
-/// The program in a mount namespace of its own, where a script has made things other than they are on this machine.
-fn elsewhere(world: &World, args: &[&str], script: &str) -> Command {
-    let program = world.command(args);
-    let mut command = Command::new("unshare");
-    let script = format!("{script}\nexec \"$@\"");
-    command.args(["--mount", "sh", "-ec", &script, "sh"]).arg(program.get_program()).args(program.get_args());
-    command.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
-}
-
-/// A program that is a script.
-fn script(place: &Path, name: &str, text: &str) {
-    fs::create_dir_all(place).unwrap();
-    fs::write(place.join(name), format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o755)).unwrap();
-}
-
 /// The program where PostgreSQL's clients are of 9.6, until apt-get is asked a second time for those of the server.
 fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
     let place = world.scratch().join("old clients");
@@ -506,34 +469,16 @@ fn with_old_clients(world: &World, args: &[&str], server: &str) -> Command {
     elsewhere(world, args, &mounts)
 }
 
-/// The program where there is no mkfs.xfs, until apt-get is asked for it.
-fn without_xfs(world: &World, args: &[&str]) -> Command {
-    let place = world.scratch().join("without xfs");
-    script(&place, "apt-get", "case \"$*\" in *xfsprogs) umount /usr/sbin/mkfs.xfs; esac");
-    let script = format!(
-        "mount --bind /dev/null /usr/sbin/mkfs.xfs && mount -t tmpfs tmpfs /usr/local/sbin && cp '{}/apt-get' /usr/local/sbin/",
-        place.display()
-    );
-    elsewhere(world, args, &script)
-}
-
-/// The number of a choice in the list that was shown last.
-fn number_of(person: &Person, words: &str) -> String {
-    let text = person.terminal.text();
-    let line = text.lines().rfind(|line| line.contains(words)).unwrap_or_else(|| panic!("no {words:?}: {text}"));
-    line.split_whitespace().next().unwrap().to_owned()
-}
-
 #[test]
 fn a_person_chooses_a_disk_and_finds_the_answers_again() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let place = world.scratch().join("backup").display().to_string();
     let (empty, secret) = (Disk::of_mebibytes(500), Disk::of_mebibytes(500));
     // Data without a name, where neither end of the disk shows it.
     let output = format!("of={}", secret.path.display());
     let range = ["if=/dev/urandom", "bs=1M", "seek=100", "count=100", "conv=notrunc,fsync", "status=none"];
     succeed(Command::new("dd").args(range).arg(output));
-    let mut person = Person { terminal: Terminal::start(without_xfs(&world, &["setup"])), read: 0 };
+    let mut person = Person::of(without_xfs(&world, &["setup"]));
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("All programs that are needed are here.");
@@ -550,10 +495,14 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
     let number = number_of(&person, &format!("{},", empty.path.display()));
     person.answer("", &format!("{number}\n"));
     person.answer("Which file system?", "2\n");
-    person.answer("Where is it to be mounted?", &format!("{place}\n"));
-    // What that needs is known only now.
+    // What that needs is known only now. Without it that one cannot be chosen.
     person.wait_for("mkfs.xfs is missing");
     person.answer("Install xfsprogs now?", "no\n");
+    person.wait_for("Without mkfs.xfs no xfs file system can be made");
+    person.wait_for("Which file system?");
+    person.answer("[1]", "2\n");
+    person.answer("Install xfsprogs now?", "yes\n");
+    person.answer("Where is it to be mounted?", &format!("{place}\n"));
     person.answer("When is the backup to be made", "<\n");
 
     for _ in 0..2 {
@@ -569,19 +518,6 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
     person.answer("[2]", "\n");
     person.wait_for("Where is it to be mounted?");
     person.answer(&format!("[{place}]"), "\n");
-    person.answer("Install xfsprogs now?", "no\n");
-    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
-        person.answer(question, "\n");
-    }
-    person.wait_for("This cannot be done: mkfs.xfs is missing");
-    person.wait_for("apt install xfsprogs");
-    person.answer("Who is to get", "<\n");
-    person.answer("How many backups", "<\n");
-    person.answer("When is the backup", "<\n");
-    person.answer("Where are the backups to go?", "\n");
-    person.answer("Which file system?", "\n");
-    person.answer("Where is it to be mounted?", "\n");
-    person.answer("Install xfsprogs now?", "yes\n");
     for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
         person.answer(question, "\n");
     }
@@ -604,7 +540,7 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
 
 #[test]
 fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
-    let world = machine(Engine::Postgres);
+    let world = newcomer(Engine::Postgres);
     // So that there is one to be asked about.
     let _library = support::Server::shared(Engine::Postgres).create_database("library", "library_user", "pass");
     let installed = fs::read_dir("/usr/lib/postgresql").unwrap().flatten();
@@ -618,7 +554,7 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     world.run(&args).expect_code(0);
 
     fs::remove_dir(world.scratch().join("old clients/new")).unwrap();
-    let mut person = Person { terminal: Terminal::start(with_old_clients(&world, &["setup"], &server)), read: 0 };
+    let mut person = Person::of(with_old_clients(&world, &["setup"], &server));
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for(&format!("pg_dump {server} or newer is missing: it dumps the database"));
@@ -633,7 +569,7 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
 
 #[test]
 fn who_goes_away_leaves_nothing_half_done() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let before = etc(&world);
     for (keys, code) in [("\x03", 1), ("\x04", 1)] {
         let mut person = Person::at(&world, &["setup"]);
@@ -670,13 +606,6 @@ fn take_what_is_proposed(person: &mut Person, further: bool) {
     }
 }
 
-fn choose_a_plain_folder(person: &mut Person) {
-    person.wait_for("Where are the backups to go?");
-    person.wait_for("  a plain folder");
-    let number = number_of(person, "a plain folder");
-    person.answer("", &format!("{number}\n"));
-}
-
 /// All questions of the first of several sites, up to the summary.
 fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.answer("Which site is to be backed up?", "?\n");
@@ -685,7 +614,7 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.answer("What is it to be called here?", "one\n");
     person.answer("Name another database", "\n");
     person.answer("Which folders of the server's own", "none\n");
-    choose_a_plain_folder(person);
+    person.choose("a plain folder");
     person.answer("Which folder?", &format!("{}\n", target(world)));
     person.answer("When is the backup to be made", "04:05\n");
     person.answer("read again each week", "y\n");
@@ -695,7 +624,7 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
 
 #[test]
 fn all_sites_are_set_up_one_after_the_other() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let second = second_site(&world);
     // Anybody can lay down what looks like a site: "all" is none of those.
     let planted = world.root.join("home/eve/moodle");
@@ -766,7 +695,7 @@ fn all_sites_are_set_up_one_after_the_other() {
 
 #[test]
 fn a_no_at_one_site_leaves_those_before_it_done() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let second = second_site(&world);
     let two = world.settings_file().with_file_name("two.toml");
     let mut person = Person::at(&world, &["setup"]);
@@ -819,7 +748,7 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
 
 #[test]
 fn for_further_settings_a_site_without_any_and_a_free_name_are_proposed() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let second = second_site(&world);
     let root = world.site.root.display().to_string();
     world.run(&["setup", "--yes", "--root", &root, "--target", &target(&world)]).expect_code(0);
@@ -839,7 +768,7 @@ fn for_further_settings_a_site_without_any_and_a_free_name_are_proposed() {
 
 #[test]
 fn answers_are_printed_and_taken_again() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let target = target(&world);
     let answers = format!(
         "[site]\nname = \"one\"\n[target]\nway = \"folder\"\npath = {target:?}\n[retention]\nlast = 1\ndaily = 2\nweekly = 3\nmonthly = 4\n"
@@ -860,7 +789,7 @@ fn answers_are_printed_and_taken_again() {
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec \"$0\" setup --print-answers >\"$1\""]).arg(program).arg(&printed);
     shell.env("MOODLE_BACKUP_ROOT", &world.root);
-    let mut person = Person { terminal: Terminal::start(shell), read: 0 };
+    let mut person = Person::of(shell);
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "two\n"),
@@ -885,7 +814,7 @@ fn answers_are_printed_and_taken_again() {
 
 #[test]
 fn a_settings_file_that_somebody_wrote_stays_his() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let target = target(&world);
     let mine = format!(
         "# mine\n[site]\nroot = '{}' # the school's\n\n[target]\npath = '{target}'\n[window]\ndrain_seconds = 5 # quick\n",
@@ -903,7 +832,7 @@ fn a_settings_file_that_somebody_wrote_stays_his() {
 
 #[test]
 fn a_person_moves_over_from_the_old_scripts() {
-    let world = machine(Engine::MariaDb);
+    let world = newcomer(Engine::MariaDb);
     let scripts = world.root.join("opt/moodlebackup");
     fs::create_dir_all(&scripts).unwrap();
     let (site, target) = (&world.site, target(&world));
@@ -963,7 +892,7 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
         if engine == Engine::Postgres {
             database.query(&format!("ALTER TABLE pages OWNER TO {user}"));
         }
-        let world = machine(engine);
+        let world = newcomer(engine);
         let target = target(&world);
         let mut person = Person::at(&world, &["setup"]);
         person.answer("Which site is to be backed up?", "\n");

@@ -8,6 +8,7 @@ use crate::settings::Settings;
 use crate::store::manifest::{ComponentKind, Manifest};
 use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
+use crate::sys::human;
 use crate::sys::log::Log;
 use crate::sys::mounts;
 use std::os::unix::fs::MetadataExt;
@@ -119,7 +120,10 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     let target = &settings.target.path;
     if !target.is_dir() {
         return Err(Fault::unfit(format!("the target {} is not there", target.display()))
-            .hint("mount the backup disk, or correct path in [target]")
+            .hint(match &settings.target.mount_uuid {
+                Some(uuid) => way_back(uuid),
+                None => "mount the backup disk, or correct path in [target]".into(),
+            })
             .into());
     }
     let meta = std::fs::metadata(target)?;
@@ -136,8 +140,16 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     }
     let instead = found.map_or("no disk of its own".to_owned(), |uuid| format!("the file system {uuid}"));
     Err(Fault::unfit(format!("the backup disk {wanted} is not mounted at {}: there is {instead}", target.display()))
-        .hint("mount it (findmnt and lsblk -f show what is where), or correct mount_uuid in [target]")
+        .hint(way_back(wanted))
         .into())
+}
+
+/// How an absent disk comes back.
+fn way_back(uuid: &str) -> String {
+    format!(
+        "if \"lsblk -f\" shows {uuid}, \"moodle-backup setup --yes\" mounts it where it belongs; if not, connect the disk first; if \
+         another takes its place, \"moodle-backup setup\", or correct mount_uuid in [target]"
+    )
 }
 
 /// An error if a target lies inside what is backed up, which would take in itself; or the reverse, which a restore would
@@ -219,14 +231,13 @@ pub fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
     let target = &settings.target.path;
     let space: Space = files::space(target)?;
     let reserve = settings.target.min_free.bytes(space.total_bytes);
-    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     if space.free_bytes < forecast.bytes.saturating_add(reserve) {
         return Err(Fault::unfit(format!(
             "{} has {} free; this backup needs about {}, and {} are to stay free",
             target.display(),
-            gib(space.free_bytes),
-            gib(forecast.bytes),
-            gib(reserve)
+            human::bytes(space.free_bytes),
+            human::bytes(forecast.bytes),
+            human::bytes(reserve)
         ))
         .hint("enlarge the disk, keep fewer backups in [retention] and run \"moodle-backup prune\", or lower min_free in [target]")
         .into());
@@ -241,5 +252,10 @@ pub fn require_room(settings: &Settings, forecast: Forecast) -> Result<String> {
         .hint("make its file system anew with more inodes (mkfs.ext4 -T small), or use xfs or btrfs")
         .into());
     }
-    Ok(format!("{}, {} free, about {} needed", target.display(), gib(space.free_bytes), gib(forecast.bytes)))
+    Ok(format!(
+        "{}, {} free, about {} needed",
+        target.display(),
+        human::bytes(space.free_bytes),
+        human::bytes(forecast.bytes)
+    ))
 }

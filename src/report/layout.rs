@@ -2,31 +2,9 @@
 
 use super::{Look, Paint};
 pub(super) use crate::sys::log::plain;
+pub(super) use crate::sys::wrap::width;
+pub(crate) use crate::sys::wrap::wrapped;
 use std::fmt::Write;
-
-/// The width that all text keeps to, unless a single word is wider.
-pub(super) const WIDTH: usize = 80;
-
-/// Wraps `text` behind `first`; further lines begin with as many spaces. Ends with a newline.
-pub(crate) fn wrapped(first: &str, text: &str) -> String {
-    let indent = width(first);
-    let mut lines = vec![first.to_owned()];
-    let mut used = indent;
-    for word in plain(text).split(' ') {
-        if used > indent && used + 1 + width(word) > WIDTH {
-            lines.push(" ".repeat(indent));
-            used = indent;
-        }
-        let Some(line) = lines.last_mut() else { continue };
-        if used > indent {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += width(word);
-    }
-    lines.iter().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
 
 /// A name and its value on a line, the values under each other.
 pub(super) fn pair(name: &str, value: &str) -> String {
@@ -88,23 +66,5 @@ impl Table {
         let mut rows = self.rows().into_iter();
         let head = rows.next().unwrap_or_default();
         rows.fold(look.paint(Paint::Head, head.trim_end()) + "\n", |text, row| text + &row)
-    }
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_wrapped_under_itself() {
-        let text = wrapped("  - ", &"word ".repeat(20));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 2);
-        assert!(lines[0].starts_with("  - word") && lines[0].len() <= WIDTH);
-        assert!(lines[1].starts_with("    word"));
     }
 }

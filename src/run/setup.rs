@@ -3,6 +3,7 @@
 
 mod ask;
 mod finish;
+mod format;
 mod more;
 mod needs;
 mod predecessor;
@@ -41,21 +42,30 @@ pub enum Move {
     Again,
     /// There was nothing to ask: on, the way one came.
     Pass,
+    /// The page with this title.
+    To(&'static str),
 }
 
 type Page = fn(&mut Wizard) -> Result<Move>;
 
+/// The page about the place for the backups.
+const PLACE: &str = "Where the backups go";
+/// The page about the mail.
+const MAIL: &str = "If a backup fails";
+/// The page about the scripts that did this work before.
+const PREDECESSOR: &str = "Moving over from the Moodle Backup Scripts";
+
 /// The pages, in their order.
 const PAGES: [(&str, Page); 10] = [
-    ("Moving over from the Moodle Backup Scripts", predecessor::take_over),
+    (PREDECESSOR, predecessor::take_over),
     ("The site", site::which),
     ("What a backup needs", needs::programs),
     ("Other databases", more::databases),
     ("The server's own configuration", more::directories),
-    ("Where the backups go", target::place),
+    (PLACE, target::place),
     ("When", schedule::when),
     ("How many backups", schedule::how_many),
-    ("If a backup fails", schedule::whom_to_tell),
+    (MAIL, schedule::whom_to_tell),
     ("Summary", finish::agree),
 ];
 
@@ -64,10 +74,10 @@ const FURTHER: [(&str, Page); 8] = [
     ("The site", site::next),
     ("What a backup needs", needs::programs),
     ("Other databases", more::databases),
-    ("Where the backups go", target::place),
+    (PLACE, target::place),
     ("When", schedule::when),
     ("How many backups", schedule::how_many),
-    ("If a backup fails", schedule::whom_to_tell),
+    (MAIL, schedule::whom_to_tell),
     ("Summary", finish::agree),
 ];
 
@@ -104,6 +114,8 @@ pub struct Wizard<'a> {
     seen: Option<Device>,
     /// Whether nothing is to be done.
     planned: bool,
+    /// Whether the answers are printed, for another server.
+    for_another: bool,
     /// Packages that would be installed if it were.
     to_install: Option<Vec<String>>,
     /// Accounts of databases that were typed, each with the file that it goes into.
@@ -114,6 +126,8 @@ pub struct Wizard<'a> {
 #[derive(Debug)]
 pub struct Looked {
     site: Site,
+    /// Its full name, where its database tells it.
+    name: Option<String>,
     sizes: Sizes,
     quiet: Option<Quiet>,
 }
@@ -123,6 +137,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     let answers = unasked::from_options(args)?;
     let mut wizard = Wizard::new(session, answers)?;
     wizard.planned = args.plan;
+    wizard.for_another = args.print_answers;
     let somebody = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let asks = somebody && args.answers.is_none() && !args.yes && !session.global.json;
     // Printed answers are of one site.
@@ -132,7 +147,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
         (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
-        (true, _) => wizard.ask_all(wizard.pages(), args)?,
+        (true, _) => wizard.ask_all(wizard.pages())?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -170,6 +185,7 @@ impl<'a> Wizard<'a> {
             looked: None,
             seen: None,
             planned: false,
+            for_another: false,
             to_install: None,
             accounts: Vec::new(),
         })
@@ -181,11 +197,11 @@ impl<'a> Wizard<'a> {
     }
 
     /// The questions, page by page.
-    fn ask_all(&mut self, pages: &[(&str, Page)], args: &cli::Setup) -> Result<()> {
+    fn ask_all(&mut self, pages: &[(&str, Page)]) -> Result<()> {
         let (mut page, mut onward) = (0, true);
         while let Some((title, ask)) = pages.get(page) {
             self.person.heading(&format!("{title} ({} of {})", page + 1, pages.len()));
-            if *title == "Summary" && args.print_answers {
+            if *title == "Summary" && self.for_another {
                 return Ok(());
             }
             match ask(self)? {
@@ -193,6 +209,11 @@ impl<'a> Wizard<'a> {
                 Move::Back => onward = false,
                 Move::Again => continue,
                 Move::Pass => {}
+                Move::To(title) => {
+                    onward = true;
+                    page = pages.iter().position(|(it, _)| *it == title).unwrap_or(page.saturating_sub(1));
+                    continue;
+                }
             }
             page = if onward { page + 1 } else { page.saturating_sub(1) };
             // Before the first page there is nothing.
@@ -258,6 +279,11 @@ impl<'a> Wizard<'a> {
     fn site_folders(&self) -> Vec<&Path> {
         let Some(Looked { site, .. }) = &self.looked else { return Vec::new() };
         vec![&site.layout.root, &site.config.dataroot, &site.config.filedir]
+    }
+
+    /// The UUID of the disk that the settings name.
+    fn present_disk(&self) -> Option<&str> {
+        self.old.as_ref()?.target.mount_uuid.as_deref()
     }
 
     fn log(&self) -> &Log {

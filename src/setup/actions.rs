@@ -5,9 +5,10 @@ use super::answers::{Answers, Database, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
-use super::place;
+use super::place::{self, LeftBehind};
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
+use super::refusal::{About, Refusal};
 use super::units::{self, Units};
 use crate::error::{Fault, OrFault, Result};
 use crate::moodle::overrides::Secret;
@@ -86,6 +87,8 @@ pub struct Plan {
     actions: Vec<(Action, Vec<String>)>,
     /// What somebody should think of before.
     pub warnings: Vec<String>,
+    /// A command for somebody to call before the next backup is made: it takes along those that there are.
+    pub before_a_run: Option<String>,
 }
 
 impl Plan {
@@ -100,19 +103,20 @@ impl Plan {
 }
 
 /// What the answers ask for and is not so yet.
-pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
+pub fn plan(answers: &Answers, context: &Context) -> std::result::Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let request = context.request(answers).ok_or_else(|| {
-        Fault::unfit("nobody has said where the backups are to go").hint("--target DIR, or [target] in the answers")
+        let unsaid = Fault::unfit("nobody has said where the backups are to go");
+        About::Place.refusal()(unsaid.hint("--target DIR, or [target] in the answers").into())
     })?;
-    let new_disk = place(&request, answers, context, &mut plan)?;
+    let new_disk = place(&request, answers, context, &mut plan).map_err(About::Place.refusal())?;
     for (file, _) in &context.accounts {
         let words = format!("keep the account of a database in {}, for root alone", file.display());
         plan.add(Action::Account(file.clone()), vec![words]);
     }
-    settings_file(answers, context, new_disk, &mut plan)?;
+    settings_file(answers, context, new_disk, &mut plan).map_err(About::Machine.refusal())?;
     drop_ins(answers, context, &mut plan);
-    mail(answers, context, &mut plan)?;
+    mail(answers, context, &mut plan).map_err(About::Mail.refusal())?;
     let written = plan.actions.iter().any(|(action, _)| match action {
         Action::Write { file, .. } => file.starts_with(context.paths.units()),
         _ => false,
@@ -121,10 +125,10 @@ pub fn plan(answers: &Answers, context: &Context) -> Result<Plan> {
         plan.add(Action::Reload, Vec::new());
     }
     if let Some(predecessor) = &answers.predecessor {
-        take_over(predecessor, context, &mut plan)?;
+        take_over(predecessor, context, &mut plan).map_err(About::Predecessor.refusal())?;
     }
     if systemd_runs() {
-        switches(answers, context, &mut plan)?;
+        switches(answers, context, &mut plan).map_err(About::Machine.refusal())?;
     }
     if let Some(predecessor) = answers.predecessor.as_ref().filter(|it| it.disable_cron)
         && let Some(found) = find::of(context.paths, &predecessor.settings)
@@ -145,7 +149,9 @@ fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Pla
     plan.warnings.extend(place::doubt(context.paths.root(), path));
     plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
     let same_disk = prepare::is_present_disk(request)?;
-    plan.warnings.extend(context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk)));
+    let left = context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk));
+    plan.warnings.extend(left.as_ref().map(LeftBehind::told));
+    plan.before_a_run = left.and_then(|it| it.command);
     plan.warnings.extend(prepare::other_disk(request)?);
     let words = prepare::steps(request)?;
     if prepare::done(request)?.is_some() {
@@ -238,6 +244,7 @@ fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
     let words = format!("send a mail to {address} when a backup fails{all}{instead} ({})", file.display());
     write(plan, file, notify::program(&address), 0o755, words);
     plan.warnings.extend(notify::lacking(context.paths));
+    plan.warnings.extend(notify::unknown(context.paths, &address));
     Ok(())
 }
 

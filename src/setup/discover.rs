@@ -8,7 +8,7 @@ pub use config_files::served;
 use crate::moodle::Layout;
 use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;
-use crate::setup::measure::{self, Sizes};
+use crate::setup::measure::{self, Told};
 use crate::sys::human;
 use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
@@ -53,8 +53,8 @@ pub struct Known {
     pub wwwroot: String,
     /// Its database, in words.
     pub database: String,
-    /// How large database and users' files are; 0 where the database did not tell in a moment.
-    pub sizes: Sizes,
+    /// Its full name, and how large database and users' files are; 0 where the database did not tell in a moment.
+    pub told: Told,
 }
 
 /// What a look at the machine has found.
@@ -112,9 +112,9 @@ fn look(layout: &Layout, because: PathBuf) -> Found {
         None => {
             match settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it)) {
                 Ok(site) => {
-                    let sizes = measure::told_by_database(&site, MOMENT);
+                    let told = measure::told_by_database(&site, MOMENT);
                     let Site { config, connection, .. } = site;
-                    (Some(Known { wwwroot: config.wwwroot, database: connection.title(), sizes }), None)
+                    (Some(Known { wwwroot: config.wwwroot, database: connection.title(), told }), None)
                 }
                 Err(error) => (None, Some(format!("its config.php cannot be read: {error:#}"))),
             }
@@ -142,12 +142,13 @@ pub fn told(found: &Found) -> String {
     let root = found.root.display();
     match (&found.known, &found.trouble) {
         (Some(known), _) => {
-            let Known { wwwroot, database, sizes } = known;
+            let Known { wwwroot, database, told: Told { name, sizes } } = known;
             let size = |bytes| format!(" ({})", human::bytes(bytes));
             let room = Some(sizes.database).filter(|bytes| *bytes > 0).map(size).unwrap_or_default();
             let files = Some(sizes.pool).filter(|bytes| *bytes > 0).map(size);
             let files = files.map(|size| format!(", users' files{size}")).unwrap_or_default();
-            format!("{root}: {wwwroot}, Moodle {}, {database}{room}{files}", found.release)
+            let name = name.as_ref().map(|name| format!("{name:?}, ")).unwrap_or_default();
+            format!("{root}: {name}{wwwroot}, Moodle {}, {database}{room}{files}", found.release)
         }
         (None, trouble) => {
             let why = trouble.as_deref().unwrap_or("it is not known why");

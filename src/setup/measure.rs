@@ -36,10 +36,19 @@ pub struct Sizes {
     pub database: u64,
 }
 
-/// What a site's database tells of its sizes, if it does within the time: of the database, and of users' files.
-pub fn told_by_database(site: &Site, limit: Duration) -> Sizes {
+/// What a site's database tells of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The full name that its users see.
+    pub name: Option<String>,
+    /// How large the database and users' files are.
+    pub sizes: Sizes,
+}
+
+/// What a site's database tells, as far as it does within the time.
+pub fn told_by_database(site: &Site, limit: Duration) -> Told {
     let config = &site.config;
-    let mut sizes = Sizes::default();
+    let (mut name, mut sizes) = (None, Sizes::default());
     if let Ok(mut session) = site.connection.session()
         && session.end_after(limit).is_ok()
     {
@@ -49,14 +58,19 @@ pub fn told_by_database(site: &Site, limit: Duration) -> Sizes {
             let since = time::now().timestamp() - DAYS * 86_400;
             sizes.daily = files(&mut session, &table, since).unwrap_or(0) / DAYS.unsigned_abs();
         }
+        if let Ok(table) = table(&site.connection, &config.prefix, "course") {
+            // To Moodle the site itself is a course, the only one in no category.
+            let found = session.value(&format!("SELECT fullname FROM {table} WHERE category = 0"));
+            name = found.ok().flatten().filter(|name| !name.is_empty());
+        }
     }
-    sizes
+    Told { name, sizes }
 }
 
 /// Measures a site.
-pub fn sizes(site: &Site) -> Sizes {
+pub fn measure(site: &Site) -> Told {
     let config = &site.config;
-    let mut sizes = told_by_database(site, LIMIT);
+    let Told { name, mut sizes } = told_by_database(site, LIMIT);
     if sizes.pool == 0 {
         sizes.pool = walk(&config.filedir, &[]);
     }
@@ -64,7 +78,7 @@ pub fn sizes(site: &Site) -> Sizes {
     left_out.extend([config.filedir.clone(), config.trashdir.clone()]);
     sizes.rest = walk(&config.dataroot, &left_out);
     sizes.code = walk(&site.layout.root, &[]);
-    sizes
+    Told { name, sizes }
 }
 
 /// Bytes of the contents that Moodle lists, each once; those that came after `since`.

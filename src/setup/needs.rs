@@ -52,15 +52,20 @@ pub fn missing(site: Option<&Site>, way: Option<&Way>) -> Vec<Need> {
 
 /// What is missing to make the place for the backups ready.
 pub fn tools_for(way: &Way) -> Vec<Need> {
-    const PARTITION: (&str, &str, &str) = ("sfdisk", "fdisk", "it makes a partition");
-    let wanted: &[_] = match way {
-        Way::Folder { .. } | Way::Mounted { .. } | Way::Mount { .. } => &[],
-        Way::Format { file_system, .. } => &[mkfs(*file_system)],
-        Way::Partition { file_system, .. } => &[PARTITION, mkfs(*file_system)],
-    };
-    let missing = wanted.iter().filter(|(program, ..)| find(&[program]).is_none());
+    match way {
+        Way::Folder { .. } | Way::Mounted { .. } | Way::Mount { .. } => Vec::new(),
+        Way::Format { file_system, .. } => tools(*file_system, false),
+        Way::Partition { file_system, .. } => tools(*file_system, true),
+    }
+}
+
+/// What is missing to make a file system, and the partition for it where that is made too.
+pub fn tools(file_system: FileSystem, in_partition: bool) -> Vec<Need> {
+    let partition = in_partition.then_some(("sfdisk", "fdisk", "it makes a partition"));
+    let wanted = partition.into_iter().chain([mkfs(file_system)]);
+    let missing = wanted.filter(|(program, ..)| find(&[program]).is_none());
     missing
-        .map(|&(what, package, why)| Need { what: what.into(), package: package.into(), why, required: true })
+        .map(|(what, package, why)| Need { what: what.into(), package: package.into(), why, required: true })
         .collect()
 }
 

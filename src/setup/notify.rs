@@ -2,6 +2,7 @@
 //! system's business.
 
 use crate::sys::paths::Paths;
+use crate::sys::privileges::Identity;
 use std::path::PathBuf;
 
 /// What stands in place of an address where no mail is wanted.
@@ -61,6 +62,28 @@ pub fn lacking(paths: &Paths) -> Option<String> {
     })
 }
 
+/// Why a mail to this address would reach nobody, where that can be seen: it names no other server, and this one does not know
+/// whose it is.
+pub fn unknown(paths: &Paths, address: &str) -> Option<String> {
+    let file = paths.root().join("etc/aliases");
+    let local = address.split('+').next().unwrap_or_default();
+    let known = address.contains('@')
+        || Identity::by_name(local).is_ok()
+        || is_alias(&std::fs::read_to_string(&file).unwrap_or_default(), local);
+    (!known).then(|| {
+        format!(
+            "there is no account {local:?} on this server, and no line for it in {}: a mail to it would reach nobody",
+            file.display()
+        )
+    })
+}
+
+/// Whether aliases(5) name somebody so: `postmaster: root`.
+fn is_alias(text: &str, local: &str) -> bool {
+    let names = text.lines().filter(|line| !line.starts_with([' ', '\t', '#'])).filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().trim_matches('"')).any(|name| name.eq_ignore_ascii_case(local))
+}
+
 /// An address of a mail, or the name of a local user. Nothing that a shell or a header takes for more than a word.
 pub fn address(text: &str) -> Result<String, String> {
     let word = |part: &str| {
@@ -86,6 +109,17 @@ mod tests {
         let text: String = program("root").split_inclusive('\n').filter(|line| !line.starts_with(MARK)).collect();
         let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(include_str!("../../debian/postrm").contains(&format!("\"{sum}  -\"")), "{sum}");
+    }
+
+    #[test]
+    fn aliases_are_read_as_the_mail_system_reads_them() {
+        let text = "# ghost: root\npostmaster:    root\n\"on duty\": eve,\n\tbob: x\nTeam : a@example.org\n";
+        for name in ["postmaster", "on duty", "team"] {
+            assert!(is_alias(text, name), "{name}");
+        }
+        for name in ["ghost", "root", "bob", "# ghost", ""] {
+            assert!(!is_alias(text, name), "{name}");
+        }
     }
 
     #[test]

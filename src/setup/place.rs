@@ -25,7 +25,7 @@ pub fn require_fit<'a>(path: &Path, site_name: &str, saved: impl Iterator<Item =
     let there = path.ancestors().find(|it| it.exists()).unwrap_or(Path::new("/"));
     if !there.is_dir() {
         return Err(Fault::unfit(format!("{} is no folder", there.display()))
-            .hint("name a folder; a disk is chosen by \"moodle-backup setup\" at a terminal, or by [target] in a file of answers")
+            .hint("name a folder; a disk is chosen from the list of \"moodle-backup setup\", or in a file of answers")
             .into());
     }
     let mount = mounts::of(there)?;
@@ -63,22 +63,44 @@ pub fn backups(settings: &Settings) -> usize {
     listing.map_or(0, |listing| listing.backups.len())
 }
 
+/// Backups that stay where they are, under another name or at another place than those to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// How many.
+    count: usize,
+    /// Where they are.
+    folder: PathBuf,
+    /// The command that takes them along, where the place is free for them.
+    pub command: Option<String>,
+}
+
+impl LeftBehind {
+    /// In words.
+    pub fn told(&self) -> String {
+        let backups = match self.count {
+            1 => "the backup stays where it is".to_owned(),
+            many => format!("the {many} backups stay where they are"),
+        };
+        let keep = self.command.as_ref().map(|it| format!("; to keep them, before the next run: {it}"));
+        let folder = self.folder.display();
+        format!("{backups}, in {folder}, and will not be found any more{}", keep.unwrap_or_default())
+    }
+}
+
 /// What becomes of the backups that are there, if they are to go under another name or to another place from now on.
 /// `same_disk` is whether that is the disk of the present place, mounted elsewhere: then they come along.
-pub fn left_behind(old: &Settings, root: Option<&Path>, name: &str, path: &Path, same_disk: bool) -> Option<String> {
+pub fn left_behind(
+    old: &Settings,
+    root: Option<&Path>,
+    name: &str,
+    path: &Path,
+    same_disk: bool,
+) -> Option<LeftBehind> {
     let before = if same_disk { path } else { &old.target.path }.join(&old.site.name);
     let after = path.join(name);
     let count = if before == after { 0 } else { backups(old) };
-    let backups = match count {
-        0 => return None,
-        1 => "the backup stays where it is".to_owned(),
-        many => format!("the {many} backups stay where they are"),
-    };
     // Another site's are not to be taken along.
     let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
-    let keep = match same_site {
-        true => format!("; to keep them, before the next run: mv {} {}", quote(&before), quote(&after)),
-        false => String::new(),
-    };
-    Some(format!("{backups}, in {}, and will not be found any more{keep}", before.display()))
+    let command = same_site.then(|| format!("mv {} {}", quote(&before), quote(&after)));
+    (count > 0).then_some(LeftBehind { count, folder: before, command })
 }

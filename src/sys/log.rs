@@ -2,11 +2,12 @@
 //! status line, and into a small file that `attach` and `status` read. Also where a step is announced, and so
 //! where signals are noticed and where the fault tests strike. Formats nothing for people beyond one line.
 
+use super::wrap::wrapped;
 use super::{files, signals, time};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,8 @@ pub struct Log {
 struct Inner {
     verbosity: Verbosity,
     to_journal: bool,
+    /// Whether somebody reads it as it comes: a terminal breaks long lines in the midst of words.
+    to_terminal: bool,
     file: Option<File>,
     activity: Activity,
     activity_file: Option<PathBuf>,
@@ -94,6 +97,7 @@ impl Log {
         let inner = Inner {
             verbosity,
             to_journal: std::env::var_os("JOURNAL_STREAM").is_some(),
+            to_terminal: std::io::stderr().is_terminal(),
             file: None,
             activity: Activity { pid: std::process::id(), started: time::now().timestamp(), ..Activity::default() },
             activity_file: None,
@@ -262,7 +266,9 @@ impl Inner {
                 (true, Level::Info | Level::Detail) => "<6>",
             };
             for line in message.lines() {
-                let _ = writeln!(std::io::stderr(), "{priority}{mark}{line}");
+                let line = format!("{priority}{mark}{line}");
+                let line = if self.to_terminal { wrapped("", &line) } else { line + "\n" };
+                let _ = std::io::stderr().write_all(line.as_bytes());
             }
         }
     }

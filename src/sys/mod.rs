@@ -20,3 +20,4 @@ pub mod signals;
 mod tap;
 pub mod threads;
 pub mod time;
+pub mod wrap;

@@ -1,7 +1,7 @@
 //! Questions on a terminal, one line each: for any width, a serial line, or a screen reader; nothing is told by colour or
 //! position alone. What is asked, and what becomes of the answers, must not go in here.
 
-use crate::error::{Fault, Result};
+use crate::error::{self, Fault, Result};
 use crate::moodle::overrides::Secret;
 use crate::report::layout::wrapped;
 use crate::sys::signals;
@@ -245,6 +245,18 @@ impl Person {
         }
         Ok(())
     }
+}
+
+/// What helps against an error, in the words of the questions: of settings there may be none yet.
+pub fn what_to_do(error: &anyhow::Error) -> Option<String> {
+    const WORDS: [(&str, &str); 3] = [
+        ("set root in [site] to the folder", "choose the folder"),
+        ("set path in [target] to a folder", "name a folder"),
+        (" in [site]", " in [site] of the settings, or of a file of answers"),
+    ];
+    let hint = error::hint(error)?;
+    let hint = WORDS.iter().fold(hint.to_owned(), |hint, (settings, here)| hint.replace(settings, here));
+    Some(format!("What to do: {hint}."))
 }
 
 /// Places in the list as one would type them.

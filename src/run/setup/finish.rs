@@ -1,13 +1,14 @@
 //! The end of a set-up: the summary, the work, the look at what was made, the first backup, and how to bring it back.
 
-use super::ask::Reply;
-use super::{Move, Wizard};
+use super::ask::{self, Reply};
+use super::{MAIL, Move, PLACE, PREDECESSOR, Wizard};
 use crate::cli::{self, Restart};
 use crate::error::{self, Fault, Kind, Result};
 use crate::report::setup::{self as view, Done};
 use crate::run::{Session, check, job, verify};
 use crate::setup::actions::{self, Context, Plan};
 use crate::setup::needs;
+use crate::setup::refusal::{About, Refusal};
 use crate::sys::process::unit::systemd_runs;
 use std::io::IsTerminal;
 
@@ -21,12 +22,12 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     let plan = match possible(wizard) {
         Ok(plan) => plan,
         // Nothing of what was answered is lost by that.
-        Err(error) if error::kind(&error) == Kind::Unfit => {
+        Err(Refusal { about, error }) if error::kind(&error) == Kind::Unfit => {
             wizard.person.tell(&format!("\nThis cannot be done: {error:#}."));
-            error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
-            return Ok(Move::Back);
+            ask::what_to_do(&error).into_iter().for_each(|words| wizard.person.tell(&words));
+            return Ok(page_about(about));
         }
-        Err(error) => return Err(error),
+        Err(refusal) => return Err(refusal.error),
     };
     if plan.steps().is_empty() {
         wizard.person.tell("All of it is so already: there is nothing to be done.");
@@ -44,14 +45,27 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     }
 }
 
+/// The page on which that can be changed.
+fn page_about(about: About) -> Move {
+    match about {
+        About::Place => Move::To(PLACE),
+        About::Mail => Move::To(MAIL),
+        About::Predecessor => Move::To(PREDECESSOR),
+        About::Machine => Move::Back,
+    }
+}
+
 /// What would be done, if that can be done.
-fn possible(wizard: &Wizard) -> Result<Plan> {
+fn possible(wizard: &Wizard) -> std::result::Result<Plan, Refusal> {
     let plan = actions::plan(&wizard.answers, &wizard.context())?;
     let missing = wizard.answers.target.as_ref().map(needs::tools_for).unwrap_or_default();
     match missing.first() {
-        Some(need) => Err(Fault::unfit(format!("{} is missing: {}", need.what, need.why))
-            .hint(needs::command(&needs::packages(&missing)))
-            .into()),
+        Some(need) => Err(Refusal {
+            about: About::Place,
+            error: Fault::unfit(format!("{} is missing: {}", need.what, need.why))
+                .hint(needs::command(&needs::packages(&missing)))
+                .into(),
+        }),
         None => Ok(plan),
     }
 }
@@ -60,7 +74,7 @@ fn possible(wizard: &Wizard) -> Result<Plan> {
 pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> {
     wizard.propose_rest();
     let context = wizard.context();
-    let plan = actions::plan(&wizard.answers, &context)?;
+    let plan = actions::plan(&wizard.answers, &context).map_err(|refusal| refusal.error)?;
     let install = wizard.to_install.iter().map(|packages| format!("install {}", packages.join(", ")));
     let steps: Vec<String> = install.chain(plan.steps().into_iter().map(str::to_owned)).collect();
     // Not by the log: they are not those of the backup that may follow.
@@ -94,7 +108,25 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     if !problems.is_empty() {
         return Ok(Kind::Unfit.exit_code());
     }
-    first_backup(wizard, &session, &done, asks, args.first_backup)
+    match &plan.before_a_run {
+        Some(command) => Ok(without_first_backup(wizard, command, asks)),
+        None => first_backup(wizard, &session, &done, asks, args.first_backup),
+    }
+}
+
+/// One that is made now would lie where the others are to be moved to.
+fn without_first_backup(wizard: &Wizard, command: &str, asks: bool) -> u8 {
+    let wanted = wizard.answers.first_backup == Some(true);
+    let words = format!(
+        "No backup is made now: it would lie where the others are to be moved to. First: {command}. Then: moodle-backup run. Who wants \
+         to begin anew leaves out the first."
+    );
+    match (asks, wanted) {
+        (true, _) => wizard.person.tell(&format!("\n{words}")),
+        (false, true) => wizard.log().info(words),
+        (false, false) => {}
+    }
+    if wanted { error::EXIT_WARNINGS } else { 0 }
 }
 
 /// Offers the first backup, makes it, reads it again, and tells how to bring it back.

@@ -1,9 +1,9 @@
 //! The page about programs that are missing. Installing them is the one thing that is done before the summary: without PHP
 //! nothing can be learnt of a site. It is asked for by itself.
 
-use super::ask::Reply;
+use super::ask::{self, Reply};
 use super::{Move, Wizard, site};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::setup::needs::{self, Need};
 
 const HELP: &str = "\
@@ -66,7 +66,7 @@ fn helps(wizard: &mut Wizard, missing: &[Need]) -> Result<bool> {
     if let Err(error) = installed {
         crate::sys::signals::check()?;
         wizard.person.tell(&format!("{error:#}"));
-        error::hint(&error).into_iter().for_each(|hint| wizard.person.tell(&format!("What to do: {hint}")));
+        ask::what_to_do(&error).into_iter().for_each(|words| wizard.person.tell(&words));
         return Ok(false);
     }
     let still = wizard.missing().into_iter().find(|need| need.required && missing.contains(need));

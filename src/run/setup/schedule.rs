@@ -75,8 +75,23 @@ pub fn whom_to_tell(wizard: &mut Wizard) -> Result<Move> {
         default: Some(default.unwrap_or_else(|| notify::NOBODY.into())),
     };
     let Reply::Given(mail) = wizard.person.text(&question, notify::address)? else { return Ok(Move::Back) };
+    if !is_meant(wizard, &mail)? {
+        return Ok(Move::Again);
+    }
     wizard.answers.notification.mail = Some(mail);
     Ok(Move::Next)
+}
+
+/// Whether an address is kept at which nobody seems to be: the mail system may know more than can be seen here.
+fn is_meant(wizard: &mut Wizard, mail: &str) -> Result<bool> {
+    let Some(why) = notify::unknown(&wizard.session.paths, mail).filter(|_| mail != notify::NOBODY) else {
+        return Ok(true);
+    };
+    wizard.person.tell(&format!("WARNING: {why}."));
+    let help = "An address on another server has an @. Keep this one if your mail system knows it from elsewhere than the accounts \
+                and aliases of this server, or if you make it later.";
+    let kept_before = notify::present(&wizard.session.paths).is_some_and(|it| it == mail);
+    Ok(wizard.person.yes("Keep that address all the same?", help, kept_before)? == Reply::Given(true))
 }
 
 fn written(kept: Kept) -> String {

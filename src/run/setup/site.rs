@@ -2,11 +2,11 @@
 
 use super::ask::{self, Choice, Question, Reply};
 use super::{Looked, Move, Wizard, turns};
-use crate::error::{self, Result};
+use crate::error::Result;
 use crate::preflight::read_site;
 use crate::report::human;
 use crate::setup::discover::{self, Found};
-use crate::setup::measure;
+use crate::setup::measure::{self, Told};
 use crate::setup::quiet;
 use std::path::{Path, PathBuf};
 
@@ -109,9 +109,7 @@ fn look(wizard: &mut Wizard) -> Result<bool> {
             crate::sys::signals::check()?;
             wizard.looked = None;
             wizard.person.tell(&format!("This site cannot be read: {error:#}"));
-            if let Some(hint) = error::hint(&error) {
-                wizard.person.tell(&format!("What to do: {hint}"));
-            }
+            ask::what_to_do(&error).into_iter().for_each(|words| wizard.person.tell(&words));
             // Without PHP no site can be read: the next page sees to that.
             Ok(wizard.lacks_php())
         }
@@ -122,15 +120,16 @@ fn look(wizard: &mut Wizard) -> Result<bool> {
 pub fn looked(wizard: &Wizard) -> Result<Looked> {
     let settings = wizard.provisional()?;
     let site = read_site(&settings)?;
-    let sizes = measure::sizes(&site);
+    let Told { name, sizes } = measure::measure(&site);
     let quiet = quiet::quiet_hour(&site).unwrap_or_default();
-    Ok(Looked { site, sizes, quiet })
+    Ok(Looked { site, name, sizes, quiet })
 }
 
 fn told(looked: &Looked) -> String {
-    let Looked { site, sizes, .. } = looked;
+    let Looked { site, name, sizes, .. } = looked;
+    let name = name.as_ref().map(|name| format!("{name:?}, ")).unwrap_or_default();
     format!(
-        "{}, Moodle {}, {}. Users' files {}, code {}, other files {}, database {}.",
+        "{name}{}, Moodle {}, {}. Users' files {}, code {}, other files {}, database {}.",
         site.config.wwwroot,
         site.release.release,
         site.connection.title(),

@@ -1,20 +1,19 @@
-//! The questions about the place for the backups: which disk, in which way, and, before anything on a disk would be lost, its
-//! name to be typed.
+//! The questions about the place for the backups: which disk, and in which way. What is asked about a new file system is in
+//! `format`.
 
-use super::ask::{Choice, Question, Reply};
-use super::{Move, Wizard, needs};
-use crate::error::{self, Result};
+use super::ask::{self, Choice, Question, Reply};
+use super::{Move, Wizard, format};
+use crate::error::Result;
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
-use crate::setup::disks::{self, Device, FileSystem, Kind, Way, mount, partition};
+use crate::setup::disks::{self, Device, Kind, Signature, Way, own, partition};
 use crate::setup::measure;
-use crate::setup::needs::tools_for;
 use crate::setup::place;
 use crate::sys::{files, mounts};
 use std::path::{Path, PathBuf};
 
 /// Where a disk is mounted, unless somebody says otherwise.
-const USUAL: &str = "/srv/backup";
+pub const USUAL: &str = "/srv/backup";
 
 const HELP: &str = "\
 Best is a disk or partition of its own: it survives the loss of the site's disk, and cannot fill that up. A disk that is \
@@ -27,6 +26,8 @@ mounted already and keeps owners and hard links; that is tried out.";
 struct Offer {
     text: String,
     unfit: Option<String>,
+    /// Whether something would be lost by it.
+    loses: bool,
     kind: What,
 }
 
@@ -59,27 +60,15 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
         What::Folder => plain_folder(wizard)?,
         What::Mount(device) => match is_present(wizard, &device) {
             Some(path) => Some(Way::Mounted { path }),
-            None => mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
+            None => format::mounted_at(wizard)?.map(|path| Way::Mount { device: device.path, path }),
         },
-        What::Format(device) => format(wizard, device, needed)?,
-        What::Partition(device) => new_partition(wizard, device)?,
+        What::Format(device) => format::device(wizard, device, needed)?,
+        What::Partition(device) => format::new_partition(wizard, device)?,
     };
     let Some(way) = way else { return Ok(Move::Again) };
     tell_how_long(wizard, &way);
     wizard.answers.target = Some(way);
-    tools(wizard)
-}
-
-/// The programs that make it ready: only now it is known which.
-fn tools(wizard: &mut Wizard) -> Result<Move> {
-    let missing = wizard.answers.target.as_ref().map(tools_for).unwrap_or_default();
-    if missing.is_empty() {
-        return Ok(Move::Next);
-    }
-    Ok(match needs::offer(wizard, &missing)? {
-        Move::Back => Move::Again,
-        onward => onward,
-    })
+    Ok(Move::Next)
 }
 
 /// Everything there is, the fit first.
@@ -90,53 +79,80 @@ fn offers(wizard: &Wizard) -> Result<Vec<Offer>> {
     let needed = wizard.needed();
     let mut offers = Vec::new();
     for device in &all {
-        let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
-        if let Some(offer) = offer(device, on_system, needed, &system, &all)? {
-            offers.push(offer);
-        }
+        offers.extend(of_device(wizard, device, &system, &all));
         if let Some(free) = partition::free(device)?.filter(|free| *free >= needed.max(1 << 30) && !device.is_empty()) {
             let text = format!("{}: a new partition in its free space of {}", named(device), human::bytes(free));
-            offers.push(Offer { text, unfit: None, kind: What::Partition(device.clone()) });
+            offers.push(Offer { text, unfit: None, loses: false, kind: What::Partition(device.clone()) });
         }
     }
-    offers.sort_by_key(|it| (it.unfit.is_some(), !matches!(it.kind, What::Mounted(_))));
+    offers.sort_by_key(|it| (it.unfit.is_some(), it.loses, !matches!(it.kind, What::Mounted(_))));
     let text =
         "a plain folder on a disk that is there for something else (not recommended: lost with that disk)".into();
-    offers.push(Offer { text, unfit: None, kind: What::Folder });
+    offers.push(Offer { text, unfit: None, loses: false, kind: What::Folder });
     Ok(offers)
 }
 
-fn offer(device: &Device, on_system: bool, needed: u64, system: &[PathBuf], all: &[Device]) -> Result<Option<Offer>> {
-    if let (Some(point), Some(file_system)) = (device.mounts.first(), device.file_system()) {
-        if on_system {
-            return Ok(None);
+/// What can be done with a device as a whole.
+fn of_device(wizard: &Wizard, device: &Device, system: &[PathBuf], all: &[Device]) -> Vec<Offer> {
+    let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
+    match device.mounts.first() {
+        Some(point) if device.file_system().is_some() => {
+            mounted(device, point).filter(|_| !on_system).into_iter().collect()
         }
-        let free = files::space(point).map_or(0, |space| space.free_bytes);
-        let free = human::bytes(free);
-        let text = format!("{}: {}, mounted at {}, {free} free", named(device), file_system.what, point.display());
-        return Ok(Some(Offer { text, unfit: None, kind: What::Mounted(point.clone()) }));
+        // The very disk of the system, or of the site.
+        _ if on_system && !device.partitions.is_empty() => Vec::new(),
+        _ => {
+            let dangers = guard::dangers(device, wizard.needed(), system, all);
+            as_it_is(device, &dangers).into_iter().chain(to_be_formatted(wizard, device, &dangers)).collect()
+        }
     }
-    // A disk that is in parts is not offered as a whole; it is still there for an answers file.
-    if !device.partitions.is_empty() {
-        return Ok(None);
-    }
-    let dangers = guard::dangers(device, needed, system, all);
-    let refused = dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why.clone()) } else { None });
-    if let (Some(file_system), None) = (device.file_system(), &refused) {
-        let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
-        let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
-        return Ok(Some(Offer { text, unfit: None, kind: What::Mount(device.clone()) }));
-    }
-    if device.kind == Kind::Loop && device.is_empty() && device.size < needed {
-        return Ok(None);
+}
+
+fn mounted(device: &Device, point: &Path) -> Option<Offer> {
+    let free = human::bytes(files::space(point).map_or(0, |space| space.free_bytes));
+    let what = &device.file_system()?.what;
+    let text = format!("{}: {what}, mounted at {}, {free} free", named(device), point.display());
+    Some(Offer { text, unfit: None, loses: false, kind: What::Mounted(point.to_path_buf()) })
+}
+
+/// A file system that nobody uses.
+fn as_it_is(device: &Device, dangers: &[Danger]) -> Option<Offer> {
+    let file_system = device.file_system().filter(|_| refused(dangers).is_none())?;
+    let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
+    let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
+    Some(Offer { text, unfit: None, loses: false, kind: What::Mount(device.clone()) })
+}
+
+fn to_be_formatted(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Option<Offer> {
+    let refused = refused(dangers);
+    let useless = device.kind == Kind::Loop && device.is_empty() && device.size < wizard.needed();
+    // That a disk with partitions is in use is said of the partitions.
+    let elsewhere = refused.is_some() && !device.partitions.is_empty();
+    let of_backups = refused.is_none() && own::named(device, wizard.present_disk()).is_some();
+    if useless || elsewhere || of_backups {
+        return None;
     }
     let what = match (device.is_empty(), guard::has_data(&device.path)) {
-        (true, false) => "empty",
-        (true, true) => "nothing known on it, but NOT empty",
-        (false, _) => "NOT empty",
+        (true, false) => "empty, to be formatted".into(),
+        (true, true) => "nothing known on it, but NOT empty, to be formatted".into(),
+        (false, _) => format!("NOT empty ({}), to be formatted: all that is on it is lost", known_on(device)),
     };
-    let text = format!("{}: {what}, to be formatted", named(device));
-    Ok(Some(Offer { text, unfit: refused, kind: What::Format(device.clone()) }))
+    let text = format!("{}: {what}", named(device));
+    Some(Offer { text, unfit: refused, loses: !dangers.is_empty(), kind: What::Format(device.clone()) })
+}
+
+fn refused(dangers: &[Danger]) -> Option<String> {
+    dangers.iter().find_map(|it| if let Danger::Refused(why) = it { Some(why.clone()) } else { None })
+}
+
+/// What is on a device, in a few words: `ext4 "photos"`, `gpt, 2 partitions`.
+fn known_on(device: &Device) -> String {
+    let label = |label: &String| format!(" {label:?}");
+    let signature = |it: &Signature| format!("{}{}", it.what, it.label.as_ref().map(label).unwrap_or_default());
+    let partitions = Some(device.partitions.len() as u64).filter(|count| *count > 0);
+    let partitions = partitions.map(|count| human::count(count, "partition"));
+    let holders = device.holders.iter().map(|holder| format!("a part of {holder}"));
+    device.signatures.iter().map(signature).chain(partitions).chain(holders).collect::<Vec<_>>().join(", ")
 }
 
 /// The place of the backups until now, if this is its disk.
@@ -158,9 +174,11 @@ fn named(device: &Device) -> String {
     format!("{kind} {}{model}, {}", device.path.display(), human::bytes(device.size))
 }
 
-/// What was answered before, or is so now; else the first disk of its own.
+/// What was answered before, or is so now; else the first disk of its own. A disk with something on it is proposed to nobody, also
+/// not to who has looked at it and come back: it is another's, unless it is said anew.
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
-    let first = || offers.iter().position(|it| it.unfit.is_none() && !matches!(it.kind, What::Mount(_)));
+    let fit = |it: &Offer| it.unfit.is_none() && !it.loses && !matches!(it.kind, What::Mount(_));
+    let first = || offers.iter().position(fit);
     let Some(now) = &wizard.answers.target else { return first() };
     let at = |is_now: &dyn Fn(&What) -> bool| offers.iter().position(|it| is_now(&it.kind));
     let found = match now {
@@ -170,14 +188,14 @@ fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
             unmounted.or_else(|| at(&|it| matches!(it, What::Mounted(offered) if *offered == point)))
         }
         Way::Folder { .. } => None,
-        Way::Mount { device, .. } => at(&|it| matches!(it, What::Mount(offered) if offered.path == *device)),
+        Way::Mount { .. } => None,
         Way::Format { device, .. } => at(&|it| matches!(it, What::Format(offered) if offered.path == *device)),
         Way::Partition { disk, .. } => at(&|it| matches!(it, What::Partition(offered) if offered.path == *disk)),
     };
     match now {
         Way::Folder { .. } | Way::Mounted { .. } => found.or_else(|| at(&|it| matches!(it, What::Folder))),
         // It has gone, or is something else by now.
-        _ => found.or_else(first),
+        _ => found.filter(|at| fit(&offers[*at])).or_else(first),
     }
 }
 
@@ -199,7 +217,7 @@ fn folder_on(wizard: &mut Wizard, point: &Path) -> Result<Option<Way>> {
 }
 
 /// Takes a folder, or says why there can be no backups in it.
-fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
+pub fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String> + use<> {
     let folders = wizard.site_folders().into_iter().map(Path::to_path_buf);
     let saved: Vec<PathBuf> = folders.chain(wizard.answers.directories.iter().flatten().cloned()).collect();
     let name = wizard.name();
@@ -207,9 +225,9 @@ fn fit(wizard: &Wizard) -> impl Fn(&Path) -> std::result::Result<PathBuf, String
 }
 
 /// What is wrong with an answer, and what would be right.
-fn told(error: &anyhow::Error) -> String {
-    let hint = error::hint(error).map_or(String::new(), |hint| format!(" What to do: {hint}."));
-    format!("{error:#}.{hint}")
+pub fn told(error: &anyhow::Error) -> String {
+    let next = ask::what_to_do(error).map_or(String::new(), |words| format!(" {words}"));
+    format!("{error:#}.{next}")
 }
 
 fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
@@ -223,88 +241,8 @@ fn plain_folder(wizard: &mut Wizard) -> Result<Option<Way>> {
     Ok(given(wizard.person.text(&question, |answer| fit(Path::new(answer)))?).map(|path| Way::Folder { path }))
 }
 
-fn mounted_at(wizard: &mut Wizard) -> Result<Option<PathBuf>> {
-    let question = Question {
-        ask: "Where is it to be mounted?",
-        help: "An empty folder, or one that is not there yet. It is mounted there at each start of the server; without the disk \
-               the server starts all the same, and nothing can be written into the folder.",
-        default: proposed_point(wizard),
-    };
-    let fit = fit(wizard);
-    let free = |answer: &str| {
-        let path = fit(Path::new(answer))?;
-        mount::require_free(&path).map(|()| path).map_err(|error| told(&error))
-    };
-    Ok(given(wizard.person.text(&question, free)?))
-}
-
-/// What was answered before; else the usual folder, or one beside it if that is taken.
-fn proposed_point(wizard: &Wizard) -> Option<String> {
-    let before = match &wizard.answers.target {
-        Some(Way::Mount { path, .. } | Way::Format { path, .. } | Way::Partition { path, .. }) => Some(path.clone()),
-        _ => None,
-    };
-    let numbered = (2..100).map(|number| PathBuf::from(format!("{USUAL}{number}")));
-    let usual = std::iter::once(PathBuf::from(USUAL)).chain(numbered);
-    let free = before.into_iter().chain(usual).find(|path| mount::require_free(path).is_ok());
-    free.map(|path| path.display().to_string())
-}
-
-fn format(wizard: &mut Wizard, device: Device, needed: u64) -> Result<Option<Way>> {
-    let all = disks::list()?;
-    let site = wizard.site_folders();
-    let dangers = guard::dangers(&device, needed, &guard::system(&site, &all), &all);
-    let mut destroy = None;
-    if !dangers.is_empty() {
-        wizard.person.tell(&format!("\nWARNING: about {}:", device.path.display()));
-        for danger in &dangers {
-            let (Danger::Refused(what) | Danger::Loss(what)) = danger;
-            wizard.person.item(what);
-        }
-        let Some(typed) = typed(wizard, &device)? else { return Ok(None) };
-        destroy = Some(typed);
-    }
-    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
-    let way = Way::Format { device: device.path.clone(), file_system, path, destroy };
-    wizard.seen = Some(device);
-    Ok(Some(way))
-}
-
-/// All of it would be lost: its name is to be typed, and nothing is taken for granted.
-fn typed(wizard: &mut Wizard, device: &Device) -> Result<Option<String>> {
-    let name = device.path.display().to_string();
-    let ask = format!("ALL THAT IS ON {name} WILL BE LOST. To go on, type its name; to choose another, type <");
-    let question =
-        Question { ask: &ask, help: "Nothing is written to it before you have agreed to the summary.", default: None };
-    let same = |answer: &str| match answer == name {
-        true => Ok(answer.to_owned()),
-        false => Err(format!("That is not its name, {name}. < goes back.")),
-    };
-    Ok(given(wizard.person.text(&question, same)?))
-}
-
-fn file_system(wizard: &mut Wizard) -> Result<Option<FileSystem>> {
-    let kinds = [FileSystem::Ext4, FileSystem::Xfs, FileSystem::Btrfs];
-    let texts = ["ext4: the usual one", "xfs: good for very many files", "btrfs: with checksums of its own"];
-    let choices = texts.map(Choice::new);
-    let help = "All three are good for backups. If in doubt, take ext4.";
-    let before = match &wizard.answers.target {
-        Some(Way::Format { file_system, .. } | Way::Partition { file_system, .. }) => Some(*file_system),
-        _ => None,
-    };
-    let default = kinds.iter().position(|kind| Some(*kind) == before).unwrap_or(0);
-    let reply = wizard.person.choose("Which file system?", help, &choices, Some(default))?;
-    Ok(given(reply).map(|at| kinds[at]))
-}
-
-fn new_partition(wizard: &mut Wizard, disk: Device) -> Result<Option<Way>> {
-    let Some(file_system) = file_system(wizard)? else { return Ok(None) };
-    let Some(path) = mounted_at(wizard)? else { return Ok(None) };
-    Ok(Some(Way::Partition { disk: disk.path, file_system, path }))
-}
-
-fn given<T>(reply: Reply<T>) -> Option<T> {
+/// An answer; `None` to go back.
+pub fn given<T>(reply: Reply<T>) -> Option<T> {
     match reply {
         Reply::Given(value) => Some(value),
         Reply::Back => None,

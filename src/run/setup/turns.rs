@@ -45,7 +45,7 @@ fn one(wizard: &mut Wizard, pages: &[(&str, Page)], args: &cli::Setup) -> Result
         wizard.person.heading(&format!("The next site: {}", root.display()));
         wizard.turn_to(root)?;
     }
-    wizard.ask_all(pages, args)?;
+    wizard.ask_all(pages)?;
     finish::finish(wizard, args, true)
 }
 

@@ -24,6 +24,46 @@ const OWN_LINE: &str = "# The disk of the Moodle backups, by \"moodle-backup set
 /// No time is written for each file that is read; a disk that is not there is no reason to stop a start.
 const OPTIONS: &str = "noatime,nofail";
 
+/// Folders in which the system and its programs put something themselves, and an administrator other disks.
+const SYSTEMS: [&str; 33] = [
+    "/bin",
+    "/boot",
+    "/boot/efi",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/backups",
+    "/var/cache",
+    "/var/lib",
+    "/var/local",
+    "/var/log",
+    "/var/mail",
+    "/var/opt",
+    "/var/spool",
+    "/var/tmp",
+    "/var/www",
+];
+
+/// So many names of what is in a folder are told.
+const TOLD: usize = 3;
+
 /// `FS_IMMUTABLE_FL` of linux/fs.h.
 const IMMUTABLE: nix::libc::c_long = 0x10;
 
@@ -56,7 +96,7 @@ pub fn require_free(path: &Path) -> Result<()> {
             .hint("name a folder from \"/\" on, such as /srv/backup")
             .into());
     }
-    let Ok(mut entries) = std::fs::read_dir(path) else {
+    let Ok(entries) = std::fs::read_dir(path) else {
         return match path.symlink_metadata() {
             Ok(_) => Err(Fault::unfit(format!("{} is no folder", path.display())).into()),
             Err(_) => Ok(()),
@@ -67,15 +107,37 @@ pub fn require_free(path: &Path) -> Result<()> {
             .hint("choose it as it is, or name another folder")
             .into());
     }
-    if entries.next().is_some() {
-        return Err(Fault::unfit(format!(
-            "the folder {} is not empty: a disk there would hide what is in it",
-            path.display()
-        ))
-        .hint("name another folder")
-        .into());
+    let mut names: Vec<String> =
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    if names.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    names.sort();
+    let more = if names.len() > TOLD { format!(" and {} more", names.len() - TOLD) } else { String::new() };
+    names.truncate(TOLD);
+    Err(Fault::unfit(format!(
+        "the folder {} is not empty: a disk there would hide what is in it ({}{more})",
+        path.display(),
+        names.join(", ")
+    ))
+    .hint("name another folder")
+    .into())
+}
+
+/// An error if a place is a folder of the system itself, empty or not: what is put into it later would lie on the disk of the
+/// backups, or, without that disk, could not be put there at all.
+pub fn require_not_systems(path: &Path) -> Result<()> {
+    if !is_systems(path) {
+        return Ok(());
+    }
+    Err(Fault::unfit(format!("{} is a folder of the system itself, which others use too", path.display()))
+        .hint("name a folder that is for the backups alone, such as /srv/backup")
+        .into())
+}
+
+fn is_systems(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    SYSTEMS.iter().map(Path::new).any(|it| it == path || it == real)
 }
 
 /// Whether this machine mounts something there by itself.
@@ -140,7 +202,10 @@ pub fn mount(place: &Place, log: &Log) -> Result<()> {
         return Ok(());
     }
     files::make_folders(place.path, 0o700)?;
-    if let Err(error) = set_immutable(place.path) {
+    require_free(place.path)?;
+    if !is_systems(place.path)
+        && let Err(error) = set_immutable(place.path)
+    {
         log.detail(format!("{} is not closed for writing while its disk is absent: {error:#}", place.path.display()));
     }
     // Not through systemd: it waits for udev, which a container may not have.

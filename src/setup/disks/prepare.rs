@@ -83,7 +83,7 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
     }
     let mounted = format!("mount it at {path}, now and at each start of this server");
     if let Some(Ready { device, known_by, point }) = ready(request)? {
-        require_place(&point, &device)?;
+        require_place(request, &point, &device)?;
         let (device, point) = (device.path.display(), point.display());
         let mounted = format!("mount it at {point}, now and at each start of this server");
         return Ok(vec![format!("take {device} as it is, without formatting it: {known_by}"), mounted]);
@@ -92,7 +92,7 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
         Way::Folder { .. } => vec![format!("make the folder {path}, for root alone")],
         Way::Mounted { .. } => Vec::new(),
         Way::Mount { device, .. } => {
-            require_place(request.way.path(), &look(device)?)?;
+            require_place(request, request.way.path(), &look(device)?)?;
             vec![format!("take the file system on {} as it is", device.display()), mounted]
         }
         Way::Format { device, file_system, destroy, .. } => {
@@ -101,7 +101,7 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
                 none if none.is_empty() => none,
                 what => format!("; ALL THAT IS ON IT IS LOST: {what}"),
             };
-            mount::require_free(request.way.path())?;
+            require_point(request, request.way.path())?;
             let (size, name) = (bytes(device.size), device.path.display());
             vec![format!("make an {} file system on {name} ({size}){loss}", file_system.name()), mounted]
         }
@@ -111,7 +111,7 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
                 losses(request, &disk, None)?;
             }
             partition::require_room(&disk)?;
-            mount::require_free(request.way.path())?;
+            require_point(request, request.way.path())?;
             vec![
                 format!("make a partition in the free space of {}; what is on the disk stays", disk.path.display()),
                 format!("make an {} file system on it", file_system.name()),
@@ -122,8 +122,17 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
 }
 
 /// An error unless a device can be mounted there, or is.
-fn require_place(path: &Path, device: &Device) -> Result<()> {
-    if device.mounts.is_empty() { mount::require_free(path) } else { Ok(()) }
+fn require_place(request: &Request, path: &Path, device: &Device) -> Result<()> {
+    if device.mounts.iter().any(|point| point == path) { Ok(()) } else { require_point(request, path) }
+}
+
+/// An error unless a disk can be mounted there. Where it was until now it may be again.
+fn require_point(request: &Request, path: &Path) -> Result<()> {
+    let was = request.present.is_some_and(|target| target.mount_uuid.is_some() && target.path.starts_with(path));
+    if !was {
+        mount::require_not_systems(path)?;
+    }
+    mount::require_free(path)
 }
 
 /// What is lost when a device gets a file system. An error where that must not be, or where its name was not typed for it.
@@ -288,13 +297,13 @@ pub fn prepare(request: &Request, log: &Log) -> Result<Prepared> {
         Way::Mounted { path } => mounted(path),
         Way::Mount { device, path } => mount_at(request, device, path, log),
         Way::Format { device, file_system, path, destroy } => {
-            mount::require_free(path)?;
+            require_point(request, path)?;
             let device = look(device)?;
             make(request, &device, *file_system, destroy.as_deref(), log)?;
             mount_at(request, &device.path, path, log)
         }
         Way::Partition { disk, file_system, path } => {
-            mount::require_free(path)?;
+            require_point(request, path)?;
             let disk = look(disk)?;
             if disk.is_empty() {
                 // Its first blocks get a partition table: they may be somebody's without saying whose.
@@ -376,7 +385,7 @@ fn mount_at(request: &Request, device: &Path, path: &Path, log: &Log) -> Result<
         Fault::unfit(format!("there is no file system on {} that backups could lie on", device.path.display()))
             .hint("ext4, xfs and btrfs are good; \"format\" makes one")
     })?;
-    require_place(path, &device)?;
+    require_place(request, path, &device)?;
     let place = Place { device: &device.path, uuid: &uuid, kind: &kind, path };
     mount::keep(request.paths, &place, log)?;
     mount::mount(&place, log)?;

@@ -1,0 +1,159 @@
+//! What the questions of the set-up say to an answer that will not do, where they lead back to, and what they propose then.
+
+mod support;
+
+use std::fs;
+use support::{Disk, Engine, Person, World, newcomer, number_of};
+
+/// The questions before that for the place of the backups.
+fn up_to_the_place(person: &mut Person) {
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.answer("Name another database", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+}
+
+/// Those behind it, up to the summary.
+fn on_to_the_summary(person: &mut Person) {
+    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
+        person.answer(question, "\n");
+    }
+}
+
+/// A person who has come to the question for a plain folder.
+fn at_a_plain_folder(world: &World) -> Person {
+    let mut person = Person::at(world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose("a plain folder");
+    person.wait_for("Which folder?");
+    person
+}
+
+#[test]
+fn what_the_summary_refuses_leads_back_to_the_page_that_can_change_it() {
+    let world = newcomer(Engine::MariaDb);
+    let place = world.scratch().join("place");
+    let mut person = at_a_plain_folder(&world);
+    person.answer("", &format!("{}\n", place.display()));
+    person.wait_for("When (");
+    fs::write(&place, "").unwrap();
+    on_to_the_summary(&mut person);
+    person.wait_for("This cannot be done: ");
+    person.wait_for("is no folder");
+    person.wait_for("Where the backups go (");
+    fs::remove_file(&place).unwrap();
+    person.choose("a plain folder");
+    person.answer("Which folder?", "\n");
+    on_to_the_summary(&mut person);
+    person.answer("Do all of this now?", "\x03");
+}
+
+#[test]
+fn an_address_at_which_nobody_is_is_asked_about() {
+    let world = newcomer(Engine::MariaDb);
+    fs::write(world.root.join("etc/aliases"), "moodle-team: eve@example.org\n").unwrap();
+    let target = world.target.path().display().to_string();
+    let mut person = at_a_plain_folder(&world);
+    person.answer("", &format!("{target}\n"));
+    for question in ["When is the backup", "read again each week", "How many backups"] {
+        person.answer(question, "\n");
+    }
+    person.answer("Who is to get a mail", "nobdoy\n");
+    person.wait_for("there is no account \"nobdoy\" on this server");
+    person.answer("Keep that address all the same?", "\n");
+    person.answer("Who is to get a mail", "nobdoy\n");
+    person.answer("Keep that address all the same?", "yes\n");
+    person.wait_for("send a mail to nobdoy");
+    for known in ["moodle-team", "root", "eve@example.org"] {
+        person.answer("Do all of this now?", "<\n");
+        person.answer("Who is to get a mail", &format!("{known}\n"));
+        person.wait_for(&format!("send a mail to {known}"));
+    }
+    person.answer("Do all of this now?", "\x03");
+    assert_eq!(person.terminal.text().matches("Keep that address").count(), 2, "{}", person.terminal.text());
+
+    let planned = |mail: &str| world.run(&["setup", "--yes", "--plan", "--target", &target, "--mail", mail]).stdout;
+    assert!(planned("nobdoy").replace("\n         ", " ").contains("no account \"nobdoy\""), "{}", planned("nobdoy"));
+    assert!(!planned("moodle-team").contains("no account"), "{}", planned("moodle-team"));
+}
+
+#[test]
+fn a_disk_is_mounted_over_nothing_that_is_used() {
+    let world = newcomer(Engine::MariaDb);
+    let used = world.scratch().join("used");
+    fs::create_dir(&used).unwrap();
+    ["ann", "bob", "eve", "tom"].iter().for_each(|name| fs::write(used.join(name), "").unwrap());
+    let disk = Disk::of_mebibytes(500);
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose(&format!("{},", disk.path.display()));
+    person.answer("Which file system?", "\n");
+    person.wait_for("Where is it to be mounted?");
+    for system in ["/home", "/mnt", "/srv/", "/var", "/srv/../srv"] {
+        person.answer("", &format!("{system}\n"));
+        person.wait_for("is a folder of the system itself");
+    }
+    person.answer("", &format!("{}\n", used.display()));
+    person.wait_for("(ann, bob, eve and 1 more)");
+    person.answer("", "\x03");
+}
+
+#[test]
+fn back_leads_to_the_question_before() {
+    let (world, disk) = (newcomer(Engine::MariaDb), Disk::of_mebibytes(500));
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    person.choose(&format!("{},", disk.path.display()));
+    person.answer("Which file system?", "3\n");
+    person.answer("Where is it to be mounted?", "<\n");
+    person.wait_for("Which file system?");
+    person.answer("[3]", "<\n");
+    person.answer("Where are the backups to go?", "<\n");
+    person.answer("Which folders of the server's own", "\x03");
+}
+
+#[test]
+fn a_disk_that_was_looked_at_and_left_is_not_proposed() {
+    let (world, empty) = (newcomer(Engine::MariaDb), Disk::of_mebibytes(500));
+    let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
+    let place = world.scratch().join("backup").display().to_string();
+    let (as_it_is, lost) =
+        (format!("{}, 500 MiB: its", photos.path.display()), format!("{}, 500 MiB: NOT", photos.path.display()));
+    let mut person = Person::at(&world, &["setup"]);
+    up_to_the_place(&mut person);
+    let mut left_again = |choose: &str, questions: &[(&str, &str)]| {
+        person.choose(choose);
+        questions.iter().for_each(|(question, keys)| person.answer(question, keys));
+        person.answer("When is the backup", "<\n");
+        person.wait_for("  a plain folder");
+        person.wait_for("]> ");
+        let shown = person.terminal.text();
+        let proposed = shown.rsplit('[').next().unwrap().trim_end_matches("]> ").to_owned();
+        assert!(![number_of(&person, &as_it_is), number_of(&person, &lost)].contains(&proposed), "{shown}");
+        // The list once more, for the next.
+        person.terminal.type_keys("<\n");
+        person.answer("Which folders of the server's own", "\n");
+        proposed == number_of(&person, &format!("{},", empty.path.display()))
+    };
+    let point = [("Where is it to be mounted?", &*format!("{place}\n"))];
+    left_again(&as_it_is, &point);
+    let name = format!("{}\n", photos.path.display());
+    left_again(&lost, &[("type its name", &*name), ("Which file system?", "\n"), point[0]]);
+    // What nothing is lost by is.
+    let again = left_again(&format!("{},", empty.path.display()), &[("Which file system?", "\n"), point[0]]);
+    assert!(again, "an answer is kept");
+}
+
+#[test]
+fn what_to_do_about_a_site_that_cannot_be_read_is_said_in_the_words_of_the_questions() {
+    let world = newcomer(Engine::MariaDb);
+    let none = world.scratch().join("none");
+    fs::create_dir(&none).unwrap();
+    fs::write(none.join("config.php"), "<?php").unwrap();
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "2\n");
+    person.answer("In which folder is Moodle's code?", &format!("{}\n", none.display()));
+    person.wait_for("it has no version.php");
+    person.wait_for("choose the folder that holds its config.php.");
+    person.answer("Which site is to be backed up?", "\x03");
+}
