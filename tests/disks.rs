@@ -12,7 +12,7 @@ use moodle_backup::sys::paths::Paths;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Disk, Scratch, succeed};
+use support::{Disk, Scratch, succeed, unmount};
 
 fn device(disk: &Disk) -> Device {
     look(&disk.path).unwrap()
@@ -77,11 +77,11 @@ fn an_empty_disk_becomes_the_place_for_the_backups() {
         assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x", "nothing is made anew");
 
         // Without its disk nothing goes into the folder below.
-        succeed(Command::new("umount").arg(machine.join("backup")));
+        unmount(machine.join("backup"));
         assert!(fs::write(machine.join("backup/y"), "y").is_err(), "written below an absent disk");
         assert_eq!(try_it(&way, &machine).as_ref(), Ok(&prepared), "mounted again, not made anew");
         assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x");
-        succeed(Command::new("umount").arg(machine.join("backup")));
+        unmount(machine.join("backup"));
         unlock(&machine.join("backup"));
     }
 }
@@ -226,7 +226,7 @@ fn a_disk_with_partitions_is_not_formatted_unless_its_name_is_typed() {
     fs::write(machine.join("backup/x"), "x").unwrap();
     assert_eq!(try_it(&typed, &machine), Ok(prepared));
     assert_eq!(fs::read(machine.join("backup/x")).unwrap(), b"x");
-    succeed(Command::new("umount").arg(machine.join("backup")));
+    unmount(machine.join("backup"));
     unlock(&machine.join("backup"));
 }
 
@@ -249,7 +249,7 @@ fn a_disk_of_backups_is_not_formatted() {
         succeed(Command::new("mount").arg(&disk.path).arg(&point));
         fs::create_dir_all(point.join("old/school")).unwrap();
         fs::write(point.join("old/school/SITE.json"), "{}").unwrap();
-        succeed(Command::new("umount").arg(&point));
+        unmount(&point);
         succeed(Command::new("sync").arg("-f").arg(disk.scratch.path()));
         let before = disk.content();
         let (way, paths) = (typed(&disk, FileSystem::Ext4), Paths::below(to.path()));
@@ -259,7 +259,7 @@ fn a_disk_of_backups_is_not_formatted() {
         assert!(before == disk.content(), "looking has written to it");
         try_it(&way, &to).unwrap();
         assert!(to.join("backup/old/school/SITE.json").exists());
-        succeed(Command::new("umount").arg(to.join("backup")));
+        unmount(to.join("backup"));
         let _ = fs::remove_file(to.join("etc/fstab"));
     }
     // One of which they are a part, or that could not be mounted as it is, is refused.
@@ -294,7 +294,7 @@ fn a_partition_is_made_in_free_space_and_the_others_stay() {
     assert!(before == fs::read(disk.part(1)).unwrap(), "another partition was written to");
     assert_eq!(try_it(&way, &machine), Ok(prepared), "a second time");
     assert!(look(&disk.part(4)).is_err());
-    succeed(Command::new("umount").arg(machine.join("backup")));
+    unmount(machine.join("backup"));
     unlock(&machine.join("backup"));
 }
 
@@ -305,7 +305,7 @@ fn an_empty_disk_gets_a_partition_table() {
     try_it(&way, &machine).unwrap();
     assert!(device(&disk).has_gpt());
     assert_eq!(look(&disk.part(1)).unwrap().mounts, [machine.join("backup")]);
-    succeed(Command::new("umount").arg(machine.join("backup")));
+    unmount(machine.join("backup"));
     unlock(&machine.join("backup"));
 }
 
@@ -433,6 +433,6 @@ fn an_existing_file_system_is_mounted_as_it_is() {
     assert!(steps(&request).unwrap().is_empty(), "nothing is left to do");
     let fstab = fs::read_to_string(machine.join("etc/fstab")).unwrap();
     assert!(fstab.starts_with("UUID=1-2 / ext4 defaults 0 1\nUUID=3-4 /srv/data ext4 defaults 0 2\n# "), "{fstab}");
-    succeed(Command::new("umount").arg(machine.join("backup")));
+    unmount(machine.join("backup"));
     unlock(&machine.join("backup"));
 }

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::{Disk, Engine, Person, World, newcomer, number_of, succeed};
+use support::{Disk, Engine, Person, World, newcomer, number_of, succeed, unmount};
 
 fn photos() -> Disk {
     Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"])
@@ -86,7 +86,7 @@ fn a_disk_with_something_on_it_is_formatted_once_its_name_was_typed() {
     assert_eq!(text.lines().find(broken), None, "a terminal would break it within a word");
 
     // By now it is a disk of backups.
-    succeed(Command::new("umount").arg(&place));
+    unmount(&place);
     let mut person = at_the_list(&world);
     person.wait_for("  a plain folder");
     let found = offered(&person, &disk.path);
@@ -111,7 +111,7 @@ fn what_is_in_use_or_has_backups_on_it_cannot_be_lost() {
     succeed(Command::new("mount").arg(&backups.path).arg(backups.scratch.join("mnt")));
     fs::create_dir(backups.scratch.join("mnt/school")).unwrap();
     fs::write(backups.scratch.join("mnt/school/SITE.json"), "{}").unwrap();
-    succeed(Command::new("umount").arg(backups.scratch.join("mnt")));
+    unmount(backups.scratch.join("mnt"));
     let file = fs::File::open(&opened.path).unwrap();
     // It must not outlive a test that fails for long, nor hold its output.
     let mut program =

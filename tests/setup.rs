@@ -139,7 +139,7 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let file = format_answers(&world, &disk);
     world.run(&["setup", "--answers", &file]).expect_code(0);
     world.run(&["run"]).expect_code(0);
-    let unmount = || succeed(Command::new("umount").arg(&place));
+    let unmount = || support::unmount(&place);
     let settings = fs::read_to_string(world.settings_file()).unwrap();
     unmount();
     // What shows that the disk is absent shows how it comes back, of the right site.

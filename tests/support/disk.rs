@@ -1,10 +1,25 @@
 //! Disks of a test's own: loop devices that can be partitioned, formatted and mounted, and are gone in the end.
 
-use super::process::succeed;
+use super::process::{succeed, wait_for};
 use super::scratch::Scratch;
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Unmounts what is mounted there. What another test has just started holds all files that this process has open, until it
+/// has become another program: so it is tried again.
+#[track_caller]
+pub fn unmount(path: impl AsRef<Path>) {
+    let path = path.as_ref();
+    wait_for(&format!("{} to be unmounted", path.display()), LIMIT, || works(Command::new("umount").arg(path)));
+}
+
+fn works(command: &mut Command) -> bool {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
 
 /// A disk of its own, which is detached at the end, with all that is mounted from it.
 pub struct Disk {
@@ -51,17 +66,38 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // A panic upon a panic would hide the first.
+        match std::thread::panicking() {
+            true => drop(std::panic::catch_unwind(|| self.take_away())),
+            false => self.take_away(),
+        }
+    }
+}
+
+impl Disk {
+    fn take_away(&self) {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
         let disk = self.path.display().to_string();
         let ours = |line: &&str| line.starts_with(&format!("{disk} ")) || line.starts_with(&format!("{disk}p"));
         for line in mounts.lines().filter(ours) {
-            let _ = Command::new("umount").args(line.split(' ').nth(1)).status();
+            line.split(' ').nth(1).into_iter().for_each(unmount);
         }
         for line in swaps.lines().filter(ours) {
-            let _ = Command::new("swapoff").args(line.split_whitespace().next()).status();
+            succeed(Command::new("swapoff").args(line.split_whitespace().next()));
         }
-        let _ = Command::new("partx").arg("--delete").arg(&self.path).stderr(std::process::Stdio::null()).status();
-        let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
+        // The next that gets this device would find them on it.
+        wait_for("its partitions to be forgotten", LIMIT, || {
+            self.is_whole() || works(Command::new("partx").arg("--delete").arg(&self.path)) && self.is_whole()
+        });
+        succeed(Command::new("losetup").arg("--detach").arg(&self.path));
+    }
+
+    /// Whether the kernel knows no partition of it.
+    fn is_whole(&self) -> bool {
+        let name = self.path.file_name().unwrap_or_default();
+        let parts = format!("{}p", name.display());
+        let names = fs::read_dir(Path::new("/sys/block").join(name)).into_iter().flatten().flatten();
+        !names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with(&parts))
     }
 }

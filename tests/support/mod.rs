@@ -38,7 +38,7 @@ mod world;
 
 pub use by_hand::ByHand;
 pub use database::{Connect, Database, Engine, Server};
-pub use disk::Disk;
+pub use disk::{Disk, unmount};
 pub use fingerprint::{Fingerprint, changes, fingerprint};
 pub use hooks::{Gate, HOOK_USER, add_hook, lines};
 pub use http::Response;
