@@ -144,6 +144,12 @@ fn what_is_no_plain_table_is_loaded_in_the_order_of_the_dump() {
          CREATE TABLE part_1 PARTITION OF parts FOR VALUES FROM (0) TO (10); \
          CREATE TABLE part_2 PARTITION OF parts FOR VALUES FROM (10) TO (20); INSERT INTO parts VALUES (1, 'a'), (11, 'b')",
         "ALTER TABLE mdl_log CLUSTER ON mdl_log_u; ALTER TABLE mdl_log REPLICA IDENTITY USING INDEX mdl_log_u",
+        // Statements in which others stand.
+        "CREATE FUNCTION counted(n bigint) RETURNS bigint LANGUAGE sql BEGIN ATOMIC INSERT INTO mdl_counted VALUES (n); \
+         SELECT CASE WHEN n > 1 THEN 2 ELSE (CASE n WHEN 1 THEN 1 END) END; SELECT count(*) FROM mdl_counted; END",
+        "CREATE PROCEDURE count_all() BEGIN ATOMIC INSERT INTO mdl_counted SELECT n FROM mdl_log; DELETE FROM mdl_counted; END",
+        "CREATE RULE told AS ON DELETE TO mdl_small_2 DO ALSO (INSERT INTO mdl_counted VALUES (OLD.id); \
+         DELETE FROM mdl_counted WHERE n = 5)",
         "CREATE STATISTICS both_columns ON id, n FROM mdl_log; COMMENT ON INDEX mdl_log_o IS 'not for all'",
     ] {
         as_account(&database, sql);
@@ -193,9 +199,57 @@ fn a_statement_that_the_server_refuses_ends_the_load_with_its_words() {
 }
 
 #[test]
-fn a_dump_that_is_cut_off_is_not_waited_for() {
-    let words = refused("/^COPY public.mdl_small_7 /q");
-    assert!(words.contains("cut off in the midst of a statement"), "{words}");
+fn a_dump_that_is_cut_off_is_not_taken_for_whole() {
+    for end in ["/^COPY public.mdl_small_7 /q", "/^COPY public.mdl_small_7 /,$d"] {
+        let words = refused(end);
+        assert!(words.contains("the dump is cut off"), "{words}");
+    }
+}
+
+#[test]
+fn a_command_for_the_client_is_not_run() {
+    let words = refused("s/^-- Name: mdl_small_7; .*/&\\n\\\\! touch \\/tmp\\/moodle-backup-was-here/");
+    assert!(words.contains("a command for the client in it: \\! touch"), "{words}");
+    assert!(!Path::new("/tmp/moodle-backup-was-here").exists());
+}
+
+/// Names of columns may hold whatever ends a statement elsewhere, and rows what begins one.
+#[test]
+fn what_looks_like_the_end_of_a_statement_within_a_name_is_none() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::Postgres(Postgres::start()));
+    as_account(&database, "CREATE TABLE mdl_odd (id bigint PRIMARY KEY, \"x FROM stdin;\n\" text)");
+    let rows = "INSERT INTO mdl_odd SELECT n, E'\\\\\");\\nSELECT 1; ' || repeat(md5(n::text), 30) FROM generate_series(1, 4000) n";
+    as_account(&database, rows);
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+    assert_eq!(back.value("SELECT count(*) FROM mdl_odd"), "4000");
+    assert_brought_back(&database, &back, &scratch);
+}
+
+/// A check that looks into another table holds only when that has its rows.
+#[test]
+fn rows_that_need_those_of_another_table_are_loaded_after_them() {
+    let scratch = Scratch::new();
+    let (database, back) = pair(&Server::Postgres(Postgres::start()));
+    for sql in [
+        "CREATE TABLE mdl_a (n bigint PRIMARY KEY, t text)",
+        "INSERT INTO mdl_a SELECT n, repeat(md5(n::text), 60) FROM generate_series(1, 8000) n",
+        "CREATE FUNCTION is_there(n bigint) RETURNS boolean LANGUAGE sql AS $$ SELECT EXISTS (SELECT FROM public.mdl_a a \
+         WHERE a.n = is_there.n) $$",
+        "CREATE TABLE mdl_b (n bigint CHECK (is_there(n)))",
+        "INSERT INTO mdl_b VALUES (7999), (8000)",
+    ] {
+        as_account(&database, sql);
+    }
+    let path = scratch.join("dump.sql.zst");
+    dump(&database, &path);
+    for _ in 0..5 {
+        connection(&back).load(&path, &mut |_, _| {}).expect("the dump can be loaded");
+        assert_brought_back(&database, &back, &scratch);
+        as_account(&back, "DROP TABLE mdl_b; DROP TABLE mdl_a; DROP FUNCTION is_there");
+    }
 }
 
 /// A role may be let in so often only.
@@ -232,7 +286,7 @@ fn an_index_that_is_still_being_made_is_given_up_when_tables_are_put_back() {
     );
     let mut client = server.client();
     client.args(["--username=there", "--dbname=there", "--command=CREATE INDEX i ON mdl_kept (slow(id))"]);
-    client.env("PGPASSWORD", "pass");
+    client.env("PGPASSWORD", "pass").env("PGAPPNAME", "moodle-backup load");
     let altering = client.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX%'";
     support::wait_for("the index is being made", LIMIT, || database.value(busy) == "1");

@@ -2,6 +2,7 @@
 //! and no right that Moodle's own account lacks. MariaDB renames tables (what is no table is `programs.rs`'s matter); PostgreSQL
 //! moves them into another schema. What is to be undone is noted by the caller before it is done.
 
+use super::postgres::LOAD_APPLICATION;
 use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
 use crate::error::Result;
@@ -203,19 +204,19 @@ impl Connection {
         self.execute(what, &format!("{drops}\n{renames}"))
     }
 
-    /// A server does not notice that the client is gone that it makes keys for, which can take long and keeps the table: a load that
-    /// was ended leaves such. Nobody else alters tables of a site that is being restored.
+    /// A server does not notice that the client is gone that it makes keys for (PostgreSQL: or fills a view for), which can take long
+    /// and keeps the table: a load that was ended leaves such. Nobody else alters tables of a site that is being restored.
     fn end_alterations(&self) -> Result<()> {
         let find = match self.engine {
             Engine::MariaDb => {
                 "SELECT ID FROM information_schema.PROCESSLIST WHERE DB = DATABASE() AND ID <> CONNECTION_ID() \
                  AND USER = SUBSTRING_INDEX(USER(), '@', 1) AND INFO LIKE 'ALTER TABLE%ADD %'"
+                    .to_owned()
             }
-            Engine::Postgres => {
-                "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = current_database() \
-                 AND usename = current_user AND pid <> pg_backend_pid() AND state = 'active' \
-                 AND query ~ '^\\s*(CREATE (UNIQUE )?INDEX|ALTER TABLE|COPY \\S+ \\(.*\\) FROM) '"
-            }
+            Engine::Postgres => format!(
+                "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = current_database() AND usename = current_user \
+                 AND application_name = '{LOAD_APPLICATION}'"
+            ),
         };
         let end = |id: String| match self.engine {
             Engine::MariaDb => format!("KILL {id};"),
@@ -224,7 +225,7 @@ impl Connection {
         let mut session = self.session()?;
         let deadline = Instant::now() + ALTERATIONS_END;
         loop {
-            let busy: Vec<String> = session.query(find)?.into_iter().flatten().flatten().collect();
+            let busy: Vec<String> = session.query(&find)?.into_iter().flatten().flatten().collect();
             if busy.is_empty() || Instant::now() > deadline {
                 return Ok(());
             }

@@ -88,6 +88,7 @@ impl Sorter<'_> {
                 self.head.extend_from_slice(part);
                 if self.head.len() >= HEAD { self.decide() } else { Ok(()) }
             }
+            Piece::Rows => Ok(()),
             Piece::End => {
                 if !self.decided {
                     self.decide()?;

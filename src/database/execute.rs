@@ -41,21 +41,22 @@ impl Connection {
     /// The client that runs what it is fed, and says nothing but errors.
     pub(super) fn feeding_client(&self) -> Result<Program> {
         let (path, flavour) = self.query_client()?;
-        let client = self.fed(&path, flavour)?;
+        let client = self.fed(&path, flavour, postgres::APPLICATION)?;
         Ok(if flavour == Flavour::Postgres { client.arg("--output=/dev/null") } else { client })
     }
 
-    /// The client that runs what it is fed, and at once says what is answered: bare values, a row to a line.
-    pub(super) fn answering_client(&self) -> Result<Program> {
+    /// One of the clients that load a dump: it runs what it is fed, and at once says what is answered, bare values, a row to a
+    /// line.
+    pub(super) fn loading_client(&self) -> Result<Program> {
         let (path, flavour) = self.query_client()?;
-        let client = self.fed(&path, flavour)?;
+        let client = self.fed(&path, flavour, postgres::LOAD_APPLICATION)?;
         let bare: &[&str] = if flavour == Flavour::Postgres { &[] } else { &["--unbuffered", "--skip-column-names"] };
         Ok(client.args(bare))
     }
 
-    fn fed(&self, path: &Path, flavour: Flavour) -> Result<Program> {
+    fn fed(&self, path: &Path, flavour: Flavour, application: &str) -> Result<Program> {
         Ok(match flavour {
-            Flavour::Postgres => postgres::program(self, path, postgres::APPLICATION)?
+            Flavour::Postgres => postgres::program(self, path, application)?
                 .args(postgres::session_arguments())
                 // What the end of the statements makes durable is all that counts.
                 .env("PGOPTIONS", "-c synchronous_commit=off -c client_min_messages=warning")

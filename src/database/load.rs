@@ -68,7 +68,8 @@ impl Connection {
 /// A dump as it is read.
 type Stream = BufReader<zstd::Decoder<'static, BufReader<Counted>>>;
 
-/// Takes a dump apart and hands it on; `each` is called now and then with the stream, to see how far that is.
+/// Takes a dump apart and hands it on; `each` is called now and then with the stream, to see how far that is. An error if it is
+/// not whole.
 fn each_piece<R: Read>(
     engine: Engine,
     mut dump: R,
@@ -79,7 +80,7 @@ fn each_piece<R: Read>(
     let mut buffer = vec![0; CHUNK];
     loop {
         let count = match dump.read(&mut buffer) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return if scanner.finish().complete { Ok(()) } else { Err(cut_off()) },
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Unreadable(error).into()),
@@ -96,7 +97,7 @@ fn each_piece<R: Read>(
 }
 
 fn cut_off() -> anyhow::Error {
-    Fault::failed("the dump is cut off in the midst of a statement").into()
+    Fault::failed("the dump is cut off: the line is lacking that its client writes at its end").into()
 }
 
 /// A client's own words on why it has ended.

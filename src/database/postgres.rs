@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// What our connections call themselves, so that we can tell them from the site's.
 pub const APPLICATION: &str = "moodle-backup";
 
+/// What the connections call themselves by which a dump is loaded.
+pub const LOAD_APPLICATION: &str = "moodle-backup load";
+
 /// How the names begin that the connections of dumps call themselves.
 pub const DUMP_APPLICATION: &str = "moodle-backup dump ";
 

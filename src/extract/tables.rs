@@ -90,6 +90,7 @@ pub fn write(backup: &Backup, found: &Found, out: &mut dyn Write) -> Result<()> 
             match piece {
                 _ if role == Role::Frame && !first => Ok(()),
                 Piece::Part(part) => out.write_all(part).or_fault(fault),
+                Piece::Rows => Ok(()),
                 Piece::End => out.write_all(b"\n").or_fault(fault),
             }
         })

@@ -6,7 +6,7 @@ use crate::error::{Fault, OrFault, Result};
 use crate::moodle::table;
 use crate::preflight::Site;
 use crate::sys::log::Log;
-use std::io::Read;
+use crate::sys::random;
 use std::path::Path;
 
 /// Sets the settings of Moodle's caches aside, which may name a server (Redis, Memcached) of the original. Moodle writes new
@@ -27,7 +27,7 @@ pub fn rename(place: &Place, site: &Site, log: &Log) -> Result<()> {
     let rest = place.wwwroot.split_once("://").map_or(place.wwwroot.as_str(), |(_, rest)| rest);
     let host = rest.split('/').next().unwrap_or_default();
     let config = table(&site.connection, &site.config.prefix, "config")?;
-    let identifier = site.connection.sql_text(&format!("{}{host}", random_string()?));
+    let identifier = site.connection.sql_text(&format!("{}{host}", random::letters(32)?));
     log.info("giving the clone a site identifier of its own");
     site.connection.execute(
         "give the site a new identifier",
@@ -38,11 +38,4 @@ pub fn rename(place: &Place, site: &Site, log: &Log) -> Result<()> {
         log.warn("this Moodle has no switch for its cron: start none for the clone");
     }
     Ok(())
-}
-
-fn random_string() -> Result<String> {
-    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut bytes = [0u8; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect())
 }

@@ -16,6 +16,7 @@ pub mod paths;
 pub mod priority;
 pub mod privileges;
 pub mod process;
+pub mod random;
 pub mod signals;
 mod tap;
 pub mod threads;

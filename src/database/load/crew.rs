@@ -5,7 +5,7 @@ use super::Refused;
 use crate::database::Connection;
 use crate::error::{Fault, Result, unpanicked};
 use crate::sys::process::Running;
-use crate::sys::signals;
+use crate::sys::{random, signals};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,9 +22,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Not more clients than that, however many processors there are: the server writes to one disk.
 const MOST_CLIENTS: usize = 8;
 
-/// What a client says when it is done with a job, and by which statement.
-const DONE: &str = "moodle-backup: done";
-const SAY_DONE: &[u8] = b"\nSELECT 'moodle-backup: done';\n";
+/// No more is handed out ahead than this, in bytes, but for one job.
+const MOST_AHEAD: usize = 32 << 20;
+
+/// Not more jobs than that are tried once more.
+const MOST_PUT_OFF: usize = 64;
 
 /// Jobs that are waited for together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,13 +37,24 @@ pub struct Batch(u64);
 pub struct Job {
     /// The statements.
     pub sql: Vec<u8>,
-    /// What is run in their place, by a client of its own, where the server refuses them.
-    pub instead: Option<Vec<u8>>,
+    /// What then.
+    pub if_refused: IfRefused,
+}
+
+/// What becomes of statements that the server refuses.
+#[derive(Debug)]
+pub enum IfRefused {
+    /// The load has failed.
+    Fail,
+    /// These are run in their place, by a new client.
+    Instead(Vec<u8>),
+    /// They are run once more when all else is done, in their order: they may need something of that.
+    Later,
 }
 
 impl From<Vec<u8>> for Job {
     fn from(sql: Vec<u8>) -> Self {
-        Job { sql, instead: None }
+        Job { sql, if_refused: IfRefused::Fail }
     }
 }
 
@@ -64,6 +77,8 @@ struct State {
     jobs: VecDeque<(Batch, Job)>,
     /// For the first client alone.
     for_first: VecDeque<(Batch, Job)>,
+    /// To be run once more.
+    put_off: Vec<(Batch, Vec<u8>)>,
     /// How many jobs of a batch are not done.
     open: BTreeMap<Batch, usize>,
     batches: u64,
@@ -106,7 +121,9 @@ impl Crew {
 
     /// Hands a job on to the client that is free first. Waits while enough of them are there; an error if any has failed.
     pub fn push(&self, batch: Batch, job: Job) -> Result<()> {
-        let mut state = self.wait_until(|state| state.jobs.len() <= self.threads.len())?;
+        let ahead = |state: &State| state.jobs.iter().map(|(_, job)| job.sql.len()).sum::<usize>();
+        let mut state =
+            self.wait_until(|state| state.jobs.len() <= self.threads.len() && ahead(state) <= MOST_AHEAD)?;
         *state.open.entry(batch).or_insert(0) += 1;
         state.jobs.push_back((batch, job));
         self.shared.changed.notify_all();
@@ -127,8 +144,12 @@ impl Crew {
         self.wait_until(|state| !state.open.contains_key(&batch)).map(drop)
     }
 
-    /// Waits until the server has done all.
+    /// Waits until the server has done all, also what it has refused at first.
     pub fn settle(&self) -> Result<()> {
+        let put_off = std::mem::take(&mut self.wait_until(|state| state.open.is_empty())?.put_off);
+        for (batch, sql) in put_off {
+            self.push_in_order(batch, sql.into())?;
+        }
         self.wait_until(|state| state.open.is_empty()).map(drop)
     }
 
@@ -226,6 +247,16 @@ impl Shared {
         self.changed.notify_all();
     }
 
+    /// Keeps what was refused until all else is done; false if that is too much.
+    fn put_off(&self, batch: Batch, sql: &mut Vec<u8>) -> bool {
+        let mut state = self.lock();
+        let few = state.put_off.len() < MOST_PUT_OFF;
+        if few {
+            state.put_off.push((batch, std::mem::take(sql)));
+        }
+        few
+    }
+
     fn fail(&self, state: &mut State, error: anyhow::Error) {
         // What the others say afterwards comes of it.
         if !state.given_up && state.failure.is_none() {
@@ -260,14 +291,17 @@ fn work(shared: &Shared, connection: &Connection, header: &[u8], is_first: bool)
         shared.lock().first_is_in = true;
         shared.changed.notify_all();
     }
-    while let Some((batch, job)) = shared.next(is_first) {
+    while let Some((batch, mut job)) = shared.next(is_first) {
         let mut result = client.run(shared, &job.sql);
-        if let (Err(error), Some(instead)) = (&result, &job.instead)
-            && error.downcast_ref::<Refused>().is_some()
-        {
+        if result.as_ref().is_err_and(|error| error.downcast_ref::<Refused>().is_some()) {
+            let then: &[u8] = match &job.if_refused {
+                IfRefused::Instead(sql) => sql,
+                IfRefused::Later if shared.put_off(batch, &mut job.sql) => b"",
+                _ => return shared.note(batch, result),
+            };
             result = Client::start(shared, connection, header).and_then(|new| {
                 client = new;
-                client.run(shared, instead)
+                client.run(shared, then)
             });
         }
         let failed = result.is_err();
@@ -283,23 +317,27 @@ fn work(shared: &Shared, connection: &Connection, header: &[u8], is_first: bool)
 struct Client {
     running: Option<Running>,
     stdout: ChildStdout,
+    /// What it says when it is done with a job; nothing in a dump can know that.
+    done: String,
 }
 
 impl Client {
     fn start(shared: &Shared, connection: &Connection, header: &[u8]) -> Result<Client> {
-        let mut running = connection.answering_client()?.piped_input().spawn()?;
+        let mut running = connection.loading_client()?.piped_input().spawn()?;
         let stdout = running.stdout.take().ok_or_else(|| anyhow::anyhow!("the client has no output"))?;
         if let Some(stdin) = running.stdin() {
             fcntl(&*stdin, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        let mut client = Client { running: Some(running), stdout };
+        let done = format!("moodle-backup: done {}", random::letters(16)?);
+        let mut client = Client { running: Some(running), stdout, done };
         client.run(shared, header)?;
         Ok(client)
     }
 
     /// Runs statements, and returns when the server has done them.
     fn run(&mut self, shared: &Shared, sql: &[u8]) -> Result<()> {
-        let told = self.tell(shared, sql).and_then(|()| self.tell(shared, SAY_DONE));
+        let say_done = format!("\nSELECT '{}';\n", self.done);
+        let told = self.tell(shared, sql).and_then(|()| self.tell(shared, say_done.as_bytes()));
         match told.and_then(|()| self.hear(shared)) {
             Err(error) if error.downcast_ref::<Ended>().is_some() => Err(self.last_words()),
             other => other,
@@ -333,7 +371,7 @@ impl Client {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
-            if heard.trim_ascii_end().ends_with(DONE.as_bytes()) {
+            if heard.trim_ascii_end().ends_with(self.done.as_bytes()) {
                 return Ok(());
             }
         }

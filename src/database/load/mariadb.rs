@@ -3,9 +3,9 @@
 //! keys of a table faster when all rows are there. What is not a plain table, and all after it, goes through one client in the
 //! dump's order.
 
-use super::crew::{Batch, Crew, Job};
+use super::crew::{Batch, Crew, IfRefused, Job};
 use super::definers::{Definers, Replaced};
-use super::{cut_off, each_piece, keys};
+use super::{each_piece, keys};
 use crate::database::Connection;
 use crate::database::scanner::Piece;
 use crate::error::Result;
@@ -141,6 +141,7 @@ impl<'a> Planner<'a> {
                 self.item.extend_from_slice(part);
                 Ok(())
             }
+            Piece::Rows => Ok(()),
             Piece::End => {
                 let item = std::mem::take(&mut self.item);
                 self.take(Kind::of(&item), item)
@@ -150,10 +151,6 @@ impl<'a> Planner<'a> {
 
     /// The end of the dump.
     fn end(mut self) -> Result<Vec<Replaced>> {
-        // A client that is given half a statement waits for its end.
-        if !self.item.is_empty() && Kind::of(&self.item) != Kind::Comment {
-            return Err(cut_off());
-        }
         self.end_rows()?;
         match self.mode {
             Mode::InOrder(batch) | Mode::Whole(batch) => self.flush_in_order(batch)?,
@@ -333,7 +330,7 @@ impl<'a> Planner<'a> {
         let job = Job {
             sql: [&keys[..], b";\n"].concat(),
             // Sorting needs room where the server keeps its temporary files; copying the table needs none there.
-            instead: Some([&keys[..], b", ALGORITHM=COPY;\n"].concat()),
+            if_refused: IfRefused::Instead([&keys[..], b", ALGORITHM=COPY;\n"].concat()),
         };
         crew.push(crew.batch(), job)
     }

@@ -1,14 +1,17 @@
 //! A dump of PostgreSQL, loaded by several clients at once: rows are shared out among all of them, also those of one table, and
 //! so are keys and indexes, when all rows are there. What stands before the first row goes through one client in the dump's
-//! order, and so does all from the first statement on of which it is not known what it depends on. What has to be changed in a
-//! dump on its way is here too, and why.
+//! order, and so does all from the first statement on of which it is not known what it depends on. Rows lose their order, also
+//! those within a table; those that need rows of another table are refused at first, and tried again. What has to be changed in
+//! a dump on its way is here too, and why.
 
-use super::crew::{Batch, Crew, Job};
-use super::{cut_off, each_piece};
+use super::crew::{Batch, Crew, IfRefused, Job};
+use super::each_piece;
 use crate::database::Connection;
 use crate::database::scanner::Piece;
-use crate::error::Result;
-use memchr::{memchr, memmem, memrchr};
+use crate::entry::shown;
+use crate::error::{Fault, Result};
+use crate::sys::random;
+use memchr::{memchr, memrchr};
 use std::io::Read;
 
 /// About so much does a client get at once of a table's rows.
@@ -18,11 +21,11 @@ const SHARE: usize = 512 << 10;
 /// listened to when it has taken all.
 const ORDERED: usize = 128 << 10;
 
-/// How the statement before rows ends.
-const ROWS_FOLLOW: &[u8] = b" FROM stdin;\n";
-
 /// The line after rows.
 const ROWS_END: &[u8] = b"\\.\n";
+
+/// Before it indexes are made, wherever the account would have them otherwise.
+const TABLESPACE: &[u8] = b"SET default_tablespace = '';";
 
 /// A transaction that is waited for, and with it all before it.
 const LAST: &[u8] = b"SET synchronous_commit = on;\nSELECT pg_catalog.txid_current();\n";
@@ -34,15 +37,15 @@ pub fn load<R: Read>(connection: &Connection, dump: R, each: &mut dyn FnMut(&R))
     planner.end()
 }
 
-/// What an item of a dump is.
+/// What an item of a dump is, if it is no rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Not for the server.
     Nothing,
+    /// For the client.
+    Command,
     /// Of the connection.
     Setting,
-    /// Rows of a table, with the statement before them.
-    Rows,
     /// Where a sequence stands.
     Sequence,
     /// A primary key, another unique key or an index of one table.
@@ -51,41 +54,18 @@ enum Kind {
     Other,
 }
 
-/// What the client and the server know.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    /// psql: `\restrict` and `\unrestrict`, since August 2025.
-    restrict: bool,
-    /// The server: a setting, since version 17.
-    transaction_timeout: bool,
-}
-
-impl Known {
-    fn ask(connection: &Connection) -> Result<Self> {
-        let told = connection.feeding_client()?.input("\\restrict abc\n\\unrestrict abc\n").output()?;
-        let major = connection.session()?.facts()?.major;
-        Ok(Known { restrict: told.stderr.is_empty(), transaction_timeout: major >= 17 })
-    }
-}
-
 impl Kind {
-    fn of(item: &[u8], known: Known) -> Kind {
+    fn of(item: &[u8], major: u32) -> Kind {
         let is = |word: &[u8]| item.starts_with(word);
         match () {
-            // Each client is restricted to its end.
-            () if is(b"--") || is(b"\\unrestrict ") => Kind::Nothing,
-            () if is(b"\\restrict ") => {
-                if known.restrict {
-                    Kind::Setting
-                } else {
-                    Kind::Nothing
-                }
-            }
-            () if is(b"SET transaction_timeout ") && !known.transaction_timeout => Kind::Nothing,
+            // Clients are restricted in any case.
+            () if is(b"--") || is(b"\\restrict ") || is(b"\\unrestrict ") => Kind::Nothing,
+            () if is(b"\\") => Kind::Command,
+            // Servers before 17 do not know it.
+            () if is(b"SET transaction_timeout ") && major < 17 => Kind::Nothing,
             // Their owner alone may make them.
             () if is(b"COMMENT ON EXTENSION ") => Kind::Nothing,
             () if is(b"SET ") || is(b"SELECT pg_catalog.set_config(") => Kind::Setting,
-            () if is(b"COPY ") && memmem::find(item, ROWS_FOLLOW).is_some() => Kind::Rows,
             () if is(b"SELECT pg_catalog.setval(") => Kind::Sequence,
             () if is(b"CREATE INDEX ") || is(b"CREATE UNIQUE INDEX ") || is_key(item) => Kind::Index,
             () => Kind::Other,
@@ -119,12 +99,15 @@ enum Mode {
 
 struct Planner<'a> {
     connection: &'a Connection,
-    known: Known,
+    /// Of the server.
+    major: u32,
     crew: Option<(Crew, Batch)>,
     mode: Mode,
     /// What was seen of an item; of rows, what was not handed on yet, with the statement before them.
     item: Vec<u8>,
-    /// All settings so far: each client gets them.
+    /// How long the statement before the rows is, if the item has any.
+    rows_at: Option<usize>,
+    /// What each client is told before all else.
     settings: Vec<u8>,
     /// What goes through one client and was not handed on yet.
     held: Vec<u8>,
@@ -134,11 +117,12 @@ impl<'a> Planner<'a> {
     fn new(connection: &'a Connection) -> Result<Self> {
         Ok(Planner {
             connection,
-            known: Known::ask(connection)?,
+            major: connection.session()?.facts()?.major,
             crew: None,
             mode: Mode::Head,
             item: Vec::new(),
-            settings: Vec::new(),
+            rows_at: None,
+            settings: restriction(connection)?,
             held: Vec::new(),
         })
     }
@@ -147,74 +131,83 @@ impl<'a> Planner<'a> {
         match piece {
             Piece::Part(part) => {
                 self.item.extend_from_slice(part);
-                let much = self.item.len() >= SHARE && self.item.starts_with(b"COPY ");
-                if much { self.share_rows(part.len()) } else { Ok(()) }
+                match self.rows_at {
+                    Some(at) if self.item.len() >= SHARE => self.share_rows(at, part.len()),
+                    _ => Ok(()),
+                }
+            }
+            Piece::Rows => {
+                self.rows_at = Some(self.item.len());
+                Ok(())
             }
             Piece::End => {
                 let item = std::mem::take(&mut self.item);
-                self.take(Kind::of(&item, self.known), item)
+                match self.rows_at.take() {
+                    Some(_) => self.rows(item),
+                    None => self.take(item),
+                }
             }
         }
     }
 
-    /// Hands on the whole rows that are held of a table, the last `new` bytes of which have not been looked at before.
-    fn share_rows(&mut self, new: usize) -> Result<()> {
-        let Some(head) = memmem::find(&self.item, ROWS_FOLLOW).map(|at| at + ROWS_FOLLOW.len()) else { return Ok(()) };
-        let seen = self.item.len() - new;
-        let Some(end) = memrchr(b'\n', &self.item[seen..]).map(|at| seen + at + 1) else { return Ok(()) };
+    /// Hands on the whole rows that are held of a table, from `at` on, the last `new` bytes of which have not been looked at before.
+    fn share_rows(&mut self, at: usize, new: usize) -> Result<()> {
+        let seen = at.max(self.item.len() - new);
+        let Some(end) = memrchr(b'\n', &self.item[seen..]).map(|end| seen + end + 1) else { return Ok(()) };
         // Nothing comes after the line that ends them, which needs no other then.
-        if end <= head || self.item[..end].ends_with(b"\n\\.\n") {
+        if self.item[..end].ends_with(b"\n\\.\n") {
             return Ok(());
         }
-        let rest = [&self.item[..head], &self.item[end..]].concat();
+        let rest = [&self.item[..at], &self.item[end..]].concat();
         let mut share = std::mem::replace(&mut self.item, rest);
         share.truncate(end);
         share.extend_from_slice(ROWS_END);
         self.rows(share)
     }
 
-    fn take(&mut self, kind: Kind, item: Vec<u8>) -> Result<()> {
+    fn take(&mut self, item: Vec<u8>) -> Result<()> {
+        let kind = Kind::of(&item, self.major);
         match (&self.mode, kind) {
             (_, Kind::Nothing) => Ok(()),
-            (_, Kind::Rows) => self.rows(item),
-            // Settings in the midst may be meant for what follows, and stay there too.
-            (Mode::Head, Kind::Setting) => {
-                push_line(&mut self.settings, &item);
-                if !item.starts_with(b"\\") {
-                    push_line(&mut self.held, &item);
-                }
-                Ok(())
-            }
-            (Mode::Head, _) if !item.starts_with(b"SELECT ") => {
-                push_line(&mut self.held, &item);
-                Ok(())
-            }
-            (Mode::Rows, Kind::Sequence) => self.in_order(&item),
+            (_, Kind::Command) => Err(is_command(&item)),
+            (Mode::Head, Kind::Setting) => self.head(kind, &item),
+            // What the server answers to is not kept: large objects without any rows are like that.
+            (Mode::Head, Kind::Index | Kind::Other) if !item.starts_with(b"SELECT ") => self.head(kind, &item),
+            (Mode::Rows, Kind::Sequence) | (Mode::InOrder, _) => self.in_order(&item),
             (Mode::Rows | Mode::Indexes, Kind::Index) => self.index(item),
             (Mode::Head | Mode::Rows | Mode::Indexes, _) => {
                 self.settle()?;
                 self.mode = Mode::InOrder;
                 self.in_order(&item)
             }
-            (Mode::InOrder, _) => self.in_order(&item),
         }
     }
 
-    fn rows(&mut self, item: Vec<u8>) -> Result<()> {
-        match self.mode {
-            Mode::Head => {
-                self.settle()?;
-                self.mode = Mode::Rows;
-            }
-            Mode::Indexes => {
-                self.settle()?;
-                self.mode = Mode::InOrder;
-            }
-            Mode::Rows | Mode::InOrder => {}
+    /// Settings before anything else are for all clients; later ones may need what was made before them, and are for what follows.
+    fn head(&mut self, kind: Kind, item: &[u8]) -> Result<()> {
+        let at_the_beginning = kind == Kind::Setting && self.held.is_empty();
+        if at_the_beginning || item == TABLESPACE {
+            push_line(&mut self.settings, item);
         }
+        if !at_the_beginning {
+            push_line(&mut self.held, item);
+        }
+        Ok(())
+    }
+
+    fn rows(&mut self, item: Vec<u8>) -> Result<()> {
+        self.mode = match self.mode {
+            Mode::Head | Mode::Indexes => {
+                self.settle()?;
+                if let Mode::Head = self.mode { Mode::Rows } else { Mode::InOrder }
+            }
+            Mode::Rows => Mode::Rows,
+            Mode::InOrder => Mode::InOrder,
+        };
         match self.mode {
             Mode::InOrder => self.in_order(&item),
-            _ => self.hand_out(item.into()),
+            // Tables of an extension have their keys already; a check may look into another table.
+            _ => self.hand_out(Job { sql: item, if_refused: IfRefused::Later }),
         }
     }
 
@@ -223,8 +216,8 @@ impl<'a> Planner<'a> {
             self.settle()?;
             self.mode = Mode::Indexes;
         }
-        // Once more where it failed: two on one table may have been in each other's way.
-        self.hand_out(Job { instead: Some(item.clone()), sql: item })
+        // Two on one table may have been in each other's way.
+        self.hand_out(Job { sql: item, if_refused: IfRefused::Later })
     }
 
     fn hand_out(&mut self, job: Job) -> Result<()> {
@@ -261,15 +254,27 @@ impl<'a> Planner<'a> {
 
     /// The end of the dump.
     fn end(mut self) -> Result<()> {
-        // A client that is given half a statement waits for its end.
-        if !self.item.is_empty() && Kind::of(&self.item, self.known) != Kind::Nothing {
-            return Err(cut_off());
-        }
         self.settle()?;
         self.held.extend_from_slice(LAST);
         self.flush()?;
         self.crew.map_or(Ok(()), |(crew, _)| crew.finish())
     }
+}
+
+/// Keeps a client from running what is for it and not for the server, whoever has written the dump; nothing where it is older than
+/// August 2025 and does not know how to be kept from it.
+fn restriction(connection: &Connection) -> Result<Vec<u8>> {
+    let told = connection.feeding_client()?.input("\\restrict abc\n\\unrestrict abc\n").output()?;
+    Ok(match told.stderr.is_empty() {
+        true => format!("\\restrict {}\n", random::letters(32)?).into_bytes(),
+        false => Vec::new(),
+    })
+}
+
+fn is_command(item: &[u8]) -> anyhow::Error {
+    Fault::failed(format!("the dump has a command for the client in it: {}", shown(item.trim_ascii_end())))
+        .hint("PostgreSQL's pg_dump writes none: who has changed this dump?")
+        .into()
 }
 
 fn push_line(lines: &mut Vec<u8>, item: &[u8]) {
@@ -283,26 +288,24 @@ mod tests {
 
     #[test]
     fn items_are_known_by_their_beginning() {
-        let old = Known { restrict: false, transaction_timeout: false };
-        let new = Known { restrict: true, transaction_timeout: true };
-        let items: [(&[u8], Kind, Kind); 13] = [
-            (b"\\restrict abc\n", Kind::Nothing, Kind::Setting),
-            (b"\\unrestrict abc\n", Kind::Nothing, Kind::Nothing),
-            (b"SET statement_timeout = 0;", Kind::Setting, Kind::Setting),
-            (b"SET transaction_timeout = 0;", Kind::Nothing, Kind::Setting),
-            (b"SELECT pg_catalog.set_config('search_path', '', false);", Kind::Setting, Kind::Setting),
-            (b"COMMENT ON EXTENSION pg_trgm IS 'x';", Kind::Nothing, Kind::Nothing),
-            (b"COPY public.mdl_post (id, text) FROM stdin;\n1\tx\n\\.\n", Kind::Rows, Kind::Rows),
-            (b"SELECT pg_catalog.setval('public.mdl_post_id_seq', 1, true);", Kind::Sequence, Kind::Sequence),
-            (b"CREATE UNIQUE INDEX a ON public.mdl_post USING btree (id);", Kind::Index, Kind::Index),
-            (b"ALTER TABLE ONLY public.a\n    ADD CONSTRAINT b PRIMARY KEY (id);", Kind::Index, Kind::Index),
-            (b"ALTER TABLE ONLY public.a\n    ADD CONSTRAINT b FOREIGN KEY (id) R", Kind::Other, Kind::Other),
-            (b"ALTER TABLE ONLY public.a REPLICA IDENTITY FULL;", Kind::Other, Kind::Other),
-            (b"SELECT pg_catalog.lo_create('1');", Kind::Other, Kind::Other),
+        let items: [(&[u8], Kind); 13] = [
+            (b"\\restrict abc\n", Kind::Nothing),
+            (b"\\! rm -rf /\n", Kind::Command),
+            (b"SET statement_timeout = 0;", Kind::Setting),
+            (b"SET transaction_timeout = 0;", Kind::Nothing),
+            (b"SELECT pg_catalog.set_config('search_path', '', false);", Kind::Setting),
+            (b"COMMENT ON EXTENSION pg_trgm IS 'x';", Kind::Nothing),
+            (b"SELECT pg_catalog.setval('public.mdl_post_id_seq', 1, true);", Kind::Sequence),
+            (b"CREATE UNIQUE INDEX a ON public.mdl_post USING btree (id);", Kind::Index),
+            (b"ALTER TABLE ONLY public.a\n    ADD CONSTRAINT b PRIMARY KEY (id);", Kind::Index),
+            (b"ALTER TABLE ONLY public.a\n    ADD CONSTRAINT b FOREIGN KEY (id) R", Kind::Other),
+            (b"ALTER TABLE ONLY public.a\n    ADD CONSTRAINT b PRIMARY KEY USING INDEX c;", Kind::Other),
+            (b"ALTER TABLE ONLY public.a REPLICA IDENTITY FULL;", Kind::Other),
+            (b"SELECT pg_catalog.lo_create('1');", Kind::Other),
         ];
-        for (item, with_old, with_new) in items {
-            let shown = String::from_utf8_lossy(item);
-            assert_eq!((Kind::of(item, old), Kind::of(item, new)), (with_old, with_new), "{shown}");
+        for (item, kind) in items {
+            assert_eq!(Kind::of(item, 16), kind, "{}", String::from_utf8_lossy(item));
         }
+        assert_eq!(Kind::of(b"SET transaction_timeout = 0;", 17), Kind::Setting);
     }
 }

@@ -76,6 +76,8 @@ pub struct Scanned {
 pub enum Piece<'a> {
     /// The next part of an item.
     Part(&'a [u8]),
+    /// Up to here it was the statement of a COPY; rows follow, a line each, and the line `\.`.
+    Rows,
     /// The item is over.
     End,
 }

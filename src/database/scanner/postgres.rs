@@ -47,6 +47,12 @@ enum Place {
 pub struct Reader {
     place: Place,
     head: Vec<u8>,
+    /// Parentheses that are open in a statement.
+    parentheses: usize,
+    /// Blocks that are open in it, of which each has statements of its own (`BEGIN ATOMIC`).
+    blocks: usize,
+    /// What of a routine's statement stands outside of quotes and parentheses and was not looked through for blocks yet.
+    plain: Vec<u8>,
     last: u8,
     /// The byte before closed an E'' string: a quote now goes on with it.
     escapes_go_on: bool,
@@ -68,6 +74,9 @@ impl Reader {
         Reader {
             place: Place::Between,
             head: Vec::new(),
+            parentheses: 0,
+            blocks: 0,
+            plain: Vec::new(),
             last: 0,
             escapes_go_on: false,
             sink,
@@ -105,6 +114,7 @@ impl Reader {
         self.established |= !bytes.is_empty();
         while !bytes.is_empty() {
             let inside = self.place != Place::Between;
+            let before_rows = self.place == Place::BeforeRows;
             let taken = match self.place {
                 Place::Between => self.between(bytes),
                 Place::Line => self.line(bytes),
@@ -121,6 +131,9 @@ impl Reader {
             if inside {
                 show(Piece::Part(&bytes[..taken]));
             }
+            if before_rows && self.place != Place::BeforeRows {
+                show(Piece::Rows);
+            }
             if inside && self.place == Place::Between {
                 show(Piece::End);
             }
@@ -132,7 +145,8 @@ impl Reader {
         let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
         let Some(&first) = bytes.get(blank) else { return blank };
         self.head.clear();
-        self.last = 0;
+        self.plain.clear();
+        (self.parentheses, self.blocks, self.last) = (0, 0, 0);
         self.place = match first {
             // No statement begins with either.
             b'-' | b'\\' => Place::Line,
@@ -162,9 +176,14 @@ impl Reader {
     /// Takes bytes up to one that matters: the end, or the beginning of something quoted.
     fn statement(&mut self, bytes: &[u8]) -> usize {
         self.complete = false;
-        let matters = |byte: &u8| matches!(byte, b';' | b'\'' | b'"' | b'$' | b'-');
+        let matters = |byte: &u8| matches!(byte, b';' | b'\'' | b'"' | b'$' | b'-' | b'(' | b')');
         let plain = bytes.iter().position(matters).unwrap_or(bytes.len());
         self.keep(&bytes[..plain], HEAD_KEPT);
+        if self.parentheses == 0 && self.is_of_a_routine() {
+            self.plain.extend_from_slice(&bytes[..plain]);
+            // A word ends here.
+            self.plain.extend(bytes.get(plain).map(|_| b' '));
+        }
         let escapes_go_on = std::mem::take(&mut self.escapes_go_on) && plain == 0;
         if plain > 0 {
             self.last = bytes[plain - 1];
@@ -172,7 +191,9 @@ impl Reader {
         let Some(&byte) = bytes.get(plain) else { return plain };
         self.keep(&[byte], HEAD_KEPT);
         match byte {
-            b';' => self.end_statement(),
+            b';' if self.ends_here() => self.end_statement(),
+            b'(' => self.parentheses += 1,
+            b')' => self.parentheses = self.parentheses.saturating_sub(1),
             b'\'' => {
                 let escapes = escapes_go_on || self.after_e();
                 self.place = Place::Quoted { end: byte, escapes, escaped: false };
@@ -185,6 +206,25 @@ impl Reader {
         }
         self.last = byte;
         plain + 1
+    }
+
+    fn is_of_a_routine(&self) -> bool {
+        self.head.starts_with(b"CREATE FUNCTION ") || self.head.starts_with(b"CREATE PROCEDURE ")
+    }
+
+    /// Whether a semicolon here ends the statement, as psql has it (psqlscan.l): not within parentheses, as in a rule with
+    /// several actions, nor in the body of a routine that is written as statements of SQL.
+    fn ends_here(&mut self) -> bool {
+        for word in self.plain.split(|byte| !names::is_word(*byte)) {
+            match () {
+                () if word.eq_ignore_ascii_case(b"BEGIN") => self.blocks += 1,
+                () if word.eq_ignore_ascii_case(b"CASE") && self.blocks > 0 => self.blocks += 1,
+                () if word.eq_ignore_ascii_case(b"END") => self.blocks = self.blocks.saturating_sub(1),
+                () => {}
+            }
+        }
+        self.plain.clear();
+        self.parentheses == 0 && self.blocks == 0
     }
 
     /// Whether the quote that was just kept follows an E that stands alone.
