@@ -23,6 +23,7 @@ use crate::store::{Draft, Published, Sealing, Store};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{priority, signals};
+use crate::undo;
 use crate::window::{Closed, Hold, Tally, Window};
 use close::Closing;
 use dumps::{Disturbed, Dumps};
@@ -310,7 +311,9 @@ fn make_room(job: &Job, ready: &Ready, store: &Store, locks: &locks::Locks, log:
 }
 
 fn prune(job: &Job, store: &Store, locks: &locks::Locks, log: &Log) -> Result<Vec<String>> {
-    let request = prune::Request { dry_run: false, whole_pool: false };
+    let dataroot = store.backups()?.newest().map(|newest| newest.manifest.paths.dataroot.clone());
+    let restored = dataroot.map(|dataroot| undo::restored(job.paths, &dataroot)).unwrap_or_default();
+    let request = prune::Request { dry_run: false, whole_pool: false, restored: &restored };
     let outcome = prune::prune(store, &job.settings.retention.into(), request, locks.store_lock()?, log)?;
     outcome.warnings().into_iter().for_each(|warning| log.warn(warning));
     Ok(outcome.removed)

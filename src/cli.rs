@@ -462,8 +462,9 @@ pub struct Restore {
     /// Write dumps of databases uncompressed
     #[arg(long, requires = "to", help_heading = BESIDE)]
     pub plain: bool,
-    /// Go on where the backup is damaged, and bring back what is left of it
-    #[arg(long, requires = "beside", help_heading = BESIDE)]
+    /// Go on where the backup is damaged, and bring back what is left of
+    /// it. In place: where it has lost some of users' files, no more
+    #[arg(long, conflicts_with_all = ["undo", "redo", "discard"], verbatim_doc_comment)]
     pub force: bool,
 }
 

@@ -26,11 +26,13 @@ const HELD: usize = 2_000_000;
 
 /// What to do.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct Request<'a> {
     /// Only tell what would be done.
     pub dry_run: bool,
     /// Go through the pool even if no backup was removed. Failed runs leave files there that no backup names.
     pub whole_pool: bool,
+    /// Names of backups that stay, since what was restored of them may be looked at again.
+    pub restored: &'a [String],
 }
 
 /// What was done, or with `dry_run` would be.
@@ -65,14 +67,14 @@ impl Outcome {
 ///
 /// The order keeps every cut harmless: a backup loses its name, durably, before the first of its files is
 /// deleted; a pool file goes only when the backups that named it have lost their names.
-pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, log: &Log) -> Result<Outcome> {
+pub fn prune(store: &Store, rules: &Rules, request: Request<'_>, _site_lock: &Lock, log: &Log) -> Result<Outcome> {
     let started = time::now();
     let mut outcome = Outcome::default();
     finish_removals(store, request, &mut outcome)?;
     let listing = store.backups()?;
     outcome.stopped = doubts(store, &listing);
     if outcome.stopped.is_empty() {
-        choose(&listing, rules, started, &mut outcome);
+        choose(&listing, rules, request.restored, started, &mut outcome);
     }
     if !outcome.stopped.is_empty() {
         return Ok(outcome);
@@ -96,7 +98,7 @@ pub fn prune(store: &Store, rules: &Rules, request: Request, _site_lock: &Lock, 
 }
 
 /// Brings removals that were cut off to their end.
-fn finish_removals(store: &Store, request: Request, outcome: &mut Outcome) -> Result<()> {
+fn finish_removals(store: &Store, request: Request<'_>, outcome: &mut Outcome) -> Result<()> {
     outcome.finished = store.backups()?.removing;
     if request.dry_run {
         return Ok(());
@@ -154,8 +156,8 @@ fn shrunk(newest: &Manifest, before: &Manifest) -> Option<String> {
 }
 
 /// Sorts the backups into kept and removed ones.
-fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Outcome) {
-    let backups: Vec<Kept> = listing.backups.iter().map(judge).collect();
+fn choose(listing: &Listing, rules: &Rules, restored: &[String], now: DateTime<Utc>, outcome: &mut Outcome) {
+    let backups: Vec<Kept> = listing.backups.iter().map(|backup| judge(backup, restored)).collect();
     let reasons = match retention::keep(&backups, rules, now) {
         Decision::Stopped(reason) => {
             outcome.stopped.push(format!(
@@ -173,12 +175,13 @@ fn choose(listing: &Listing, rules: &Rules, now: DateTime<Utc>, outcome: &mut Ou
     }
 }
 
-fn judge(backup: &Backup) -> Kept {
+fn judge(backup: &Backup, restored: &[String]) -> Kept {
     Kept {
         sequence: backup.manifest.sequence,
         time: backup.manifest.times.started,
         pinned: backup.notes.is_pinned(),
         in_use: !matches!(Lock::hold_within(&backup.path, Mode::Exclusive, A_MOMENT), Ok(Some(_))),
+        restored: restored.contains(&backup.name),
         good: !backup.notes.is_damaged(),
         complete: backup.manifest.complete,
     }

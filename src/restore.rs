@@ -17,7 +17,7 @@ mod stage;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
-pub use revert::{discard, redo, undo};
+pub use revert::{discard, kept, last, nothing_aside, take_back, undone};
 
 use crate::backup;
 use crate::error::{Fault, OrFault, Result, unpanicked};
@@ -60,6 +60,8 @@ pub struct Job<'a> {
     pub ignore_environment: bool,
     /// An option file with an administrator's account of the database server.
     pub admin: Option<PathBuf>,
+    /// Whether users' files may stay lost that the backup has lost.
+    pub force: bool,
     /// Whether the backup was found without the settings: it may be another site's.
     pub from_elsewhere: bool,
     /// Another place than the one that the backup and the site's config.php say.

@@ -39,6 +39,8 @@ pub struct Kept {
     pub pinned: bool,
     /// Somebody reads it now.
     pub in_use: bool,
+    /// A restore of it can be undone, or had died and may be begun again.
+    pub restored: bool,
     /// Not known to be damaged.
     pub good: bool,
     /// Whether all of the site is in it. One that is not, since the site itself has lost files, is still good.
@@ -58,6 +60,8 @@ pub enum Reason {
     Pinned,
     /// Somebody reads it now.
     InUse,
+    /// A restore of it can be undone, or had died.
+    Restored,
     /// Rule `last`.
     Last,
     /// Rule `daily`.
@@ -79,6 +83,7 @@ impl Reason {
             Reason::NewestGood => "newest good one",
             Reason::Pinned => "pinned",
             Reason::InUse => "in use",
+            Reason::Restored => "restored",
             Reason::Last => "last",
             Reason::Daily => "daily",
             Reason::Weekly => "weekly",
@@ -119,7 +124,8 @@ pub fn keep(backups: &[Kept], rules: &Rules, now: DateTime<Utc>) -> Decision {
     let newest_whole = good.iter().find(|&&index| backups[index].complete);
     newest_whole.or(good.first()).iter().for_each(|&&index| add(index, Reason::NewestGood));
     for (index, backup) in backups.iter().enumerate() {
-        let always = [(backup.pinned, Reason::Pinned), (backup.in_use, Reason::InUse)];
+        let always =
+            [(backup.pinned, Reason::Pinned), (backup.in_use, Reason::InUse), (backup.restored, Reason::Restored)];
         let always = always.into_iter().chain([(*rules == Rules::default(), Reason::NoRules)]);
         always.filter(|(applies, _)| *applies).for_each(|(_, reason)| add(index, reason));
     }
@@ -204,6 +210,7 @@ mod tests {
             time: first + TimeDelta::days(night.cast_signed()),
             pinned: false,
             in_use: false,
+            restored: false,
             good: true,
             complete: true,
         };
@@ -272,6 +279,7 @@ mod tests {
                     time,
                     pinned: pinned && rare == 0,
                     in_use: in_use && rare == 1,
+                    restored: false,
                     good: good || rare > 0,
                     complete: rare != 2,
                 }

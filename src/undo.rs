@@ -282,7 +282,7 @@ fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Opti
 }
 
 /// A restore that had died, and was undone by somebody else.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Undone {
     /// What was to be restored: `backup 2026-11-23T010003Z`.
     pub what: String,
@@ -293,6 +293,21 @@ pub struct Undone {
 /// The last restore of a site, if it had died and was undone.
 pub fn undone(paths: &Paths, dataroot: &Path) -> Option<Undone> {
     serde_json::from_slice(&std::fs::read(paths.undone(dataroot)).ok()?).ok()
+}
+
+/// Forgets the last restore of a site that had died and was undone; true if there was one.
+pub fn forget_undone(paths: &Paths, dataroot: &Path) -> Result<bool> {
+    let there = undone(paths, dataroot).is_some();
+    remove_file(&paths.undone(dataroot))?;
+    Ok(there)
+}
+
+/// The names of the backups that were restored on the site with this dataroot, as far as that can be undone, or was undone since it
+/// had died.
+pub fn restored(paths: &Paths, dataroot: &Path) -> Vec<String> {
+    let kept = kept(paths, dataroot).unwrap_or_default().into_iter().map(|record| record.what);
+    let all = kept.chain(undone(paths, dataroot).map(|undone| undone.what));
+    all.filter_map(|what| what.rsplit(' ').next().map(str::to_owned)).collect()
 }
 
 /// Puts everything back. What is left of it is for [`sweep`].

@@ -84,7 +84,7 @@ fn ctrl_c_ends_the_showing_only_and_attach_shows_it_again() {
     attached.wait_for_text("Backup ");
     assert_eq!(world.backups().len(), 1);
     let output = world.run(&["attach"]).expect_code(1);
-    assert!(output.stderr.contains("no backup of site pocket is running"), "{}", output.stderr);
+    assert!(output.stderr.contains("neither a backup nor a restore of site pocket is at work"), "{}", output.stderr);
 }
 
 #[test]

@@ -97,6 +97,7 @@ fn seal_and_prune(store: &Store, night: usize, log: &Log) {
     Sketch::new(store, Utc::now()).files(&files).seal(previous.as_ref());
     let lock = store.try_lock().unwrap().unwrap();
     let rules = Rules { last: 3, ..Rules::default() };
-    let outcome = prune(store, &rules, Request { dry_run: false, whole_pool: false }, &lock, log).unwrap();
+    let outcome =
+        prune(store, &rules, Request { dry_run: false, whole_pool: false, restored: &[] }, &lock, log).unwrap();
     assert_eq!((outcome.stopped, outcome.pool_stopped), (vec![], None));
 }

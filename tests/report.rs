@@ -209,6 +209,8 @@ fn status() -> Status {
         set_aside: vec![SetAside {
             when: time("2026-11-23T13:30:00Z"),
             what: format!("the state before backup {NAME}"),
+            made: format!("backup {NAME}"),
+            back_by: Some("undo"),
         }],
         running: Some(Activity {
             pid: 4242,
@@ -219,6 +221,7 @@ fn status() -> Status {
             total: 2000 << 20,
             unit: "bytes".into(),
             log: Some("/var/log/moodle-backup/moodle-2026-11-23T145700Z.log".into()),
+            is_restore: false,
         }),
         next_run: Some(time("2026-11-24T01:00:00Z")),
         attention: vec!["the site is kept closed: open it with \"moodle-backup resume\"".into()],
@@ -419,6 +422,8 @@ fn restored() -> report::restore::Done {
             "https://moodle.example.org/ does not answer from here: look whether the web server runs".into(),
         ],
         is_undo: false,
+        parts: vec!["database".into(), "moodledata".into()],
+        place: None,
         new: false,
         exit_code: 3,
     }

@@ -186,6 +186,76 @@ fn a_run_that_undoes_a_dead_restore_looks_at_the_site_again() {
     assert!(!world.run(&["status"]).stdout.contains("and was undone"), "one has succeeded since");
 }
 
+/// As one line, however it was wrapped.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What is meant is the restore that had died: what another before it has restored stays.
+#[test]
+fn the_undo_of_a_dead_restore_undoes_no_other() {
+    let mut world = world(Engine::MariaDb);
+    let good = latest(&world);
+    let yesterday = State::of(&world.site);
+    change(&world.site);
+    world.run(&["restore", "--yes"]).expect_code(0);
+    cut_power(&mut world, "load");
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(1);
+    assert!(flat(&output.stderr).contains("had died, and was undone just now; no other was"), "{}", output.stderr);
+    yesterday.assert_is(&world.site, "the first restore stays");
+    assert!(world.site.is_open());
+    // What is to be looked at again is not pruned, whatever the rules say.
+    world.write_settings("[retention]\nlast = 1\ndaily = 0\nweekly = 0\nmonthly = 0\nyearly = 0\n");
+    world.run(&["run"]).expect_code(0);
+    assert!(world.site_folder().join(&good).exists());
+    world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+    assert!(!world.run(&["status"]).stdout.contains("had died"), "it is forgotten");
+    world.run(&["prune"]).expect_code(0);
+    assert!(!world.site_folder().join(&good).exists());
+}
+
+/// Whoever looks at a restore that takes its time is not told that it had died.
+#[test]
+fn a_restore_that_is_at_work_is_seen() {
+    let mut world = world(Engine::MariaDb);
+    let mut running = world.spawn_failing(&["restore", "--yes"], "load", "hang");
+    running.wait_for_words("step load");
+    let status = flat(&world.run(&["status"]).stdout);
+    assert!(status.contains("closed by what is at work on it"), "{status}");
+    assert!(status.contains("a restore, step load"), "{status}");
+    assert!(!status.contains("LEFT CLOSED") && !status.contains("Wants attention"), "{status}");
+    let mut watching = world.spawn(&["attach"]);
+    watching.wait_for_words("load");
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    let output = watching.wait();
+    assert!(output.code == Some(0) && output.stderr.contains("The restore has ended"), "{}", output.stderr);
+    world.run(&["recover"]);
+}
+
+/// A file of one user that the backup has lost is no reason to bring nothing back.
+#[test]
+fn where_the_backup_has_lost_a_file_all_else_comes_back_when_that_is_asked_for() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    let hash = site.value("SELECT contenthash FROM mdl_files WHERE filesize > 0 ORDER BY id LIMIT 1");
+    let below = format!("{}/{}/{hash}", &hash[..2], &hash[2..4]);
+    fs::remove_file(world.site_folder().join("filedir").join(&below)).unwrap();
+    fs::remove_file(site.filedir().join(&below)).unwrap();
+    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(plan.contains("1 are LOST: neither here nor in the pool"), "{plan}");
+    let output = world.run(&["restore", "--yes"]).expect_code(1);
+    assert!(
+        output.stderr.contains(&hash) && flat(&output.stderr).contains("with --force restores everything else"),
+        "{}",
+        output.stderr
+    );
+    fs::remove_dir_all(&site.root).unwrap();
+    let output = world.run(&["restore", "--yes", "--force"]).expect_code(3);
+    assert!(output.stderr.contains(&hash), "{}", output.stderr);
+    assert!(site.root.join("lib/setup.php").exists() && site.is_open());
+}
+
 /// The name of the newest backup.
 fn latest(world: &World) -> String {
     let latest = fs::read_link(world.site_folder().join("latest")).unwrap();

@@ -22,7 +22,7 @@ use support::{TestTarget, succeed};
 
 /// Removes everything that nothing else speaks for.
 const ONE: Rules = Rules { last: 1, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
-const BY_HAND: Request = Request { dry_run: false, whole_pool: true };
+const BY_HAND: Request<'_> = Request { dry_run: false, whole_pool: true, restored: &[] };
 
 fn quiet() -> Log {
     Log::to_stderr(Verbosity::Quiet)
@@ -256,7 +256,7 @@ fn prune_keeps_pinned_used_and_newest_ones_and_the_files_they_name() {
     store.pin(&backups[0], "before the upgrade").unwrap();
     let reading = backups[1].hold().unwrap();
 
-    let plan = pruned(&store, ONE, Request { dry_run: true, whole_pool: true });
+    let plan = pruned(&store, ONE, Request { dry_run: true, whole_pool: true, restored: &[] });
     assert_eq!(plan.removed, [backups[2].name.clone(), backups[3].name.clone()]);
     assert_eq!(plan.pool_files, 3);
     assert_eq!((names(&store).len(), pooled(&store)), (5, 7), "a dry run removes nothing");
@@ -288,7 +288,7 @@ fn prune_ends_a_removal_that_was_cut_off() {
     let removing = store.folder().join(format!(".removing-{}", first.name));
     fs::rename(&first.path, &removing).unwrap();
     fs::remove_file(removing.join("manifest.json")).unwrap();
-    let outcome = pruned(&store, ONE, Request { dry_run: false, whole_pool: false });
+    let outcome = pruned(&store, ONE, Request { dry_run: false, whole_pool: false, restored: &[] });
     assert_eq!(outcome.finished, [format!(".removing-{}", first.name)]);
     assert!(!removing.exists());
     assert_eq!(pooled(&store), 1);

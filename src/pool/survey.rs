@@ -20,6 +20,8 @@ pub struct Lacking {
     pub files: u64,
     /// Their sizes, in bytes.
     pub bytes: u64,
+    /// How many of them are not in the pool either.
+    pub lost: u64,
 }
 
 /// What Moodle's filedir has and a pool lacks; all of it where there is no pool. `expected` is the number of files
@@ -62,14 +64,16 @@ pub fn lacking_of(
     pool: &Path,
     effort: Effort,
 ) -> Result<Lacking> {
-    let (files, bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (files, bytes, lost) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let look = |_: &mut (), share: Vec<Hash>| {
         signals::check()?;
         for below in share.iter().map(hashes::relative_path) {
             if filedir.join(&below).symlink_metadata().is_err() {
                 files.fetch_add(1, Ordering::Relaxed);
-                let size = pool.join(&below).symlink_metadata().map_or(0, |meta| meta.len());
-                bytes.fetch_add(size, Ordering::Relaxed);
+                match pool.join(&below).symlink_metadata() {
+                    Ok(meta) => bytes.fetch_add(meta.len(), Ordering::Relaxed),
+                    Err(_) => lost.fetch_add(1, Ordering::Relaxed),
+                };
             }
         }
         Ok(())
@@ -88,5 +92,5 @@ pub fn lacking_of(
             }
         },
     )?;
-    Ok(Lacking { files: files.into_inner(), bytes: bytes.into_inner() })
+    Ok(Lacking { files: files.into_inner(), bytes: bytes.into_inner(), lost: lost.into_inner() })
 }

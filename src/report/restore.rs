@@ -6,6 +6,7 @@ use super::show::section;
 use super::{Look, Paint};
 use crate::restore::Plan;
 use crate::sys::log::StepTime;
+use crate::undo::{Record, Undone};
 use serde::Serialize;
 
 /// How a restore ended that was done.
@@ -17,6 +18,10 @@ pub struct Done {
     pub restored: String,
     /// Whether it was the undo of a restore.
     pub is_undo: bool,
+    /// The parts, where not all of the site was restored.
+    pub parts: Vec<String>,
+    /// Where a site was put that was not there; none where it was there.
+    pub place: Option<String>,
     /// Whether it was put where no site was.
     pub new: bool,
     /// For how many seconds it was closed.
@@ -65,8 +70,7 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
         "",
         &format!(
             "It takes about {}; the site is closed for about {} of it. What is replaced is set aside: \
-             \"moodle-backup restore --undo\" brings it back. To be safer still, make a backup first: \
-             \"moodle-backup run\".",
+             \"moodle-backup restore --undo\" brings it back. To be safer still, add --backup-first.",
             human::duration(all),
             human::duration(closed)
         ),
@@ -74,9 +78,44 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
     text + &section("Warnings", &plan.warnings, look)
 }
 
+/// What is asked before a restore, or an undo, is taken back.
+pub fn take_back_question(last: &Record, look: &Look) -> String {
+    let when = finished(last, look);
+    let (what, back) = match last.is_undo {
+        false => (format!("undoes the restore of {} of {when}", last.what), last.holds()),
+        true => (format!("takes back the undo of {when}"), last.holds()),
+    };
+    format!(
+        "This {what}: the site will be as in {back}. What users have done since {when} is gone from the site after this; what is \
+         there now is set aside."
+    )
+}
+
+/// What is asked before all that is set aside is deleted.
+pub fn discard_question(kept: &[Record], dead: Option<&Undone>, look: &Look) -> String {
+    if let (true, Some(dead)) = (kept.is_empty(), dead) {
+        return format!("Nothing is set aside; this forgets the restore of {} that had died.", dead.what);
+    }
+    let each: Vec<String> =
+        kept.iter().map(|record| format!("{} (set aside {})", record.holds(), finished(record, look))).collect();
+    format!(
+        "This deletes what restores of this site have set aside, for good: {}. The site stays as it is.",
+        each.join("; ")
+    )
+}
+
+fn finished(record: &Record, look: &Look) -> String {
+    let time = chrono::DateTime::from_timestamp(record.finished.unwrap_or(record.started), 0).unwrap_or_default();
+    look.minute(time)
+}
+
 /// The end as text.
 pub fn done_text(done: &Done, look: &Look) -> String {
-    let head = format!("{} is as in {}", done.site, done.restored);
+    let head = match &done.place {
+        Some(place) => format!("The site in {place} is as in {}", done.restored),
+        None if done.parts.is_empty() => format!("{} is as in {}", done.site, done.restored),
+        None => format!("{}: {} as in {}", done.site, done.parts.join(", "), done.restored),
+    };
     let mut text = look.paint(if done.warnings.is_empty() { Paint::Good } else { Paint::Warning }, &head) + "\n";
     if !done.new {
         text += &pair("Closed", &human::duration(done.closed_seconds));

@@ -90,6 +90,10 @@ pub struct SetAside {
     pub when: DateTime<Utc>,
     /// What is kept: `the state before backup 2026-11-23T010003Z`.
     pub what: String,
+    /// What was put in its place.
+    pub made: String,
+    /// Which option of `restore` brings it back now: `undo` or `redo`; none where others come first.
+    pub back_by: Option<&'static str>,
 }
 
 /// As text.
@@ -108,7 +112,8 @@ pub fn text(status: &Status, look: &Look) -> String {
         let log = run.log.as_ref().map_or(String::new(), |log| format!(", log in {log}"));
         text += &pair("Last run", &format!("{}, {}{log}", run.result.words(), look.distance(run.ended)));
     }
-    if !status.set_aside.is_empty() {
+    if let Some(newest) = status.set_aside.first() {
+        text += &pair("Restored", &format!("as in {} since {}", newest.made, look.minute(newest.when)));
         text += &pair("Set aside", &set_aside(&status.set_aside, look));
     }
     text += &pair("Running", &running(status, look));
@@ -124,7 +129,7 @@ fn state(status: &Status) -> String {
     let state = match status.state {
         SiteState::Open => "open",
         SiteState::Maintenance => "in maintenance, which is not of this program's doing",
-        SiteState::Closed => "closed by the run that is at work",
+        SiteState::Closed => "closed by what is at work on it",
         SiteState::Held => "HELD CLOSED, until \"moodle-backup resume\"",
         SiteState::Interrupted => "LEFT CLOSED by an interrupted run; \"moodle-backup recover\" opens it",
         SiteState::Unknown => "not known whether it is open",
@@ -149,17 +154,21 @@ fn last(status: &Status, look: &Look) -> String {
 }
 
 fn set_aside(kept: &[SetAside], look: &Look) -> String {
-    let kept = kept.iter().map(|it| format!("{}, replaced at {}", it.what, look.minute(it.when)));
+    let kept = kept.iter().map(|it| {
+        let back = match it.back_by {
+            Some(way) => format!("\"moodle-backup restore --{way}\" brings it back"),
+            None => "after the others".into(),
+        };
+        format!("{}, replaced at {} ({back})", it.what, look.minute(it.when))
+    });
     let kept: Vec<String> = kept.collect();
-    format!(
-        "{}; \"moodle-backup restore --undo\" and \"--redo\" bring it back, \"--discard\" deletes all of it",
-        kept.join("; ")
-    )
+    format!("{}; \"moodle-backup restore --discard\" deletes all of it", kept.join("; "))
 }
 
 fn running(status: &Status, look: &Look) -> String {
     let Some(activity) = &status.running else { return "nothing".into() };
     let since = DateTime::from_timestamp(activity.started, 0).map(|time| look.distance(time)).unwrap_or_default();
     let share = share(activity).map_or(String::new(), |share| format!(", {share}"));
-    plain(&format!("step {}{share}; started {since}, process {}", activity.step, activity.pid))
+    let what = if activity.is_restore { "a restore, " } else { "" };
+    plain(&format!("{what}step {}{share}; started {since}, process {}", activity.step, activity.pid))
 }

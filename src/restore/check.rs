@@ -93,6 +93,10 @@ fn files(job: &Job, here: &Here, site: &Site, log: &Log) -> Result<()> {
         format!("{} of {count} users' files that the database refers to are not in the pool: {some}", lost.len());
     // Where only a part was asked for, the other may be of another day.
     match job.wants(&Part::Database) && job.wants(&Part::Moodledata) {
+        true if job.force => {
+            log.warn(words);
+            Ok(())
+        }
         true => Err(Fault::failed(words).hint("\"moodle-backup verify\" tells whether the backup is whole").into()),
         false => {
             log.warn(format!("{words}; restoring moodledata of the same backup brings them back"));

@@ -128,10 +128,17 @@ fn files(job: &Job, here: &Here) -> Result<Piece> {
         lacking = pool::lacking_of(list, &here.filedir, &job.site_folder.join(layout::POOL), effort(job))?;
     }
     let bytes = lacking.bytes;
-    let what = match lacking.files {
-        0 => format!("all {} are there already", manifest.pool.files),
-        lacking => format!("{lacking} of {} are missing and come back", manifest.pool.files),
+    let mut what = match lacking.files - lacking.lost {
+        0 if lacking.lost == 0 => format!("all {} are there already", manifest.pool.files),
+        back => format!("{back} of {} are missing and come back", manifest.pool.files),
     };
+    if lacking.lost > 0 {
+        what += &format!(
+            "; {} are LOST: neither here nor in the pool (\"moodle-backup verify\" names them), and without --force nothing is \
+             restored",
+            lacking.lost
+        );
+    }
     Ok(Piece { part: "files".into(), place: here.filedir.display().to_string(), bytes, what })
 }
 

@@ -2,28 +2,46 @@
 //! undone too. Undone one after the other, restores lead back to what was there before the first. And deleting what was set
 //! aside, when nobody wants it any more.
 
-use super::{Job, Outcome, Work, check, close, hold, read_again};
+use super::{Here, Job, Outcome, Work, check, close, hold, read_again};
 use crate::error::{Fault, Result};
 use crate::sys::log::Log;
 use crate::sys::signals;
-use crate::undo::{self, Changes, Record, Step};
+use crate::undo::{self, Changes, Record, Step, Undone};
 use std::path::{Path, PathBuf};
 
-/// Puts back what the last restore of this site has replaced that is not undone yet.
-pub fn undo(job: &Job, log: &Log) -> Result<Outcome> {
-    take_last_back(job, false, log)
+/// The restore of this site that had died and was undone, as long as it is remembered.
+pub fn undone(job: &Job) -> Result<Option<Undone>> {
+    Ok(undo::undone(job.paths, &Here::look(job)?.dataroot))
 }
 
-/// Puts back what the last undo has replaced.
-pub fn redo(job: &Job, log: &Log) -> Result<Outcome> {
-    take_last_back(job, true, log)
+/// The restores and undos of this site whose replaced state is kept, the newest first; what is at work is not asked to wait.
+pub fn kept(job: &Job) -> Result<Vec<Record>> {
+    undo::kept(job.paths, &Here::look(job)?.dataroot)
 }
 
-fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
+/// The last restore of this site that is not undone yet; or the last undo (`is_undo`) that is not taken back. An error, which tells
+/// what there is in its place, if there is none.
+pub fn last(kept: &[Record], is_undo: bool) -> Result<&Record> {
+    undo::last(kept, is_undo).ok_or_else(|| nothing_to_take_back(kept, is_undo))
+}
+
+/// Puts back what a restore, or an undo, has replaced: `wanted`, which is the last of its kind. An error if another has come
+/// between, or if one that had died was undone just now: then that is what was done.
+pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
+    let undone = undo::undone(job.paths, &wanted.dataroot);
     let (here, lock) = hold(job, log)?;
+    if let Some(dead) = undo::undone(job.paths, &here.dataroot).filter(|now| undone.as_ref() != Some(now)) {
+        let words = format!("the restore of {} had died, and was undone just now; no other was", dead.what);
+        let hint = "have a look at the site; the same command once more goes on with the restore before it";
+        return Err(Fault::failed(words).hint(hint).into());
+    }
     let kept = undo::kept(job.paths, &here.dataroot)?;
-    let last = undo::last(&kept, is_undo).ok_or_else(|| nothing_to_take_back(&kept, is_undo))?;
+    let last = last(&kept, wanted.is_undo)?;
+    if last.id != wanted.id {
+        let words = format!("{} was restored meanwhile; nothing was changed", last.what);
+        return Err(Fault::failed(words).hint("look at it (moodle-backup status), and begin again").into());
+    }
     last.require_set_aside()?;
     let record = Record::of_taking_back(last);
     let mut work = Work::begin(job, record, lock, log)?;
@@ -33,7 +51,7 @@ fn take_last_back(job: &Job, is_undo: bool, log: &Log) -> Result<Outcome> {
 
     log.step("exchange")?;
     for step in last.steps.iter().rev() {
-        take_back(step, &mut work.changes, job.admin.as_deref())?;
+        take_step_back(step, &mut work.changes, job.admin.as_deref())?;
     }
 
     log.step("check")?;
@@ -70,7 +88,12 @@ fn nothing_to_take_back(kept: &[Record], is_undo: bool) -> anyhow::Error {
     .into()
 }
 
-fn take_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> Result<()> {
+/// Nothing is kept that could be deleted.
+pub fn nothing_aside() -> anyhow::Error {
+    Fault::unfit("no restore of this site has anything set aside").hint("there is nothing to delete").into()
+}
+
+fn take_step_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> Result<()> {
     match step {
         Step::Renamed { from, to } => {
             if to.symlink_metadata().is_err() {
@@ -106,12 +129,13 @@ fn free_name(folder: &Path, of: &Path) -> PathBuf {
     names.into_iter().find(|path| path.symlink_metadata().is_err()).unwrap_or_else(|| folder.join(name))
 }
 
-/// Deletes what restores of this site have set aside. Returns how many.
+/// Deletes what restores of this site have set aside, and forgets one that had died. Returns how many have set something aside.
 pub fn discard(job: &Job, log: &Log) -> Result<usize> {
     let (here, _lock) = hold(job, log)?;
     let kept = undo::kept(job.paths, &here.dataroot)?;
-    if kept.is_empty() {
-        return Err(nothing_to_take_back(&kept, false));
+    let dead = undo::forget_undone(job.paths, &here.dataroot)?;
+    if kept.is_empty() && !dead {
+        return Err(nothing_aside());
     }
     // The oldest first: whatever ends it, those that are left can be undone.
     kept.iter().rev().try_for_each(|record| undo::discard(job.paths, record))?;

@@ -188,19 +188,24 @@ impl<'a> Stage<'a> {
         for (what, lost) in
             [("are missing in the pool", &restored.missing), ("are damaged in the pool", &restored.damaged)]
         {
-            if let Some(first) = lost.first() {
-                return Err(Fault::failed(format!(
-                    "{} users' files of this backup {what} and are not here either; the first is {}",
-                    lost.len(),
-                    hashes::to_hex(first)
-                ))
-                .hint("\"moodle-backup verify\" names them; \"restore --to DIR --force\" brings back what there is, beside the site")
-                .into());
+            let Some(first) = lost.first() else { continue };
+            let words = format!(
+                "{} users' files of this backup {what} and are not here either; the first is {}",
+                lost.len(),
+                hashes::to_hex(first)
+            );
+            match job.force {
+                true => log.warn(words),
+                false => return Err(Fault::failed(words).hint(LOST).into()),
             }
         }
         Ok(restored.copied)
     }
 }
+
+/// What can be done about users' files that nobody has any more.
+const LOST: &str = "\"moodle-backup verify\" names them; another backup disk or an export may have them; the same command with \
+                    --force restores everything else";
 
 /// Who is to own what the web server's user had, where that is another one here.
 fn web_user(job: &Job, here: &Here) -> Option<Owner> {

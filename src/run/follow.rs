@@ -29,11 +29,27 @@ const STAMP: usize = "2026-11-23T01:00:03.000Z ".len();
 pub fn attach(session: &Session) -> Result<u8> {
     let settings = session.settings()?;
     let running = activities(&session.paths).into_iter().find(|activity| activity.site == settings.site.name);
+    let is_restore = running.as_ref().is_some_and(|activity| activity.is_restore);
     let log = running.and_then(|activity| activity.log).ok_or_else(|| {
-        Fault::failed(format!("no backup of site {} is running", settings.site.name))
+        Fault::failed(format!("neither a backup nor a restore of site {} is at work", settings.site.name))
             .hint("\"moodle-backup status\" tells how the last one ended")
     })?;
-    to_the_end(session, &settings, &log, None)
+    if is_restore { restore_to_the_end(session, &log) } else { to_the_end(session, &settings, &log, None) }
+}
+
+/// Shows a restore until it ends. How it ended, who has begun it is told.
+fn restore_to_the_end(session: &Session, log: &Path) -> Result<u8> {
+    let mut follower = Follower::new(std::io::stderr().is_terminal());
+    let watched = watch(session, log, &mut follower);
+    follower.finish();
+    match watched {
+        Err(_) if signals::received() => eprintln!("\nThe restore goes on. \"moodle-backup attach\" shows it again."),
+        watched => {
+            watched?;
+            eprintln!("The restore has ended; its log is {}.", log.display());
+        }
+    }
+    Ok(0)
 }
 
 /// Shows a run until it ends, then how it ended; its exit code is ours. Ending the watching is no failure.

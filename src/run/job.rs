@@ -56,16 +56,7 @@ pub fn run_apart(session: &Session, label: &str) -> Result<Outcome> {
 fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Result<u8> {
     let new_path = || logs::new_path(&session.paths, &settings.site.name, time::now());
     let path = run.log.clone().unwrap_or_else(new_path);
-    // Whoever watches sees by this lock that the run goes on.
-    // (They hold it too, for the moment in which they look.)
-    let alive = session
-        .log
-        .keep_in(path.clone())
-        .and_then(|()| Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1)));
-    if let Err(error) = &alive {
-        // A log that cannot be written must not end a backup.
-        session.log.warn(format!("this run has no log of its own: {error:#}"));
-    }
+    let _alive = log_in(session, path, "run");
     let syslog = super::syslog::Syslog::open();
     syslog.info(format!("backup of site {} begins", settings.site.name));
     let job = Job {
@@ -177,4 +168,18 @@ fn view(
         }
     }
     view
+}
+
+/// Begins the log of a run or a restore. Whoever watches sees by the lock that it goes on. (They hold it too, for the moment in
+/// which they look.)
+pub(super) fn log_in(session: &Session, path: PathBuf, what: &str) -> Option<Lock> {
+    let kept = session.log.keep_in(path.clone());
+    match kept.and_then(|()| Lock::hold_within(&path, Mode::Exclusive, Duration::from_secs(1))) {
+        Ok(alive) => alive,
+        Err(error) => {
+            // A log that cannot be written must not end the work.
+            session.log.warn(format!("this {what} has no log of its own: {error:#}"));
+            None
+        }
+    }
 }

@@ -9,6 +9,7 @@ use crate::report::plan::{self, Fate};
 use crate::retention::Reason;
 use crate::settings::Settings;
 use crate::store::{Backup, Store};
+use crate::undo;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -16,7 +17,8 @@ use std::path::PathBuf;
 pub fn prune(session: &Session, dry_run: bool) -> Result<u8> {
     let settings = session.settings()?;
     let store = listing::existing_store(&settings)?;
-    let activity = dataroot(&settings, &store).map(|dataroot| session.paths.activity(&dataroot));
+    let dataroot = dataroot(&settings, &store);
+    let activity = dataroot.as_ref().map(|dataroot| session.paths.activity(dataroot));
     let lock = backup::hold_store(&store, &settings.site.name, activity, "prune", &session.log)?;
     if !dry_run {
         for name in store.clean_partials(&lock)? {
@@ -24,7 +26,8 @@ pub fn prune(session: &Session, dry_run: bool) -> Result<u8> {
         }
     }
     let backups = sizes(&store)?;
-    let request = Request { dry_run, whole_pool: true };
+    let restored = dataroot.map(|dataroot| undo::restored(&session.paths, &dataroot)).unwrap_or_default();
+    let request = Request { dry_run, whole_pool: true, restored: &restored };
     let outcome = prune::prune(&store, &settings.retention.into(), request, &lock, &session.log);
     session.log.finish();
     let view = view(&settings, backups, outcome?, dry_run);

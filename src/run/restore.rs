@@ -15,9 +15,6 @@ use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use std::io::IsTerminal;
 
-/// A restore, or taking one back.
-type Work = fn(&Job, &Log) -> Result<Outcome>;
-
 /// Restores, undoes a restore, takes an undo back, or deletes what restores have set aside.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.to.is_some() || args.table.is_some() {
@@ -29,10 +26,16 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         return discard(session, &job, args);
     }
     if args.undo || args.redo {
-        let (what, work): (_, Work) = if args.undo { ("restore", restore::undo) } else { ("undo", restore::redo) };
-        let question = format!("This puts back what the last {what} has replaced; what is there now is set aside.");
-        ask(session, &settings, &question, "--yes does it without a question", args.yes)?;
-        return finish(session, &job, work);
+        let kept = restore::kept(&job)?;
+        let last = restore::last(&kept, args.redo)?;
+        ask(
+            session,
+            &settings,
+            &view::take_back_question(last, &session.look()),
+            "--yes does it without a question",
+            args.yes,
+        )?;
+        return finish(session, &job, |job, log| restore::take_back(job, last, log));
     }
     // To be shown, or to be asked by: it looks for each of users' files.
     let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
@@ -81,6 +84,7 @@ fn job<'a>(
         keep_config: args.keep_config,
         ignore_environment: args.ignore_environment,
         admin: args.database_admin.clone(),
+        force: args.force,
         from_elsewhere: args.from.is_some(),
         place,
     })
@@ -143,12 +147,11 @@ fn ask(session: &Session, settings: &Settings, what: &str, hint: &str, yes: bool
     }
 }
 
-fn finish(session: &Session, job: &Job, work: Work) -> Result<u8> {
+fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<Outcome>) -> Result<u8> {
     let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
     let log = session.paths.logs().join(format!("{}-restore-{stamp}.log", job.settings.site.name));
-    if let Err(error) = session.log.keep_in(log) {
-        session.log.warn(format!("this restore has no log of its own: {error:#}"));
-    }
+    session.log.is_restore();
+    let _alive = job::log_in(session, log, "restore");
     // A lost connection must not undo the work of an hour.
     signals::ignore_hangup()?;
     let syslog = super::syslog::Syslog::open();
@@ -168,6 +171,8 @@ fn finish(session: &Session, job: &Job, work: Work) -> Result<u8> {
         site: job.settings.site.name.clone(),
         restored: outcome.record.what.clone(),
         is_undo: outcome.record.is_undo,
+        parts: if outcome.record.took_back.is_some() { Vec::new() } else { some_parts(job) },
+        place: job.place.as_ref().filter(|_| outcome.new).map(|place| place.root.display().to_string()),
         new: outcome.new,
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
@@ -182,9 +187,20 @@ fn finish(session: &Session, job: &Job, work: Work) -> Result<u8> {
     Ok(done.exit_code)
 }
 
+/// The parts by name, if they are not those that make a site.
+fn some_parts(job: &Job) -> Vec<String> {
+    let is_whole = [Part::Code, Part::Moodledata, Part::Database].iter().all(|part| job.parts.contains(part));
+    if is_whole { Vec::new() } else { job.parts.iter().map(Part::to_string).collect() }
+}
+
 fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
-    let question = "This deletes what restores of this site have set aside: they cannot be undone after that.";
-    ask(session, job.settings, question, "--yes does it without a question", args.yes)?;
+    let kept = restore::kept(job)?;
+    let dead = restore::undone(job)?;
+    if kept.is_empty() && dead.is_none() {
+        return Err(restore::nothing_aside());
+    }
+    let question = view::discard_question(&kept, dead.as_ref(), &session.look());
+    ask(session, job.settings, &question, "--yes does it without a question", args.yes)?;
     let restores = restore::discard(job, &session.log)?;
     session.log.finish();
     session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));

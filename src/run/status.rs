@@ -194,10 +194,17 @@ fn recent(listing: Option<&Listing>, max_age: Duration, attention: &mut Vec<Stri
 }
 
 fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
-    let kept = undo::kept(paths, dataroot).unwrap_or_default().into_iter();
-    let told = kept.filter_map(|record| {
+    let kept = undo::kept(paths, dataroot).unwrap_or_default();
+    let by = |is_undo| undo::last(&kept, is_undo).map(|record| &record.id);
+    let (undo, redo) = (by(false), by(true));
+    let told = kept.iter().filter_map(|record| {
         let when = chrono::DateTime::from_timestamp(record.finished?, 0)?;
-        Some(SetAside { when, what: record.holds() })
+        let back_by = match Some(&record.id) {
+            id if id == undo => Some("undo"),
+            id if id == redo => Some("redo"),
+            _ => None,
+        };
+        Some(SetAside { when, what: record.holds(), made: record.what.clone(), back_by })
     });
     told.collect()
 }
@@ -206,7 +213,7 @@ fn undone(paths: &Paths, dataroot: &Path) -> Option<String> {
     let undone = undo::undone(paths, dataroot)?;
     Some(format!(
         "the restore of {} that began at {} died before it was complete, and was undone: its log in {} tells how far it came; \
-         begin it again if it is still wanted",
+         begin it again if it is still wanted; \"moodle-backup restore --discard\" forgets it",
         undone.what,
         local(undone.started),
         paths.logs().display()

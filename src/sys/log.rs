@@ -58,6 +58,9 @@ pub struct Activity {
     pub unit: String,
     /// Where the run's log is.
     pub log: Option<PathBuf>,
+    /// Whether it is a restore, or the undo of one.
+    #[serde(default)]
+    pub is_restore: bool,
 }
 
 /// How long a step took.
@@ -121,6 +124,11 @@ impl Log {
         inner.file = Some(File::options().create(true).append(true).mode(0o640).open(&path)?);
         inner.activity.log = Some(path);
         Ok(())
+    }
+
+    /// What runs is a restore.
+    pub fn is_restore(&self) {
+        self.lock().activity.is_restore = true;
     }
 
     /// From now on this file tells what runs now, for `attach` and `status`.
