@@ -125,8 +125,13 @@ pub fn unpanicked<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// The kind of an error: that of its outermost [`Fault`]; plain errors are failures of the work.
+/// The kind of an error: that of its outermost [`Fault`]; plain errors are failures of the work. Whatever could not be done since
+/// the program was interrupted is an interruption.
 pub fn kind(error: &anyhow::Error) -> Kind {
+    let is_interruption = |fault: &Fault| fault.kind == Kind::Interrupted;
+    if error.chain().any(|cause| cause.downcast_ref::<Fault>().is_some_and(is_interruption)) {
+        return Kind::Interrupted;
+    }
     error.downcast_ref::<Fault>().map_or(Kind::Failed, |fault| fault.kind)
 }
 
@@ -181,6 +186,12 @@ mod tests {
         assert_eq!(kind(&error), Kind::Unfit);
         assert_eq!(hint(&error), Some("mount it"));
         assert_eq!(lines(&error), ["error: preflight", "  because: no target", "  next: mount it"]);
+    }
+
+    #[test]
+    fn what_was_interrupted_is_no_other_kind_of_failure() {
+        let error = anyhow::Error::from(Fault::interrupted("interrupted by SIGINT")).context(Fault::unfit("no PHP"));
+        assert_eq!(kind(&error), Kind::Interrupted);
     }
 
     #[test]

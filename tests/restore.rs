@@ -492,6 +492,8 @@ fn ends_at(world: &mut World, step: &str, how: &str) {
     let output = world.run(&["restore", "--yes"]);
     world.set_env("MOODLE_BACKUP_FAILPOINT", "");
     assert_ne!(output.code, Some(0), "{what}: {}", output.stderr);
+    let is_told = output.stderr.contains("the restore was interrupted");
+    assert!(how != "term" || is_told && output.code == Some(1), "{what}: {:?} {}", output.code, output.stderr);
     // What was killed is undone by its guard, and where that was not started yet, by the next command.
     wait_for(&format!("{what}: all processes to end"), LIMIT, || world.processes().is_empty());
     world.run(&["recover"]).expect_code(0);

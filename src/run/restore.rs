@@ -3,7 +3,7 @@
 use super::place::{self, Source};
 use super::{Session, exit_code, extract, job, prompt};
 use crate::cli;
-use crate::error::{EXIT_WARNINGS, Fault, Result};
+use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::preflight::read_site;
 use crate::report::layout::wrapped;
 use crate::report::restore::{self as view, Done};
@@ -14,6 +14,8 @@ use crate::store::{Backup, Part};
 use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use std::io::IsTerminal;
+
+const INTERRUPTED: &str = "what it had changed was put back; \"moodle-backup status\" tells how the site is now";
 
 /// Restores, undoes a restore, takes an undo back, or deletes what restores have set aside.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
@@ -164,7 +166,10 @@ fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<
         }
         Err(error) => syslog.error(format!("restore of site {} failed: {error:#}", job.settings.site.name)),
     }
-    let outcome = result?;
+    let outcome = result.map_err(|error| match error::kind(&error) {
+        error::Kind::Interrupted => error.context(Fault::interrupted("the restore was interrupted").hint(INTERRUPTED)),
+        _ => error,
+    })?;
     let warnings = session.log.warnings();
     let steps = session.log.step_times();
     let done = Done {
