@@ -162,8 +162,10 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     check::site(job, &here, site.as_ref(), log)?;
 
     log.step("reopen")?;
-    if here.is_new() {
-        take_down_page(&here)?;
+    match here.is_new() {
+        true => take_down_page(&here)?,
+        false if job.wants(&Part::Code) => window::reload(&job.settings.site.services, log),
+        false => {}
     }
     let (mut record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {

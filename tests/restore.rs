@@ -233,6 +233,44 @@ fn a_restore_that_is_at_work_is_seen() {
     world.run(&["recover"]);
 }
 
+/// What an administrator has made among Moodle's tables, Moodle's own account cannot move.
+#[test]
+fn what_others_own_in_the_schema_is_told_before_the_site_is_closed() {
+    let world = world(Engine::Postgres);
+    let site = &world.site;
+    site.query("CREATE VIEW mdl_report AS SELECT id FROM mdl_user");
+    let today = State::of(site);
+    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(plan.contains("the restore will be refused: 1 object of the database"), "{plan}");
+    let output = world.run(&["restore", "--yes"]).expect_code(5);
+    assert!(!output.stderr.contains("step close"), "{}", output.stderr);
+    let statement =
+        flat(&output.stderr).split_once("as an administrator of that database: ").expect("what to do").1.to_owned();
+    assert!(statement.starts_with("ALTER VIEW ") && statement.contains("mdl_report OWNER TO"), "{statement}");
+    today.assert_is(site, "refused");
+    site.query(statement.split_inclusive(';').next().unwrap());
+    world.run(&["restore", "--yes"]).expect_code(0);
+}
+
+/// Code that PHP here cannot run is no site that works, whatever it asks for by itself.
+#[test]
+fn a_moodle_that_does_not_start_is_not_left_there() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    let script = site.cli_folder().join("cfg.php");
+    fs::write(&script, "<?php echo 'Deprecated: so much', PHP_EOL; no_such_function_in_this_php();").unwrap();
+    world.run(&["run"]).expect_code(0);
+    fs::remove_file(&script).unwrap();
+    let today = State::of(site);
+    let output = world.run(&["restore", "--yes"]).expect_code(1);
+    let words = flat(&output.stderr);
+    assert!(words.contains("does not start here: Fatal error: Uncaught Error: Call to undefined"), "{words}");
+    today.assert_is(site, "put back");
+    assert!(site.is_open());
+    world.run(&["restore", "--yes", "--ignore-environment"]).expect_code(3);
+    assert!(script.exists() && site.is_open());
+}
+
 /// A file of one user that the backup has lost is no reason to bring nothing back.
 #[test]
 fn where_the_backup_has_lost_a_file_all_else_comes_back_when_that_is_asked_for() {

@@ -5,7 +5,8 @@
 use super::postgres::LOAD_APPLICATION;
 use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
-use crate::error::Result;
+use crate::error::{Fault, Result};
+use crate::sys::human;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use std::path::Path;
@@ -73,6 +74,7 @@ impl Connection {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
+                self.require_owned(&mut session, &live)?;
                 let schemas = Some((live, format!("{ASIDE}{id}")));
                 Ok(Aside { schemas, tables: Vec::new(), was_empty: false, programs: Programs::default() })
             }
@@ -258,15 +260,45 @@ impl Connection {
         format!("SET SESSION foreign_key_checks = 0;\n{drops}")
     }
 
+    /// PostgreSQL: an error that names what of a schema this account does not own, and so cannot move.
+    fn require_owned(&self, session: &mut Session, schema: &str) -> Result<()> {
+        let schema = self.sql_text(schema);
+        let not_owned = |owner: &str| format!("NOT pg_catalog.pg_has_role({owner}, 'USAGE')");
+        let rows = session.query(&format!(
+            "SELECT format('ALTER %s %s OWNER TO %I;', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' \
+             WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, c.oid::regclass, current_user) \
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {schema} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {} AND {} \
+             UNION ALL SELECT format('ALTER ROUTINE %s OWNER TO %I;', p.oid::regprocedure, current_user) \
+             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+             WHERE n.nspname = {schema} AND {} AND {} \
+             UNION ALL SELECT format('ALTER TYPE %s OWNER TO %I;', t.oid::regtype, current_user) \
+             FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
+             WHERE n.nspname = {schema} AND t.typtype IN ('d', 'e') AND {} AND {} ORDER BY 1",
+            not_owned("relowner"),
+            of_no_extension("pg_class", "c"),
+            not_owned("proowner"),
+            of_no_extension("pg_proc", "p"),
+            not_owned("typowner"),
+            of_no_extension("pg_type", "t"),
+        ))?;
+        let statements: Vec<String> = rows.into_iter().flatten().flatten().collect();
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let words = format!(
+            "{} of the {} belong to others, so {} cannot set them aside",
+            human::count(statements.len() as u64, "object"),
+            self.title(),
+            self.account()
+        );
+        let hint = format!("as an administrator of that database: {}", statements.join(" "));
+        Err(Fault::unfit(words).hint(hint).into())
+    }
+
     /// PostgreSQL: the statements that move everything from one schema to another. What belongs to an extension stays with it.
     fn moves(&self, from: &str, to: &str) -> Result<String> {
         let (from, to) = (self.sql_text(from), self.sql_text(to));
-        let own = |catalogue: &str, object: &str| {
-            format!(
-                "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{catalogue}'::regclass \
-                 AND d.objid = {object}.oid AND d.deptype = 'e')"
-            )
-        };
         // Sequences of a column move with their table. Views go last, and tables before what is made of them.
         let sql = format!(
             "SELECT statement FROM (\
@@ -285,13 +317,21 @@ impl Connection {
              JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = {from} \
              AND t.typtype IN ('d', 'e') AND {own_type}\
              ) AS all_of_them ORDER BY rank, statement",
-            own_class = own("pg_class", "c"),
-            own_proc = own("pg_proc", "p"),
-            own_type = own("pg_type", "t"),
+            own_class = of_no_extension("pg_class", "c"),
+            own_proc = of_no_extension("pg_proc", "p"),
+            own_type = of_no_extension("pg_type", "t"),
         );
         let rows = self.session()?.query(&sql)?;
         Ok(rows.into_iter().flatten().flatten().collect::<Vec<_>>().join("\n"))
     }
+}
+
+/// PostgreSQL: the condition that an object of a catalogue belongs to no extension.
+fn of_no_extension(catalogue: &str, object: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{catalogue}'::regclass \
+         AND d.objid = {object}.oid AND d.deptype = 'e')"
+    )
 }
 
 /// What a name in a database of MariaDB stands for.

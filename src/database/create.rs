@@ -119,8 +119,10 @@ impl Connection {
     }
 
     fn not_made(&self, error: anyhow::Error, refused: &anyhow::Error) -> anyhow::Error {
+        // What is wrong with the file that was named comes first.
+        let first = hint(&error).map(|hint| format!("{hint}; or ")).unwrap_or_default();
         let advice = format!(
-            "make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
+            "{first}make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
              account by --database-admin FILE{}",
             hint(refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
         );

@@ -130,8 +130,8 @@ pub fn done_text(done: &Done, look: &Look) -> String {
     }
     text += "\n";
     if done.new {
-        let words = "Set up its web server and, unless it is a clone, its cron; then have a look at it. It needs settings of \
-                     its own to be backed up: moodle-backup setup.";
+        let words = "Set up its web server and, unless it is a clone, its cron; then have a look at it. To be \
+                     backed up it needs settings of its own, in another file than those of another site.";
         return text + &wrapped("", words) + &section("Warnings", &done.warnings, look);
     }
     let back = if done.is_undo { "--redo" } else { "--undo" };

@@ -47,6 +47,7 @@ pub fn site(job: &Job, here: &Here, site: Option<&Site>, log: &Log) -> Result<()
             facts.version()
         ));
     }
+    starts(job, site, log)?;
     files(job, here, site, log)?;
     for (script, arguments) in [("check_database_schema.php", &[][..]), ("checks.php", &["--type=status"][..])] {
         // It would complain of the cron that is off on purpose.
@@ -118,6 +119,27 @@ fn each_file(site: &Site, give: &mut dyn FnMut(Vec<String>) -> Result<()>) -> Re
     Ok(count)
 }
 
+/// What PHP ends with when it cannot go on.
+const DIED: i32 = 255;
+
+/// An error if Moodle's own code does not even start: PHP may be newer than this Moodle knows, of which its environment.xml says
+/// nothing as a rule.
+fn starts(job: &Job, site: &Site, log: &Log) -> Result<()> {
+    let Some(script) = site.layout.cli(&site.config.admin, "cfg.php") else { return Ok(()) };
+    let program = site.php.start().folder(&site.layout.root).arg(script).arg("--name=version").timeout(CLI_TIMEOUT);
+    let output = program.output();
+    crate::sys::signals::check()?;
+    let Some(output) = output.ok().filter(|output| output.status.code() == Some(DIED)) else { return Ok(()) };
+    let words = format!("Moodle {} does not start here: {}", site.release.release, said(&output));
+    if job.ignore_environment {
+        log.warn(words);
+        return Ok(());
+    }
+    let hint = "install the PHP that this Moodle works with (download.moodle.org tells), and name it by php in [site]; or restore \
+                all the same: --ignore-environment";
+    Err(Fault::failed(words).hint(hint).into())
+}
+
 /// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works. Of
 /// `checks.php`, 1 means that there are warnings only (admin/cli/checks.php: as Nagios has it), such as that cron has not
 /// run since; they are for the log.
@@ -131,15 +153,28 @@ fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Resul
         Ok(output) if script == "checks.php" && output.status.code() == Some(1) => {
             log.detail(format!("Moodle's {script} says: {}", said(&output)));
         }
+        Ok(output) if script == "checks.php" && is_of_cron(&output.text()) => {
+            log.detail(format!("Moodle's {script} misses its cron, which has not run since: {}", said(&output)));
+        }
         Ok(output) => log.warn(format!("Moodle's {script} says: {}", said(&output))),
         Err(error) => log.warn(format!("Moodle's {script} could not be run: {error:#}")),
     }
     Ok(())
 }
 
+/// Whether all that is bad is that cron has not run of late: after a restore it cannot be otherwise.
+fn is_of_cron(table: &str) -> bool {
+    let table = without_colours(table);
+    let rows = table.lines().filter(|line| line.contains('|'));
+    let mut bad = rows.filter(|line| line.starts_with("CRITICAL") || line.starts_with("ERROR")).peekable();
+    bad.peek().is_some() && bad.all(|line| line.contains("Cron running"))
+}
+
 fn said(output: &Output) -> String {
     let words = without_colours(&format!("{} {}", output.text().trim(), output.stderr.trim()));
-    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What PHP says before it dies is often much, and seldom why.
+    let fatal = words.rfind("Fatal error").unwrap_or(0);
+    let words = words[fatal..].split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(500) {
         Some((end, _)) => format!("{}...", &words[..end]),
         None => words,
@@ -170,5 +205,22 @@ pub fn over_http(site: &Site, new: bool, log: &Log) {
         Some(code) => log.warn(format!("{address} answers with {code}: look at the web server's and PHP's logs")),
         None if new => log.info(format!("{address} does not answer from here yet: set up the web server for it")),
         None => log.warn(format!("{address} does not answer from here: look whether the web server runs")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_cron_has_not_run_is_no_trouble_after_a_restore() {
+        let table = |rows: &str| {
+            format!("CRITICAL: Cron running (tool_task_cronrunning)\nStatus | Check | Summary\n---+---\n{rows}")
+        };
+        let cron = "CRITICAL | Cron running | The cron.php script has not been run for 1 day 12\n | | hours\n";
+        assert!(is_of_cron(&table(cron)));
+        assert!(is_of_cron(&table(&format!("WARNING | Ad hoc task queue | late\n{cron}"))));
+        assert!(!is_of_cron(&table(&format!("{cron}ERROR | Cache | broken\n"))));
+        assert!(!is_of_cron("Fatal error: no Moodle"));
     }
 }

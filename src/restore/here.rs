@@ -5,7 +5,7 @@ use super::Job;
 use super::load::wanted;
 use super::place::{Place, require_same_site};
 use crate::database::{Connection, Scope};
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, OrFault, Result, hint};
 use crate::preflight::{Site, read_site};
 use crate::store::Part;
 use crate::sys::files::{self, Space};
@@ -144,15 +144,26 @@ impl Here {
         // What cannot be set aside, or made, shows before the site is closed.
         if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
             match connection.session() {
-                Ok(_) => {
-                    let scope = Scope::without(job.backup.manifest.database.left_out.as_deref());
-                    connection.plan_aside("0", scope, job.admin.as_deref())?;
-                }
+                Ok(_) => self.require_movable(job, connection)?,
                 Err(_) if job.place.is_some() => {}
                 Err(_) => connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref()).map(drop)?,
             }
         }
         Ok(())
+    }
+
+    /// That what the database holds can be set aside.
+    fn require_movable(&self, job: &Job, connection: &Connection) -> Result<()> {
+        let scope = Scope::without(job.backup.manifest.database.left_out.as_deref());
+        connection.plan_aside("0", scope, job.admin.as_deref()).map(drop)
+    }
+
+    /// What of the database cannot be set aside, for a plan; nothing where it cannot be reached.
+    pub fn immovable(&self, job: &Job) -> Option<String> {
+        let connection = self.connection().filter(|it| job.wants(&Part::Database) && it.session().is_ok())?;
+        let error = self.require_movable(job, connection).err()?;
+        let next = hint(&error).map_or(String::new(), |next| format!("; {next}"));
+        Some(format!("{error:#}{next}"))
     }
 
     /// That what is gone can be made where it was: before anything is, even the dataroot for its lock.

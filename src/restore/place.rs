@@ -254,10 +254,14 @@ impl Place {
 
     /// As far as the database can be reached before config.php has come back.
     fn require_database(&self, job: &Job, here: &Here) -> Result<()> {
-        if self.database.password.is_none() {
+        let mut connection = self.connection(&job.backup.manifest)?;
+        if connection.password.is_none() && self.database.user.is_none() {
+            // That of the site here, where this is a clone of it.
+            connection.password = read_site(job.settings).ok().and_then(|site| site.connection.password);
+        }
+        if connection.password.is_none() {
             return Ok(());
         }
-        let connection = self.connection(&job.backup.manifest)?;
         match connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref())? {
             Some(_) => Ok(()),
             None => require_empty(&connection, here),

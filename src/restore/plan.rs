@@ -15,6 +15,9 @@ use std::path::Path;
 const COPIED_PER_SECOND: u64 = 60_000_000;
 const LOADED_PER_SECOND: u64 = 8_000_000;
 
+/// So many tables are made, and looked at by Moodle's own checks, in a second.
+const TABLES_PER_SECOND: u64 = 100;
+
 /// One thing that is replaced, or added to.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct Piece {
@@ -86,6 +89,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
         }
     }
     let loaded: u64 = pieces.iter().filter(|piece| piece.part.starts_with("database")).map(|piece| piece.bytes).sum();
+    let tables = if job.wants(&Part::Database) { manifest.database.tables.len() as u64 } else { 0 };
     Ok(Plan {
         site: job.settings.site.name.clone(),
         backup: job.backup.name.clone(),
@@ -94,7 +98,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
         warnings: warnings(job, &here),
         changed: changed(job, &here),
         new: here.is_new(),
-        closed_seconds: 2 + loaded / LOADED_PER_SECOND,
+        closed_seconds: 3 + tables / TABLES_PER_SECOND + loaded / LOADED_PER_SECOND,
         pieces,
     })
 }
@@ -219,5 +223,6 @@ fn warnings(job: &Job, here: &Here) -> Vec<String> {
         warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
     }
     warnings.extend(environment::compare(job, here).warnings(job));
+    warnings.extend(here.immovable(job).map(|why| format!("the restore will be refused: {why}")));
     warnings
 }

@@ -7,6 +7,7 @@ use crate::error::{Fault, Result};
 use crate::sys::log::Log;
 use crate::sys::signals;
 use crate::undo::{self, Changes, Record, Step, Undone};
+use crate::window;
 use std::path::{Path, PathBuf};
 
 /// The restore of this site that had died and was undone, as long as it is remembered.
@@ -67,6 +68,7 @@ pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
     super::load::purge(site.as_ref(), log)?;
 
     log.step("reopen")?;
+    window::reload(&job.settings.site.services, log);
     let (record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {
         check::over_http(site, false, log);

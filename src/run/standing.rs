@@ -36,13 +36,13 @@ pub fn state(paths: &Paths, site: &str, dataroot: Option<&Path>) -> State {
     // A run on a site that is held is a note beside that of the hold, which says more.
     closures.sort_by_key(|closure| closure.held.is_none());
     match (closures.first(), dataroot) {
-        (Some(closure), _) => closed(closure, &follow::activities(paths)),
+        (Some(closure), _) => closed(closure, &follow::activities(paths), paths.restoring(&closure.dataroot).exists()),
         (None, None) => State::new(SiteState::Unknown, "where its dataroot lies is not known".to_owned()),
         (None, Some(dataroot)) => without_note(dataroot),
     }
 }
 
-fn closed(closure: &Closure, activities: &[Activity]) -> State {
+fn closed(closure: &Closure, activities: &[Activity], half_restored: bool) -> State {
     let since = local(closure.closed_at);
     if closure.held.is_none() && activities.iter().any(|activity| activity.pid == closure.pid) {
         return State::new(SiteState::Closed, format!("since {since}, by process {}", closure.pid));
@@ -56,7 +56,8 @@ fn closed(closure: &Closure, activities: &[Activity]) -> State {
         Some(hold) => State::new(SiteState::Held, format!("run --restart {}, since {since}", hold.name())),
         None => {
             let log = closure.log.as_ref().map_or(String::new(), |log| format!(", log in {}", log.display()));
-            State::new(SiteState::Interrupted, format!("since {since}, by process {}{log}", closure.pid))
+            let first = if half_restored { ", after it has undone a restore that died" } else { "" };
+            State::new(SiteState::Interrupted, format!("since {since}, by process {}{log}{first}", closure.pid))
         }
     }
 }

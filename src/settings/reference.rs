@@ -165,7 +165,7 @@ const SITE: &[Key] = &[
         Kind::Texts,
         "[]",
         "systemd units of the web server, such as [\"apache2.service\", \"php8.2-fpm.service\"], for \"run --restart none\" \
-         and for stop_services in [window].",
+         and for stop_services in [window]; a restore has them read the code anew.",
     ),
     unset(
         "environment",

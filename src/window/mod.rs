@@ -19,7 +19,7 @@ pub use drain::drain;
 pub use guard::watch;
 pub use page::fallback_page;
 pub use recover::{Recovered, closures, held, recover, recover_site, require_not_opened, resume};
-pub use services::active;
+pub use services::{active, reload};
 pub use tally::{Tally, Totals};
 
 use crate::error::{Fault, Result};

@@ -46,6 +46,20 @@ pub(super) fn start(units: &[String], log: &Log) -> Result<()> {
     result
 }
 
+/// Has units that run read everything anew, without ending what they are at: PHP may keep code in memory and never look whether its
+/// files have changed (`opcache.validate_timestamps=0`). What cannot be done is a warning.
+pub fn reload(units: &[String], log: &Log) {
+    for unit in units {
+        let reloaded = systemctl(&["try-reload-or-restart", unit]).success();
+        match reloaded {
+            Ok(_) => log.info(format!("{unit} was reloaded, so that it serves the code that is there now")),
+            Err(error) => log.warn(format!(
+                "{unit} cannot be reloaded, and may go on with the code from before: systemctl restart {unit} ({error:#})"
+            )),
+        }
+    }
+}
+
 fn systemctl(args: &[&str]) -> Program {
     Program::new("systemctl").args(args).timeout(TIMEOUT)
 }

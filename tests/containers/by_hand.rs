@@ -70,6 +70,32 @@ pub fn a_run_is_stopped_through_systemd(server: &mut Server) {
     assert_eq!(server.backups(), before);
 }
 
+/// PHP that never looks whether files have changed serves what was restored all the same, and what comes back when that is undone.
+pub fn a_restore_is_what_is_served(server: &mut Server) {
+    let php =
+        "systemctl list-units --plain --no-legend 'php*-fpm.service' apache2.service nginx.service | cut -d' ' -f1";
+    let units: Vec<String> = server.machine.shell(php).lines().map(|unit| format!("\"{}\"", unit.trim())).collect();
+    server.set("services", &format!("[{}]", units.join(", ")));
+    server.machine.shell(
+        "for folder in /etc/php/*/fpm/conf.d /etc/php/*/apache2/conf.d; do [ ! -d $folder ] || \
+         printf 'opcache.enable=1\\nopcache.validate_timestamps=0\\n' >$folder/99-frozen.ini; done",
+    );
+    let break_it = "sed -i '1s/^<?php/<?php echo \"not what was backed up\";/' /var/www/moodle/index.php";
+    server.machine.shell(break_it);
+    server.machine.shell(&format!("systemctl restart {}", units.join(" ")));
+    let is_broken =
+        || server.machine.shell("curl --silent http://localhost/index.php").contains("not what was backed up");
+    assert!(is_broken(), "as it was broken");
+    for (how, broken) in [("--ignore-environment", false), ("--undo", true), ("--redo", false)] {
+        server.machine.shell(&format!("moodle-backup restore {how} --yes || test $? = 3"));
+        assert_eq!(is_broken(), broken, "restore {how}");
+        server.assert_as_before();
+    }
+    server.program("restore --discard --yes", 0);
+    server.machine.shell(&format!("rm /etc/php/*/*/conf.d/99-frozen.ini; systemctl restart {}", units.join(" ")));
+    server.set("services", &format!("[\"{}\"]", server.release.web_server()));
+}
+
 /// `--restart none` stops the web server for good, until `resume`; a run with `stop_services` that is killed does not.
 pub fn the_web_server_is_stopped_and_started(server: &mut Server) {
     let mut terminal = server.machine.terminal(&["moodle-backup", "run", "--restart", "none"]);

@@ -22,7 +22,7 @@ use server::Server;
 
 fn a_life_of_the_package(release: Release) {
     let mut server = Server::with_a_site(release);
-    let tries: [(&str, fn(&mut Server)); 21] = [
+    let tries: [(&str, fn(&mut Server)); 22] = [
         ("installing starts nothing", package::installing_starts_nothing),
         ("the timer makes a backup", nights::the_timer_makes_a_backup),
         ("a stopped run leaves the site open", nights::a_stopped_run_leaves_the_site_open),
@@ -36,6 +36,7 @@ fn a_life_of_the_package(release: Release) {
         ("a lock of the web user is no run", sandbox::a_lock_of_the_web_user_is_no_run),
         ("a run by hand survives its session", by_hand::a_run_survives_its_session),
         ("a run by hand is stopped through systemd", by_hand::a_run_is_stopped_through_systemd),
+        ("a restore is what is served", by_hand::a_restore_is_what_is_served),
         ("the web server is stopped and started", by_hand::the_web_server_is_stopped_and_started),
         ("an upgrade leaves alone what runs", package::an_upgrade_leaves_alone_what_runs),
         ("removing ends what runs", package::removing_ends_what_runs),
