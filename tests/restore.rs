@@ -338,6 +338,10 @@ fn routines_that_the_backup_does_not_have_stay() {
     let site = &world.site;
     let output = world.run(&["run"]).expect_code(3);
     assert!(output.stderr.contains("is without stored routines"), "{}", output.stderr);
+    let words = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let file = world.settings_file().with_file_name("database.cnf");
+    let named = format!("options_file = \"{}\" below [database]", file.display());
+    assert!(words.contains("\"[client]\", \"user=root\"") && words.contains(&named), "{words}");
     let routines = "SELECT ROUTINE_NAME, ROUTINE_DEFINITION, DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()";
     let before = site.query(routines);
     assert_eq!(before.len(), 3);
