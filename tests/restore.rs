@@ -347,7 +347,13 @@ fn routines_that_the_backup_does_not_have_stay() {
     assert_eq!(before.len(), 3);
     change(site);
     site.query("DROP TRIGGER mdl_own");
-    world.run(&["restore", "--yes"]).expect_code(0);
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    let done = world.run(&["restore", "--yes"]).expect_code(3).stdout;
+    for told in [plan, done] {
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("this backup is without stored routines"), "{words}");
+        assert!(words.contains("what the database has of them now stays as it is"), "{words}");
+    }
     assert_eq!(site.query(routines), before);
     assert_eq!(
         site.query("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"),
