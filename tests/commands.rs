@@ -263,6 +263,24 @@ fn a_target_that_is_not_mounted_is_no_empty_target() {
 }
 
 #[test]
+fn backups_that_have_vanished_are_missed() {
+    let world = world();
+    world.run(&["run"]).expect_code(0);
+    let name = list(&world)["backups"][0]["name"].as_str().unwrap().to_owned();
+    std::fs::remove_dir_all(world.site_folder()).unwrap();
+    let list = world.run(&["list"]).expect_code(3);
+    let check = world.run(&["check"]).expect_code(3);
+    for told in [list.stderr, check.stdout] {
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("the last run has made {name}, on ")), "{words}");
+        assert!(words.contains("is it the right disk"), "{words}");
+    }
+    world.run(&["run"]).expect_code(0);
+    world.run(&["list"]).expect_code(0);
+    world.run(&["check"]).expect_code(0);
+}
+
+#[test]
 fn a_held_site_wants_attention_until_it_is_resumed() {
     let world = world();
     world.run(&["run", "--restart", "half"]).expect_code(0);
