@@ -146,6 +146,9 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let further = world.settings_file().with_file_name("further.toml");
     fs::copy(world.settings_file(), &further).unwrap();
     let named = further.display().to_string();
+    let told = world.run(&["check"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains(&format!("\"mount {}\" mounts it again", place.display())), "{told}");
+    fs::remove_file(world.root.join("etc/fstab")).unwrap();
     for command in ["check", "status"] {
         for (more, way) in [
             (&[][..], "\"moodle-backup setup --yes\" mounts it".to_owned()),
