@@ -215,6 +215,12 @@ fn what_cannot_be_meant_is_refused_with_what_there_is() {
         assert!(!to.exists(), "{args:?} left something");
     }
     assert_eq!(names(&full), ["mine".to_owned()].into());
+    let stick = world.scratch().join("stick");
+    fs::create_dir(&stick).unwrap();
+    world.run(&["export", "latest", stick.to_str().unwrap()]).expect_code(0);
+    let export = fs::read_dir(&stick).unwrap().next().unwrap().unwrap().path();
+    let output = restore(&world, &["--to", &text, "--from", stick.to_str().unwrap()], 5);
+    assert!(output.stderr.contains(&format!("--from {}", export.display())), "{}", output.stderr);
 }
 
 #[test]
