@@ -48,8 +48,8 @@ pub struct Placed {
     pub name: String,
     /// Where it is now.
     pub path: PathBuf,
-    /// Files and folders.
-    pub entries: u64,
+    /// Files, without the folders on the way to them.
+    pub files: u64,
     /// Bytes.
     pub bytes: u64,
 }

@@ -6,6 +6,7 @@ mod check;
 mod environment;
 mod exchange;
 mod here;
+mod lacking;
 mod links;
 mod load;
 mod place;

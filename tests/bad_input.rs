@@ -197,6 +197,7 @@ fn the_target() {
     let output = bench.world.run(&["run"]).expect_code(5);
     let words = "the backup disk 2f6b9d1e-5c4a-4d0e-9a57-0d9f5a3c7b21 is not mounted at";
     assert!(output.stderr.contains(words) && output.stderr.contains("setup --yes"), "{}", output.stderr);
+    assert!(output.stderr.contains("formats nothing"), "{}", output.stderr);
     for inside in [&bench.world.site.root, &bench.world.site.dataroot] {
         let folder = inside.join("backup");
         fs::create_dir(&folder).unwrap();

@@ -257,9 +257,36 @@ fn a_target_that_is_not_mounted_is_no_empty_target() {
     for args in [&["list"][..], &["show", "latest"], &["pin", "latest"], &["prune"]] {
         let output = world.run(args).expect_code(5);
         assert!(output.stderr.contains("is not mounted at"), "{args:?}: {}", output.stderr);
+        assert!(
+            output.stderr.contains("\"moodle-backup setup --yes\" mounts it again (and formats nothing)"),
+            "{}",
+            output.stderr
+        );
     }
+    let (fstab, place) = (world.root.join("etc/fstab"), world.target.path().display().to_string());
+    std::fs::write(&fstab, format!("UUID={} {place} ext4 nofail 0 2\n", world.target.uuid())).unwrap();
+    let output = world.run(&["list"]).expect_code(5);
+    assert!(output.stderr.contains(&format!("\"mount {place}\" mounts it again")), "{}", output.stderr);
     assert!(attention(&status(&world, 3)).contains("the backups cannot be seen: the backup disk"));
     world.run(&["status", "--max-age", "26h"]).expect_code(1);
+}
+
+#[test]
+fn backups_that_have_vanished_are_missed() {
+    let world = world();
+    world.run(&["run"]).expect_code(0);
+    let name = list(&world)["backups"][0]["name"].as_str().unwrap().to_owned();
+    std::fs::remove_dir_all(world.site_folder()).unwrap();
+    let list = world.run(&["list"]).expect_code(3);
+    let check = world.run(&["check"]).expect_code(3);
+    for told in [list.stderr, check.stdout] {
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&format!("the last run has made {name}, on ")), "{words}");
+        assert!(words.contains("is it the right disk"), "{words}");
+    }
+    world.run(&["run"]).expect_code(0);
+    world.run(&["list"]).expect_code(0);
+    world.run(&["check"]).expect_code(0);
 }
 
 #[test]

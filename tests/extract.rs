@@ -171,7 +171,9 @@ fn parts_and_single_files_come_back_by_the_paths_that_they_had() {
 
     // A part and a path in it: that path alone.
     let (one, text) = place(&world, "one");
-    restore(&world, &["--only", "code", "--path", config.to_str().unwrap(), "--to", &text], 0);
+    let told = restore(&world, &["--only", "code", "--path", config.to_str().unwrap(), "--to", &text], 0).stdout;
+    let row = told.lines().find(|line| line.starts_with("code ")).expect("the part is told");
+    assert_eq!(row.split_whitespace().nth(1), Some("1"), "one file, whatever folders it lies in: {told}");
     assert_eq!(names(&one), ["code".to_owned()].into());
     assert_eq!(names(&one.join("code")), ["config.php".to_owned()].into());
 }
@@ -215,6 +217,12 @@ fn what_cannot_be_meant_is_refused_with_what_there_is() {
         assert!(!to.exists(), "{args:?} left something");
     }
     assert_eq!(names(&full), ["mine".to_owned()].into());
+    let stick = world.scratch().join("stick");
+    fs::create_dir(&stick).unwrap();
+    world.run(&["export", "latest", stick.to_str().unwrap()]).expect_code(0);
+    let export = fs::read_dir(&stick).unwrap().next().unwrap().unwrap().path();
+    let output = restore(&world, &["--to", &text, "--from", stick.to_str().unwrap()], 5);
+    assert!(output.stderr.contains(&format!("--from {}", export.display())), "{}", output.stderr);
 }
 
 #[test]
@@ -252,7 +260,8 @@ fn a_table_comes_back_as_sql_that_drops_nothing() {
     for engine in Engine::ALL {
         let world = backed_up(small(engine), "");
         let (to, text) = place(&world, "user.sql");
-        restore(&world, &["--table", "user", "--to", &text], 0);
+        let told = restore(&world, &["--table", "user", "--to", &text], 0).stdout;
+        assert!(told.contains("  ROWS  ") && !told.contains("FILES"), "{told}");
         let words = fs::read_to_string(&to).unwrap();
         assert!(!words.to_uppercase().contains("DROP TABLE"), "{words}");
         let printed = restore(&world, &["--table", "mdl_user"], 0).stdout;

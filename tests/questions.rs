@@ -95,7 +95,7 @@ fn a_disk_is_mounted_over_nothing_that_is_used() {
     }
     person.answer("", &format!("{}\n", used.display()));
     person.wait_for("(ann, bob, eve and 1 more)");
-    person.answer("", "\x03");
+    person.terminal.type_keys("\x03");
 }
 
 #[test]
@@ -156,4 +156,19 @@ fn what_to_do_about_a_site_that_cannot_be_read_is_said_in_the_words_of_the_quest
     person.wait_for("it has no version.php");
     person.wait_for("choose the folder that holds its config.php.");
     person.answer("Which site is to be backed up?", "\x03");
+}
+
+#[test]
+fn why_a_site_of_the_list_cannot_be_read_is_one_line() {
+    let world = newcomer(Engine::MariaDb);
+    let config = world.site.root.join("config.php");
+    let old = fs::read_to_string(&config).unwrap();
+    fs::write(&config, old.replacen("<?php", "<?php function f() { throw new Exception('no such value'); } f();", 1))
+        .unwrap();
+    let mut person = Person::at(&world, &["setup"]);
+    person.wait_for("its config.php cannot be read: ");
+    person.wait_for("> ");
+    let text = person.terminal.text();
+    assert!(text.contains("no such value") && !text.contains("Stack trace"), "{text}");
+    person.terminal.type_keys("\x03");
 }

@@ -446,12 +446,22 @@ fn routines_that_the_backup_does_not_have_stay() {
     let site = &world.site;
     let output = world.run(&["run"]).expect_code(3);
     assert!(output.stderr.contains("is without stored routines"), "{}", output.stderr);
+    let words = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    let file = world.settings_file().with_file_name("database.cnf");
+    let named = format!("options_file = \"{}\" below [database]", file.display());
+    assert!(words.contains("\"[client]\", \"user=root\"") && words.contains(&named), "{words}");
     let routines = "SELECT ROUTINE_NAME, ROUTINE_DEFINITION, DEFINER FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = DATABASE()";
     let before = site.query(routines);
     assert_eq!(before.len(), 3);
     change(site);
     site.query("DROP TRIGGER mdl_own");
-    world.run(&["restore", "--yes"]).expect_code(0);
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    let done = world.run(&["restore", "--yes"]).expect_code(3).stdout;
+    for told in [plan, done] {
+        let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("this backup is without stored routines"), "{words}");
+        assert!(words.contains("what the database has of them now stays as it is"), "{words}");
+    }
     assert_eq!(site.query(routines), before);
     assert_eq!(
         site.query("SELECT COUNT(*) FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = DATABASE()"),

@@ -28,6 +28,8 @@ fn without_a_person_it_ends_in_a_verified_backup_and_a_second_time_changes_nothi
         let world = newcomer(engine);
         let target = target(&world);
         let args = ["setup", "--yes", "--target", &target, "--time", "02:10", "--mail", "root"];
+        let plan = world.run(&[&args[..], &["--plan"]].concat()).expect_code(0).stdout;
+        assert_eq!(plan.matches("wait for the disk").count(), 1, "{plan}");
         let output = world.run(&[&args[..], &["--first-backup"]].concat()).expect_code(0);
         assert!(output.stdout.contains("moodle is ready to be backed up"), "{}", output.stdout);
         let check = world.run(&["check"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -146,6 +148,9 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let further = world.settings_file().with_file_name("further.toml");
     fs::copy(world.settings_file(), &further).unwrap();
     let named = further.display().to_string();
+    let told = world.run(&["check"]).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.contains(&format!("\"mount {}\" mounts it again", place.display())), "{told}");
+    fs::remove_file(world.root.join("etc/fstab")).unwrap();
     for command in ["check", "status"] {
         for (more, way) in [
             (&[][..], "\"moodle-backup setup --yes\" mounts it".to_owned()),

@@ -169,6 +169,8 @@ fn repair_fetches_at_once_and_says_what_it_cannot() {
     assert_eq!(damage(&verify(&world, &["--repair"], 1)).len(), 1);
     let output = world.run(&["verify", "--repair"]).expect_code(1);
     assert!(output.stdout.contains("is missing"), "{}", output.stdout);
+    let words = output.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("The site has no whole copy of it either.") && !words.contains("does so now"), "{words}");
     // A run that finds it lost says so, and the earlier backup goes on saying so.
     world.run(&["run"]).expect_code(3);
     assert_eq!(json(&world, &["show", &name])["damage"].as_array().unwrap().len(), 1);

@@ -47,6 +47,8 @@ pub struct Extract<'a> {
 pub struct Extracted {
     /// Entries, the root among them.
     pub entries: u64,
+    /// Folders among them.
+    pub folders: u64,
     /// Sizes of all files, in bytes.
     pub bytes: u64,
     /// How many files and folders have lost their access control lists or other attributes, which the file system here
@@ -336,6 +338,7 @@ impl Work<'_> {
             let kept = self.place.finish_folder(&folder, &attributes)?;
             self.done.attributes_lost += u64::from(!kept);
             self.done.entries += 1;
+            self.done.folders += 1;
         }
         Ok(self.done)
     }

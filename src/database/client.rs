@@ -109,8 +109,7 @@ impl Connection {
             }
             match refused_extra(&output.stderr, &mut client.extras) {
                 Some(what) => warnings.push(format!(
-                    "the dump of the {} is without {what}: {} may not read them all; where Moodle's own tables are all \
-                     that counts this does no harm, else name another account by options_file in the settings",
+                    "the dump of the {} is without {what}: {} may not read them all",
                     self.title(),
                     self.account()
                 )),

@@ -25,7 +25,7 @@ pub mod uploads;
 mod watch;
 
 pub use aside::{ASIDE, Aside};
-pub use client::{Client, Extras};
+pub use client::{Client, EVENTS, Extras, ROUTINES};
 pub use create::{Missing, Wanted};
 pub use dump::{Dump, DumpFailure, Dumped, Order, Tables};
 pub use facts::ServerFacts;

@@ -80,6 +80,18 @@ impl Connection {
         Ok((account + &self.lines().join("\n") + "\n").into_bytes())
     }
 
+    /// The lines of such a file by which an administrator of the server reads this database.
+    pub fn administrator_lines(&self) -> Vec<String> {
+        let first = match self.engine {
+            Engine::MariaDb => ["[client]", "user=root"],
+            Engine::Postgres => ["[dump]", "user=postgres"],
+        };
+        // Debian's MariaDB knows root by the socket.
+        let password = (self.engine == Engine::Postgres || !self.uses_socket()).then_some("password=…");
+        let place = if self.is_at_usual_place() { Vec::new() } else { self.lines() };
+        first.into_iter().chain(password).map(str::to_owned).chain(place).collect()
+    }
+
     /// Whether the server is where clients look for it by themselves: at the local socket.
     fn is_at_usual_place(&self) -> bool {
         let usual_socket = |usual: [&str; 2]| {
@@ -165,7 +177,35 @@ impl Tls {
 
 #[cfg(test)]
 mod tests {
-    use super::{Engine, Place};
+    use super::{Connection, Engine, Place};
+    use crate::database::Tls;
+
+    #[test]
+    fn the_lines_for_an_administrator_reach_the_server_wherever_it_is() {
+        let lines = |engine, host: &str, socket: Option<&str>| {
+            let (host, socket) = (Some(host.to_owned()), socket.map(Into::into));
+            let (user, name) = ("moodle".to_owned(), "moodle".to_owned());
+            Connection {
+                engine,
+                host,
+                port: None,
+                socket,
+                user,
+                password: None,
+                name,
+                schema: None,
+                tls: Tls::Default,
+                options_file: None,
+                run_as: None,
+            }
+            .administrator_lines()
+            .join(" ")
+        };
+        assert_eq!(lines(Engine::MariaDb, "localhost", None), "[client] user=root");
+        assert_eq!(lines(Engine::MariaDb, "localhost", Some("/srv/db.sock")), "[client] user=root socket=/srv/db.sock");
+        assert_eq!(lines(Engine::MariaDb, "db2", None), "[client] user=root password=… host=db2");
+        assert_eq!(lines(Engine::Postgres, "", None), "[dump] user=postgres password=…");
+    }
 
     #[test]
     fn the_place_of_the_server_is_read_as_the_clients_read_it() {

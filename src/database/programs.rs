@@ -291,9 +291,15 @@ impl Listed {
     }
 }
 
+impl Session {
+    /// Whether the server has events: one of MariaDB or MySQL that was started without its event scheduler does not even list them.
+    pub fn has_events(&mut self) -> Result<bool> {
+        Ok(self.value("SELECT @@GLOBAL.event_scheduler")?.is_none_or(|state| state != "DISABLED"))
+    }
+}
+
 fn listed(session: &mut Session, scope: Scope) -> Result<Vec<Listed>> {
-    // A server that was started without its event scheduler does not even list events.
-    let has_events = session.value("SELECT @@GLOBAL.event_scheduler")?.is_none_or(|state| state != "DISABLED");
+    let has_events = session.has_events()?;
     let events = "UNION ALL SELECT 'EVENT', EVENT_NAME, DEFINER, 0, CONCAT('EVENT ', EVENT_NAME), 0 \
                   FROM information_schema.EVENTS WHERE EVENT_SCHEMA = DATABASE()";
     let sql = format!(

@@ -126,7 +126,7 @@ impl<'a> Parts<'a> {
             match extracted {
                 Ok(done) => {
                     self.tell_of_attributes(&component.name, done.attributes_lost);
-                    self.place(&component.name, name, done.entries, done.bytes);
+                    self.place(&component.name, name, done.entries - done.folders, done.bytes);
                 }
                 Err(error) => self.leave_out(component, &into, error)?,
             }
@@ -193,7 +193,7 @@ impl<'a> Parts<'a> {
             tree::add_folders(&into, &owners::emptied(&self.job.backup.manifest, &self.owners))?;
         }
         self.tell_of_attributes(&component.name, done.attributes_lost);
-        self.place(&component.name, layout::MOODLEDATA.into(), done.entries, done.bytes);
+        self.place(&component.name, layout::MOODLEDATA.into(), done.entries - done.folders, done.bytes);
         Ok(())
     }
 
@@ -240,8 +240,8 @@ impl<'a> Parts<'a> {
         self.placed
     }
 
-    fn place(&mut self, name: &str, path: PathBuf, entries: u64, bytes: u64) {
-        self.placed.push(Placed { name: name.to_owned(), path: self.job.to.join(path), entries, bytes });
+    fn place(&mut self, name: &str, path: PathBuf, files: u64, bytes: u64) {
+        self.placed.push(Placed { name: name.to_owned(), path: self.job.to.join(path), files, bytes });
     }
 
     fn tell_of_losses(&self, hashes: &[Hash], what: &str) {

@@ -44,7 +44,7 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         note_maintenance(site, facts, findings);
     }
     let own = own_connection(site, settings.database.options_file.as_deref());
-    let own = own.and_then(|connection| dumpable("site", connection, findings));
+    let own = own.and_then(|connection| dumpable("site", connection, settings, findings));
     let own = findings.keep("database", own);
     if let Some(own) = &own {
         findings.fine("database", described(own));
@@ -62,7 +62,7 @@ pub(super) fn examine(settings: &Settings, site: &Site, findings: &mut Findings)
         .iter()
         .map(|extra| {
             let connection = extra_connection(site, extra);
-            let extra = connection.and_then(|connection| dumpable(&extra.name, connection, findings));
+            let extra = connection.and_then(|connection| dumpable(&extra.name, connection, settings, findings));
             findings.keep("extra database", extra)
         })
         .collect();
@@ -81,16 +81,33 @@ fn read_facts(site: &Site) -> Result<Facts> {
     Facts::read(&mut session, &site.connection, &site.config.prefix)
 }
 
-fn dumpable(name: &str, connection: Connection, findings: &mut Findings) -> Result<Dumpable> {
+fn dumpable(name: &str, connection: Connection, settings: &Settings, findings: &mut Findings) -> Result<Dumpable> {
     let mut session = connection.session()?;
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
     let aside = session.tables_aside()?;
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
-        findings.warning("database", left_out, "grant it, or name an account with more rights by options_file");
+        findings.warning("database", left_out, another_account(&connection, settings));
     }
     Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, connection })
+}
+
+/// How a dump comes to have what Moodle's own account may not read.
+fn another_account(connection: &Connection, settings: &Settings) -> String {
+    let lines = connection.administrator_lines().join("\", \"");
+    let no_harm = "where Moodle's own tables are all that counts this does no harm; to have them too,";
+    if let Some(file) = &connection.options_file {
+        return format!("{no_harm} name an administrator of the server in {}: the lines \"{lines}\"", file.display());
+    }
+    let file = settings.file.with_file_name("database.cnf");
+    let own = settings.database.extra.iter().all(|extra| extra.name != connection.name);
+    format!(
+        "{no_harm} make the file {0} (chmod 600) of the lines \"{lines}\", and write options_file = \"{0}\" below {1} in {2}",
+        file.display(),
+        if own { "[database]" } else { "its [[database.extra]]" },
+        settings.file.display()
+    )
 }
 
 /// Moodle's own server; by its own account, or by that of an options file.

@@ -9,8 +9,10 @@ use crate::store::manifest::{ComponentKind, Manifest};
 use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
 use crate::sys::human;
+use crate::sys::kept;
 use crate::sys::log::Log;
 use crate::sys::mounts;
+use crate::sys::paths::Paths;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +123,7 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     if !target.is_dir() {
         return Err(Fault::unfit(format!("the target {} is not there", target.display()))
             .hint(match &settings.target.mount_uuid {
-                Some(uuid) => way_back(uuid),
+                Some(uuid) => way_back(uuid, target, Path::new("/")),
                 None => "mount the backup disk, or correct path in [target]".into(),
             })
             .into());
@@ -138,16 +140,22 @@ pub fn require_mounted(settings: &Settings) -> Result<()> {
     if found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(wanted)) {
         return Ok(());
     }
-    let instead = found.map_or("no disk of its own".to_owned(), |uuid| format!("the file system {uuid}"));
-    Err(Fault::unfit(format!("the backup disk {wanted} is not mounted at {}: there is {instead}", target.display()))
-        .hint(way_back(wanted))
-        .into())
+    let uuid = found.map_or_else(String::new, |uuid| format!(" ({uuid})"));
+    Err(Fault::unfit(format!(
+        "the backup disk {wanted} is not mounted at {}: the folder there lies on the disk of {}{uuid}",
+        target.display(),
+        mount.point.display()
+    ))
+    .hint(way_back(wanted, target, &mount.point))
+    .into())
 }
 
 /// How an absent disk comes back.
-fn way_back(uuid: &str) -> String {
+fn way_back(uuid: &str, target: &Path, mounted: &Path) -> String {
+    let command = kept::mount_command(&Paths::from_environment(), target, mounted);
+    let command = command.unwrap_or_else(|| "moodle-backup setup --yes".to_owned());
     format!(
-        "if \"lsblk -f\" shows {uuid}, \"moodle-backup setup --yes\" mounts it where it belongs; if not, connect the disk first; if \
+        "if \"lsblk -f\" shows {uuid}, \"{command}\" mounts it again (and formats nothing); if not, connect the disk first; if \
          another takes its place, \"moodle-backup setup\", or correct mount_uuid in [target]"
     )
 }

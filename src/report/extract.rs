@@ -34,7 +34,7 @@ pub struct Part {
     pub name: String,
     /// Where it is now.
     pub path: String,
-    /// Files and folders in it; for a table: rows.
+    /// Files in it, without folders; for a table: rows.
     pub entries: u64,
     /// Bytes.
     pub bytes: u64,
@@ -77,9 +77,10 @@ pub fn text(extracted: &Extracted, look: &Look) -> String {
     text += &pair("To", &extracted.to);
     text += &pair("Took", &human::duration(extracted.took_seconds));
     if !extracted.parts.is_empty() {
+        let is_table = extracted.parts.iter().all(|part| part.name.starts_with("table "));
         let mut table = Table::new(&[
             ("PART", Side::Left),
-            ("FILES", Side::Right),
+            (if is_table { "ROWS" } else { "FILES" }, Side::Right),
             ("SIZE", Side::Right),
             ("WHERE IT IS NOW", Side::Left),
         ]);

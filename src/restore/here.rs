@@ -1,9 +1,9 @@
 //! The site as it is now, as far as anything of it is left: from its config.php where that can be read, from the backup
 //! where not. Changes nothing.
 
-use super::Job;
 use super::load::wanted;
 use super::place::{Place, require_same_site};
+use super::{Job, lacking};
 use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::preflight::{Site, read_site};
@@ -124,6 +124,7 @@ impl Here {
         if !manifest.complete {
             log.warn(format!("the backup is not complete: {}", manifest.incomplete_because.join("; ")));
         }
+        lacking::told(job, self)?.into_iter().for_each(|line| log.warn(line));
         if job.wants(&Part::Database) && !job.wants(&Part::Code) && self.site.is_none() {
             return Err(Fault::unfit("the site's config.php cannot be read, so its database cannot be reached")
                 .hint("restore the code too: --only code --only database")

@@ -1,7 +1,7 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
 use super::stage::effort;
-use super::{Here, Job, environment};
+use super::{Here, Job, environment, lacking};
 use crate::error::Result;
 use crate::hashes;
 use crate::pool::{self, Lacking};
@@ -95,7 +95,7 @@ pub fn plan(job: &Job) -> Result<Plan> {
         backup: job.backup.name.clone(),
         when: manifest.moment(),
         left_out: left_out(job),
-        warnings: warnings(job, &here),
+        warnings: warnings(job, &here)?,
         changed: changed(job, &here),
         new: here.is_new(),
         closed_seconds: 3 + tables / TABLES_PER_SECOND + loaded / LOADED_PER_SECOND,
@@ -206,7 +206,7 @@ fn left_out(job: &Job) -> Vec<String> {
     all.into_iter().filter(|part| !job.wants(part)).map(|part| part.to_string()).collect()
 }
 
-fn warnings(job: &Job, here: &Here) -> Vec<String> {
+fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
     let manifest = &job.backup.manifest;
     let mut warnings = Vec::new();
     if !manifest.complete {
@@ -222,7 +222,8 @@ fn warnings(job: &Job, here: &Here) -> Vec<String> {
     if is(&Part::Database) != is(&Part::Moodledata) {
         warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
     }
+    warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment::compare(job, here).warnings(job));
     warnings.extend(here.immovable(job).map(|why| format!("the restore will be refused: {why}")));
-    warnings
+    Ok(warnings)
 }

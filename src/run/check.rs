@@ -1,6 +1,6 @@
 //! The command `check`: all that a run looks at before it begins, and nothing else.
 
-use super::{Session, standing};
+use super::{Session, listing, record, standing};
 use crate::error::{EXIT_WARNINGS, Kind, Result};
 use crate::preflight::{self, Findings, Outcome, Site};
 use crate::report::check::{self, Check, Finding, Group, Level};
@@ -8,6 +8,7 @@ use crate::report::status::SiteState;
 use crate::settings::Settings;
 use crate::setup::units::{self, Units};
 use crate::setup::{needs, notify};
+use crate::store::Listing;
 use crate::sys::process::unit::systemd_runs;
 
 /// The groups of findings, each with the names of what was looked at.
@@ -40,6 +41,7 @@ pub fn look(session: &Session, settings: &Settings) -> Result<Check> {
             note_state(session, settings, &site.config.dataroot, &mut findings);
             findings.0.extend(preflight::examine(settings, &site, &session.log).0.0);
             note_programs(&site, &mut findings);
+            note_vanished(session, settings, &mut findings);
         }
         Err(error) => {
             crate::sys::signals::check()?;
@@ -75,6 +77,16 @@ fn note_programs(site: &Site, findings: &mut Findings) {
     for need in needs::missing(Some(site), None).into_iter().filter(|need| !need.required) {
         let package = [need.package];
         findings.warning("programs", format!("{} is missing: {}", need.what, need.why), needs::command(&package));
+    }
+}
+
+/// An empty target may be another disk than that of the backups.
+fn note_vanished(session: &Session, settings: &Settings, findings: &mut Findings) {
+    let store = listing::store(settings);
+    let there = store.and_then(|store| store.map_or_else(|| Ok(Listing::default()), |store| store.backups()));
+    // What cannot be looked at is a problem that is told of already.
+    if let Some(words) = there.ok().and_then(|there| record::vanished(&session.paths, settings, &there)) {
+        findings.warning("backups", words, record::VANISHED);
     }
 }
 

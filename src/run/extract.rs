@@ -105,7 +105,7 @@ fn into_folder(
     let part = |placed: &extract::Placed| Part {
         name: placed.name.clone(),
         path: placed.path.display().to_string(),
-        entries: placed.entries,
+        entries: placed.files,
         bytes: placed.bytes,
     };
     shown.parts = placed.iter().map(part).collect();

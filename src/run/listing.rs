@@ -1,7 +1,7 @@
 //! The commands `list` and `show`. They need the settings and the target only: no Moodle, no database, no web server.
 
-use super::{Session, verify};
-use crate::error::{Fault, Result};
+use super::{Session, record, verify};
+use crate::error::{EXIT_WARNINGS, Fault, Result};
 use crate::preflight;
 use crate::report::list::{self, Line, List, Verified};
 use crate::report::show::{self, Part, Show};
@@ -52,8 +52,11 @@ pub fn list(session: &Session) -> Result<u8> {
     let settings = session.settings()?;
     let store = store(&settings)?;
     let listing = store.as_ref().map_or_else(|| Ok(Listing::default()), Store::backups)?;
-    if store.is_none() {
-        session.log.info(format!("note: {}", nothing_there(&settings)));
+    let vanished = record::vanished(&session.paths, &settings, &listing);
+    match &vanished {
+        Some(words) => session.log.warn(format!("{words}: {}", record::VANISHED)),
+        None if store.is_none() => session.log.info(format!("note: {}", nothing_there(&settings))),
+        None => {}
     }
     warn_of_damage(&listing, &session.log);
     let folder = settings.target.path.join(&settings.site.name);
@@ -70,7 +73,7 @@ pub fn list(session: &Session) -> Result<u8> {
         backups: listing.backups.iter().map(line).collect::<Result<_>>()?,
     };
     session.print(&view, list::text)?;
-    Ok(0)
+    Ok(if vanished.is_some() { EXIT_WARNINGS } else { 0 })
 }
 
 fn others(listing: &Listing) -> Vec<String> {

@@ -3,9 +3,10 @@
 use crate::error::{Kind, Result};
 use crate::report::outcome::Outcome;
 use crate::settings::Settings;
+use crate::store::Listing;
 use crate::sys::files;
 use crate::sys::paths::Paths;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Local, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,24 @@ pub fn keep(paths: &Paths, settings: &Settings, last: &LastRun) -> Result<()> {
 pub fn read(paths: &Paths, settings: &Settings) -> Option<LastRun> {
     read_file(&path(paths, settings, false))
 }
+
+/// What is to be said where the last run has made a backup that is not among those that are there now.
+pub fn vanished(paths: &Paths, settings: &Settings, listing: &Listing) -> Option<String> {
+    let last = read(paths, settings)?;
+    let name = last.outcome.backup?;
+    let damaged = listing.unreadable.iter().map(|damaged| &damaged.name);
+    let mut there = listing.backups.iter().map(|backup| &backup.name).chain(damaged);
+    if there.any(|there| *there == name) {
+        return None;
+    }
+    let when = last.ended.with_timezone(&Local).format("%Y-%m-%d %H:%M");
+    let folder = settings.target.path.join(&settings.site.name);
+    Some(format!("the last run has made {name}, on {when}, and it is not in {} any more", folder.display()))
+}
+
+/// What is to be done about it.
+pub const VANISHED: &str =
+    "is it the right disk (lsblk -f, findmnt), or who removed it? the next run makes a new backup";
 
 /// The end of the run that had this log.
 pub fn read_of(paths: &Paths, settings: &Settings, log: &Path) -> Option<LastRun> {

@@ -44,7 +44,10 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
         });
         Ok((outcome, mended, tested.transpose()?))
     })?;
-    let view = view(&job, asked.backup.as_deref(), outcome, &mended, tested)?;
+    let mut view = view(&job, asked.backup.as_deref(), outcome, &mended, tested)?;
+    if asked.repair && mended.trouble.is_none() {
+        view.backups.iter_mut().for_each(tell_of_loss);
+    }
     session.print(&view, verify::text)?;
     Ok(exit_code(&view, &mended, asked.repair))
 }
@@ -114,6 +117,15 @@ pub fn damages(notes: &[crate::store::Damage]) -> Vec<Damage> {
         next: next(&noted.file).to_owned(),
     };
     notes.iter().map(damage).collect()
+}
+
+/// What can be done about pool files that the site was just asked for in vain.
+fn tell_of_loss(verdict: &mut Verdict) {
+    for damage in verdict.damage.iter_mut().filter(|damage| damage::pool_file(&damage.file).is_some()) {
+        damage.next = "The site has no whole copy of it either. If a copy of this disk or an export has it, lay it into the \
+                       site's filedir and call \"moodle-backup verify --repair\" again. A restore brings back all the rest."
+            .into();
+    }
 }
 
 /// What can be done about a damaged file.

@@ -216,8 +216,9 @@ const DATABASE: &[Key] = &[
         "options_file",
         Kind::Path,
         r#""/etc/moodle-backup/database.cnf""#,
-        "Another account for the dump than Moodle's own: a MariaDB option file with [client] user and password, or a \
-         PostgreSQL service file (pg_service.conf) with a section of user and password. Where the server is not the one \
+        "Another account for the dump than Moodle's own: a MariaDB option file with [client] user and password (for \
+         MariaDB on this machine the two lines [client] and user=root are enough), or a PostgreSQL service file \
+         (pg_service.conf) with a section of user and password. Where the server is not the one \
          at the usual local socket, host and port (or MariaDB's socket) must stand there too: config.php, which the web \
          user may be able to change, is not told such a password. If not set: Moodle's own account.",
     ),

@@ -195,10 +195,7 @@ fn take_over(predecessor: &Predecessor, context: &Context, plan: &mut Plan) -> R
 fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
     let units = context.units();
     if let Some(point) = answers.target.as_ref().and_then(mount_point) {
-        for file in units.mount_drop_ins() {
-            let words = format!("let the service wait for the disk of the backups ({})", file.display());
-            write(plan, file, units.mount_text(&point), 0o644, words);
-        }
+        wait_for_disk(&units, &point, plan);
     }
     if let Some(time) = &answers.schedule.nightly
         && let Some(text) = units.schedule_text(time)
@@ -206,6 +203,20 @@ fn drop_ins(answers: &Answers, context: &Context, plan: &mut Plan) {
         let file = units.schedule_drop_in();
         let words = format!("set the time of the nightly backup to {time} ({})", file.display());
         write(plan, file, text, 0o644, words);
+    }
+}
+
+/// One step, told once, however many services there are.
+fn wait_for_disk(units: &Units, point: &Path, plan: &mut Plan) {
+    let text = units.mount_text(point);
+    let mut files = units.mount_drop_ins();
+    files.retain(|file| !holds(file, &text));
+    let named: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let words = format!("let the services wait for the disk of the backups ({})", named.join(", "));
+    let last = files.len().saturating_sub(1);
+    for (at, file) in files.into_iter().enumerate() {
+        let words = if at == last { vec![words.clone()] } else { Vec::new() };
+        plan.add(Action::Write { file, text: text.clone(), mode: 0o644 }, words);
     }
 }
 
@@ -249,9 +260,13 @@ fn mail(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {
 }
 
 fn write(plan: &mut Plan, file: PathBuf, text: String, mode: u32, words: String) {
-    if std::fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
+    if !holds(&file, &text) {
         plan.add(Action::Write { file, text, mode }, vec![words]);
     }
+}
+
+fn holds(file: &Path, text: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|old| old == text)
 }
 
 fn switches(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()> {

@@ -104,6 +104,12 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// What PHP says goes on for many lines, of which the first tells what is wrong. All of them come when the site is chosen.
+fn first_line(error: &anyhow::Error) -> String {
+    let words = format!("{error:#}");
+    words.lines().next().unwrap_or_default().trim_end().to_owned()
+}
+
 fn look(layout: &Layout, because: PathBuf) -> Found {
     let release = layout.release().map(|it| it.release).unwrap_or_default();
     let writer = foreign_writer(layout);
@@ -116,7 +122,7 @@ fn look(layout: &Layout, because: PathBuf) -> Found {
                     let Site { config, connection, .. } = site;
                     (Some(Known { wwwroot: config.wwwroot, database: connection.title(), told }), None)
                 }
-                Err(error) => (None, Some(format!("its config.php cannot be read: {error:#}"))),
+                Err(error) => (None, Some(format!("its config.php cannot be read: {}", first_line(&error)))),
             }
         }
     };

@@ -2,8 +2,8 @@
 //! but texts and questions to systemd; writing is `actions`'.
 
 use super::answers::time_of_day;
-use super::disks::mount;
 use super::predecessor::find as cron;
+use crate::sys::kept;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
 use crate::sys::process::unit::systemd_runs;
@@ -56,7 +56,7 @@ impl Units {
 
     /// What stands in them; the mount unit is that of the disk's mount point.
     pub fn mount_text(&self, mount_point: &Path) -> String {
-        let unit = format!("{}.mount", mount::escaped(mount_point)).replace('%', "%%");
+        let unit = format!("{}.mount", kept::escaped(mount_point)).replace('%', "%%");
         format!(
             "# The disk of the backups. Written by \"moodle-backup setup\".\n[Unit]\n\
              # Not RequiresMountsFor=: without the disk systemd would only not start the service, and nobody be told. The program\n\

@@ -37,9 +37,7 @@ pub fn open(folder: &Path) -> Result<Source> {
     sites.sort();
     match sites.as_slice() {
         [site] => Ok(Source { store: at(site)?, backup: None }),
-        [] => Err(nothing()
-            .hint("name the folder of a site on the target: it has folders in it such as 2026-11-23T010003Z")
-            .into()),
+        [] => Err(nothing().hint(instead(&folder)).into()),
         sites => {
             let names: Vec<_> = sites.iter().map(|site| site.display().to_string()).collect();
             Err(Fault::usage(format!("there is more than one site in {}", folder.display()))
@@ -47,6 +45,25 @@ pub fn open(folder: &Path) -> Result<Source> {
                 .into())
         }
     }
+}
+
+/// What to name in place of a folder without backups: what `export` writes is a file.
+fn instead(folder: &Path) -> String {
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut exports: Vec<String> =
+        names.filter_map(|name| name.into_string().ok()).filter(|it| is_export(it)).collect();
+    exports.sort();
+    let named: Vec<String> = exports.iter().map(|it| format!("--from {}", folder.join(it).display())).collect();
+    match named.is_empty() {
+        true => "name the folder of a site on the target: it has folders in it such as 2026-11-23T010003Z".to_owned(),
+        false => format!("an export is a file, and is named itself: {}", named.join(", or ")),
+    }
+}
+
+/// As `export` names its files: `SITE-BACKUP.tar.zst`, or `.tar`.
+fn is_export(name: &str) -> bool {
+    let stem = name.strip_suffix(".tar.zst").or_else(|| name.strip_suffix(".tar"));
+    stem.is_some_and(|stem| stem.match_indices('-').any(|(at, _)| label::is_label(&stem[at + 1..])))
 }
 
 fn at(folder: &Path) -> Result<Store> {
@@ -60,4 +77,15 @@ fn holds_backups(folder: &Path) -> bool {
     names
         .flatten()
         .any(|entry| layout::classify(entry.file_name().as_bytes()) == layout::Name::Backup && entry.path().is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_export;
+
+    #[test]
+    fn exports_are_known_by_their_names() {
+        assert!(is_export("my-school-2026-11-23T010003Z.tar.zst") && is_export("a-2026-11-23T010003Z.tar"));
+        assert!(!is_export("a-2026-11-23T010003Z.zip") && !is_export("photos.tar.zst") && !is_export("2026.tar"));
+    }
 }

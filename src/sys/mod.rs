@@ -8,6 +8,7 @@ pub mod files;
 pub mod folder_lock;
 pub mod holders;
 pub mod human;
+pub mod kept;
 pub mod limits;
 pub mod lock;
 pub mod log;

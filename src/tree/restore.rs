@@ -45,6 +45,8 @@ pub struct Restore<'a> {
 pub struct Restored {
     /// Entries, the root among them.
     pub entries: u64,
+    /// Folders among them.
+    pub folders: u64,
     /// Sizes of all files, in bytes.
     pub bytes: u64,
     /// Paths that the index has and the backup no longer.
@@ -177,6 +179,7 @@ impl Work<'_> {
         let attributes = self.attributes(at.folder, &entry)?;
         let kept = self.place.finish_folder(&entry, &attributes)?;
         self.done.attributes_lost += u64::from(!kept);
+        self.done.folders += 1;
         self.count();
         Ok(())
     }

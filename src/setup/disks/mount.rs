@@ -3,15 +3,14 @@
 
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
+use crate::sys::kept;
 use crate::sys::log::Log;
 use crate::sys::mounts;
 use crate::sys::paths::Paths;
 use crate::sys::process::Program;
 use crate::sys::process::unit::systemd_runs;
-use std::fmt::Write;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -142,19 +141,19 @@ fn is_systems(path: &Path) -> bool {
 
 /// Whether this machine mounts something there by itself.
 pub fn is_kept(paths: &Paths, path: &Path) -> bool {
-    unit_file(paths, path).exists() || fstab_points(paths).iter().any(|point| point == path)
+    kept::unit_file(paths, path).exists() || kept::in_fstab(paths).iter().any(|point| point == path)
 }
 
 /// Sees to it that the disk is mounted at each start, also where another one was mounted there until now. What somebody else has
 /// written for the place is his to change.
 pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
-    match std::fs::read_to_string(unit_file(paths, place.path)) {
+    match std::fs::read_to_string(kept::unit_file(paths, place.path)) {
         Ok(text) if text == unit(place) || !text.starts_with(OWN_UNIT) => return Ok(()),
         Ok(_) => return write_unit(paths, place, log),
         Err(_) => {}
     }
     let fstab = std::fs::read_to_string(paths.fstab()).unwrap_or_default();
-    let in_fstab = fstab_points(paths).iter().any(|point| point == place.path);
+    let in_fstab = kept::in_fstab(paths).iter().any(|point| point == place.path);
     let replaced = without_own_line(&fstab, place) != fstab && !fstab.contains(place.uuid);
     match in_fstab {
         true if !replaced => Ok(()),
@@ -164,7 +163,7 @@ pub fn keep(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
 }
 
 fn write_unit(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
-    let file = unit_file(paths, place.path);
+    let file = kept::unit_file(paths, place.path);
     files::make_folders(files::parent(&file), 0o755)?;
     files::write_durably(&file, unit(place).as_bytes(), 0o644)?;
     log.info(format!("wrote {}", file.display()));
@@ -175,7 +174,7 @@ fn write_unit(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
 
 /// Says so if the mount unit will not find the disk at the next start. It has been mounted by its device, which needs no udev.
 pub fn warn_if_unknown(paths: &Paths, place: &Place, log: &Log) {
-    if !systemd_runs() || !unit_file(paths, place.path).exists() {
+    if !systemd_runs() || !kept::unit_file(paths, place.path).exists() {
         return;
     }
     let _ = Program::new("udevadm").args(["settle", "--timeout=10"]).timeout(LIMIT).output();
@@ -250,49 +249,15 @@ fn specifiers(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-fn unit_file(paths: &Paths, path: &Path) -> PathBuf {
-    paths.units().join(format!("{}.mount", escaped(path)))
-}
-
-/// A path as the name of a unit: systemd-escape(1) with `--path`.
-pub fn escaped(path: &Path) -> String {
-    let bytes = path.as_os_str().as_bytes();
-    let trimmed = bytes.strip_prefix(b"/").unwrap_or(bytes);
-    let mut name = String::new();
-    for (at, byte) in trimmed.iter().enumerate() {
-        match byte {
-            b'/' => name.push('-'),
-            b'.' if at == 0 => name += "\\x2e",
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => name.push(char::from(*byte)),
-            other => {
-                let _ = write!(name, "\\x{other:02x}");
-            }
-        }
-    }
-    name
-}
-
 fn systemctl<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Result<()> {
     Program::new("systemctl").args(args).timeout(LIMIT).success()?;
     Ok(())
 }
 
-/// Where fstab mounts disks.
-fn fstab_points(paths: &Paths) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(paths.fstab()).unwrap_or_default();
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let disks = lines.filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let (device, point) = (words.next()?, words.next()?);
-        (device.contains('=') || device.starts_with("/dev/")).then(|| PathBuf::from(point.replace("\\040", " ")))
-    });
-    disks.collect()
-}
-
 /// Whether the administrator keeps disks for data there, and not only those of the system.
 fn has_disks_in_fstab(paths: &Paths) -> bool {
     let systems = ["/", "/boot", "/boot/efi", "/usr", "/var", "/home", "/tmp", "none", "swap"];
-    fstab_points(paths)
+    kept::in_fstab(paths)
         .iter()
         .any(|point| !systems.iter().any(|it| point == Path::new(it)) && !point.starts_with("/media"))
 }
@@ -337,23 +302,4 @@ fn add_to_fstab(paths: &Paths, place: &Place, log: &Log) -> Result<()> {
         systemctl(&["daemon-reload"])?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_named_as_systemd_names_them() {
-        // As systemd-escape --path prints them.
-        for (path, name) in [
-            ("/srv/backup", "srv-backup"),
-            ("/srv/moodle-backup", "srv-moodle\\x2dbackup"),
-            ("/mnt/my disk", "mnt-my\\x20disk"),
-            ("/.hidden/x.y", "\\x2ehidden-x.y"),
-            ("/srv/ü", "srv-\\xc3\\xbc"),
-        ] {
-            assert_eq!(escaped(Path::new(path)), name);
-        }
-    }
 }
