@@ -73,7 +73,12 @@ pub fn list(session: &Session) -> Result<u8> {
         backups: listing.backups.iter().map(line).collect::<Result<_>>()?,
     };
     session.print(&view, list::text)?;
-    Ok(if vanished.is_some() { EXIT_WARNINGS } else { 0 })
+    // Where others are there, somebody may have removed the newest.
+    Ok(if vanished.is_some() && listing.backups.is_empty() && listing.unreadable.is_empty() {
+        EXIT_WARNINGS
+    } else {
+        0
+    })
 }
 
 fn others(listing: &Listing) -> Vec<String> {
