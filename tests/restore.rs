@@ -198,6 +198,12 @@ fn the_undo_of_a_dead_restore_undoes_no_other() {
     let good = latest(&world);
     let yesterday = State::of(&world.site);
     change(&world.site);
+    // Also where there is no other.
+    let today = State::of(&world.site);
+    cut_power(&mut world, "load");
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(1);
+    assert!(flat(&output.stderr).contains("had died, and was undone just now; no other was"), "{}", output.stderr);
+    today.assert_is(&world.site, "the only one is undone");
     world.run(&["restore", "--yes"]).expect_code(0);
     cut_power(&mut world, "load");
     let output = world.run(&["restore", "--undo", "--yes"]).expect_code(1);

@@ -4,6 +4,7 @@
 
 use super::{Here, Job, Outcome, Work, check, close, hold, read_again};
 use crate::error::{Fault, Result};
+use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::signals;
 use crate::undo::{self, Changes, Record, Step, Undone};
@@ -15,9 +16,26 @@ pub fn undone(job: &Job) -> Result<Option<Undone>> {
     Ok(undo::undone(job.paths, &Here::look(job)?.dataroot))
 }
 
-/// The restores and undos of this site whose replaced state is kept, the newest first; what is at work is not asked to wait.
-pub fn kept(job: &Job) -> Result<Vec<Record>> {
-    undo::kept(job.paths, &Here::look(job)?.dataroot)
+/// The restores and undos of this site whose replaced state is kept, the newest first. An error if one that had died was undone just
+/// now: then that is what was done.
+pub fn kept(job: &Job, log: &Log) -> Result<Vec<Record>> {
+    let (here, _lock) = hold_alone(job, log)?;
+    undo::kept(job.paths, &here.dataroot)
+}
+
+/// The site and its lock, as [`hold`]; an error if that has undone a restore that had died: whoever asks for an undo means that one, and
+/// no other before it.
+fn hold_alone(job: &Job, log: &Log) -> Result<(Here, FolderLock)> {
+    let before = undone(job)?;
+    let (here, lock) = hold(job, log)?;
+    match undo::undone(job.paths, &here.dataroot).filter(|now| before.as_ref() != Some(now)) {
+        None => Ok((here, lock)),
+        Some(dead) => {
+            let words = format!("the restore of {} had died, and was undone just now; no other was", dead.what);
+            let hint = "have a look at the site; the same command once more goes on with the restore before it";
+            Err(Fault::failed(words).hint(hint).into())
+        }
+    }
 }
 
 /// The last restore of this site that is not undone yet; or the last undo (`is_undo`) that is not taken back. An error, which tells
@@ -27,16 +45,10 @@ pub fn last(kept: &[Record], is_undo: bool) -> Result<&Record> {
 }
 
 /// Puts back what a restore, or an undo, has replaced: `wanted`, which is the last of its kind. An error if another has come
-/// between, or if one that had died was undone just now: then that is what was done.
+/// between, or if one that had died was undone just now.
 pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
-    let undone = undo::undone(job.paths, &wanted.dataroot);
-    let (here, lock) = hold(job, log)?;
-    if let Some(dead) = undo::undone(job.paths, &here.dataroot).filter(|now| undone.as_ref() != Some(now)) {
-        let words = format!("the restore of {} had died, and was undone just now; no other was", dead.what);
-        let hint = "have a look at the site; the same command once more goes on with the restore before it";
-        return Err(Fault::failed(words).hint(hint).into());
-    }
+    let (here, lock) = hold_alone(job, log)?;
     let kept = undo::kept(job.paths, &here.dataroot)?;
     let last = last(&kept, wanted.is_undo)?;
     if last.id != wanted.id {

@@ -28,7 +28,7 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         return discard(session, &job, args);
     }
     if args.undo || args.redo {
-        let kept = restore::kept(&job)?;
+        let kept = restore::kept(&job, &session.log)?;
         let last = restore::last(&kept, args.redo)?;
         ask(
             session,
@@ -152,7 +152,7 @@ fn ask(session: &Session, settings: &Settings, what: &str, hint: &str, yes: bool
 fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<Outcome>) -> Result<u8> {
     let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
     let log = session.paths.logs().join(format!("{}-restore-{stamp}.log", job.settings.site.name));
-    session.log.is_restore();
+    session.log.mark_restore();
     let _alive = job::log_in(session, log, "restore");
     // A lost connection must not undo the work of an hour.
     signals::ignore_hangup()?;
@@ -199,7 +199,7 @@ fn some_parts(job: &Job) -> Vec<String> {
 }
 
 fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
-    let kept = restore::kept(job)?;
+    let kept = restore::kept(job, &session.log)?;
     let dead = restore::undone(job)?;
     if kept.is_empty() && dead.is_none() {
         return Err(restore::nothing_aside());

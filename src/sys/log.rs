@@ -126,8 +126,8 @@ impl Log {
         Ok(())
     }
 
-    /// What runs is a restore.
-    pub fn is_restore(&self) {
+    /// From now on what runs is known as a restore.
+    pub fn mark_restore(&self) {
         self.lock().activity.is_restore = true;
     }
 

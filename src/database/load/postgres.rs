@@ -4,7 +4,7 @@
 //! those within a table; those that need rows of another table are refused at first, and tried again. What has to be changed in
 //! a dump on its way is here too, and why.
 
-use super::crew::{Batch, Crew, IfRefused, Job};
+use super::crew::{Crew, IfRefused, Job};
 use super::each_piece;
 use crate::database::Connection;
 use crate::database::scanner::Piece;
@@ -101,7 +101,7 @@ struct Planner<'a> {
     connection: &'a Connection,
     /// Of the server.
     major: u32,
-    crew: Option<(Crew, Batch)>,
+    crew: Option<Crew>,
     mode: Mode,
     /// What was seen of an item; of rows, what was not handed on yet, with the statement before them.
     item: Vec<u8>,
@@ -221,8 +221,8 @@ impl<'a> Planner<'a> {
     }
 
     fn hand_out(&mut self, job: Job) -> Result<()> {
-        let (crew, batch) = self.crew();
-        crew.push(*batch, job)
+        let crew = self.crew();
+        crew.push(crew.batch(), job)
     }
 
     fn in_order(&mut self, item: &[u8]) -> Result<()> {
@@ -233,23 +233,19 @@ impl<'a> Planner<'a> {
     /// Hands on what is held for one client.
     fn flush(&mut self) -> Result<()> {
         let held = std::mem::take(&mut self.held);
-        let (crew, batch) = self.crew();
-        crew.push_in_order(*batch, held.into())
+        let crew = self.crew();
+        crew.push_in_order(crew.batch(), held.into())
     }
 
     /// Waits for all that came up to here.
     fn settle(&mut self) -> Result<()> {
         self.flush()?;
-        self.crew().0.settle()
+        self.crew().settle()
     }
 
-    fn crew(&mut self) -> &(Crew, Batch) {
+    fn crew(&mut self) -> &Crew {
         let (connection, settings) = (self.connection, &self.settings);
-        self.crew.get_or_insert_with(|| {
-            let crew = Crew::start(connection, settings);
-            let batch = crew.batch();
-            (crew, batch)
-        })
+        self.crew.get_or_insert_with(|| Crew::start(connection, settings))
     }
 
     /// The end of the dump.
@@ -257,7 +253,7 @@ impl<'a> Planner<'a> {
         self.settle()?;
         self.held.extend_from_slice(LAST);
         self.flush()?;
-        self.crew.map_or(Ok(()), |(crew, _)| crew.finish())
+        self.crew.map_or(Ok(()), Crew::finish)
     }
 }
 
