@@ -163,10 +163,10 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     check::site(job, &here, site.as_ref(), log)?;
 
     log.step("reopen")?;
-    match here.is_new() {
-        true => take_down_page(&here)?,
-        false if job.wants(&Part::Code) => window::reload(&job.settings.site.services, log),
-        false => {}
+    if here.is_new() {
+        take_down_page(&here)?;
+    } else if job.wants(&Part::Code) {
+        window::reload(&job.settings.site.services, log);
     }
     let (mut record, closed_seconds) = work.keep()?;
     if let Some(site) = &site {

@@ -3,48 +3,15 @@
 
 mod support;
 
-use moodle_backup::database::{Connection, Dump, Engine, Order, Scope, Tables, Tls};
+use moodle_backup::database::Scope;
 use moodle_backup::error::lines;
-use moodle_backup::sys::log::{Log, Verbosity};
-use moodle_backup::sys::privileges::Identity;
-use std::fs::File;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+use support::dumps::{connection, dump, pair};
 use support::{Database, MariaDb, Scratch, Server, TestTarget, assert_same, rows_compare};
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn connection(database: &Database) -> Connection {
-    let Server::MariaDb(server) = &database.server else { unreachable!("these tests are about MariaDB") };
-    Connection {
-        engine: Engine::MariaDb,
-        host: None,
-        port: None,
-        socket: Some(server.socket()),
-        user: database.user.clone(),
-        password: Some("pass".into()),
-        name: database.name.clone(),
-        schema: None,
-        tls: Tls::Default,
-        options_file: None,
-        run_as: Some(Identity::by_name("www-data").expect("www-data is there")),
-    }
-}
-
-fn dump(database: &Database, path: &Path) {
-    let connection = connection(database);
-    let facts = connection.session().and_then(|mut session| session.facts()).expect("the server answers");
-    let mut client = connection.check_client(&facts).expect("the client is fit");
-    connection.probe_dump(&mut client).expect("the trial dump works");
-    let order = Order { tables: Tables::Snapshot { but: Vec::new() }, level: 1, files: None };
-    let out = File::create(path).expect("a file can be made");
-    let log = Log::to_stderr(Verbosity::Quiet);
-    let mut dump = Dump::start(&connection, &client, order, out, &log).expect("the dump starts");
-    dump.wait_established(None, LIMIT).expect("the dump is established");
-    dump.finish().unwrap_or_else(|failure| panic!("{:?}", failure.into_error()));
-}
 
 /// Tables that are large, in many ways: their rows have some ten megabytes in a dump.
 const LARGE: [&str; 4] = [
@@ -101,10 +68,6 @@ fn assert_brought_back(database: &Database, back: &Database) {
     for table in ["mdl_log", "mdl_text", "mdl_plain", "mdl_aria"] {
         assert_eq!(back.query(&format!("CHECK TABLE {table} EXTENDED")).concat()[3], "OK", "{table}");
     }
-}
-
-fn pair(server: &Server) -> (Database, Database) {
-    (server.create_database("there", "there", "pass"), server.create_database("back", "back", "pass"))
 }
 
 #[test]

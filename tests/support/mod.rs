@@ -12,6 +12,7 @@
 mod by_hand;
 mod database;
 mod disk;
+pub mod dumps;
 mod fingerprint;
 mod hooks;
 mod http;
