@@ -166,11 +166,16 @@ impl Daemon {
         let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), signal);
     }
 
-    /// Signals the process and its children, whatever groups they have made for themselves.
+    /// Signals the process and its children, whatever groups they have made for themselves. What is stopped has stopped
+    /// afterwards, to the last thread: until it looks at the signal, a thread that runs on another processor goes on.
     pub fn signal_family(&self, signal: Signal) {
         let parent = self.child.id().cast_signed();
-        for process in processes().filter(|process| process.id == parent || process.parent == parent) {
+        let family = || processes().filter(|process| process.id == parent || process.parent == parent);
+        for process in family() {
             let _ = kill(Pid::from_raw(process.id), signal);
+        }
+        if signal == Signal::SIGSTOP {
+            wait_for("all threads to stop", SERVER_LIMIT, || family().all(|process| has_stopped(process.id)));
         }
     }
 
@@ -197,6 +202,17 @@ impl Daemon {
         }
         true
     }
+}
+
+/// Whether no thread of a process runs any more: all are stopped, or dead.
+fn has_stopped(id: i32) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{id}/task")) else { return true };
+    tasks.flatten().all(|task| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        // The name, in parentheses, may hold anything.
+        stat.rsplit_once(')')
+            .is_none_or(|(_, rest)| matches!(rest.trim_start().as_bytes()[0], b'T' | b't' | b'Z' | b'X'))
+    })
 }
 
 fn end_of(log: &Path) -> String {
