@@ -300,11 +300,11 @@ pub fn same(
     }
 }
 
-/// Writes a list as `sha1sum -c` reads it from the site's folder, compressed: lines `<hash>  filedir/ab/cd/<hash>`.
+/// Writes a list to a new file, as `sha1sum -c` reads it from the site's folder, compressed: lines `<hash>  filedir/ab/cd/<hash>`.
 /// Returns how many hashes it has.
 pub fn write_list(path: &Path, hashes: impl Iterator<Item = Result<Hash>>) -> Result<u64> {
     let write = || -> Result<u64> {
-        let mut encoder = zstd::Encoder::new(BufWriter::new(File::create(path)?), LIST_LEVEL)?;
+        let mut encoder = zstd::Encoder::new(BufWriter::new(File::create_new(path)?), LIST_LEVEL)?;
         encoder.include_checksum(true)?;
         let mut count = 0;
         for hash in hashes {

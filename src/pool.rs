@@ -10,6 +10,7 @@ mod adopted;
 mod carrier;
 pub mod check;
 mod held;
+pub mod marks;
 mod restore;
 mod standing;
 mod survey;
@@ -26,6 +27,7 @@ use crate::sys::log::Log;
 use crate::sys::priority;
 use crate::sys::{files, signals};
 use carrier::{Carrier, Found, rename_new};
+use marks::Marks;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -91,11 +93,11 @@ impl Pool {
         self.folder.join(hashes::relative_path(hash)).symlink_metadata().is_ok_and(|meta| meta.is_file())
     }
 
-    /// Size of a file in bytes; an error if the pool does not have it.
-    pub fn size(&self, hash: &Hash) -> Result<u64> {
+    /// Size and time of a file; an error if the pool does not have it.
+    pub fn marks(&self, hash: &Hash) -> Result<Marks> {
         let path = self.folder.join(hashes::relative_path(hash));
         let meta = path.symlink_metadata().or_fault(|| Fault::failed(format!("{} has gone", path.display())))?;
-        Ok(meta.len())
+        Ok(Marks::from(&meta))
     }
 
     /// Copies what the pool lacks of all that Moodle has, and puts the names of all that it has into `met`.

@@ -258,7 +258,12 @@ fn manifests() {
 
 #[test]
 fn sums() {
-    own_file("SHA256SUMS");
+    let matrix = Matrix::new();
+    matrix.each(&matrix.newest("SHA256SUMS"), &matrix.older("SHA256SUMS"), |how| match how {
+        // Another digit of a sum cannot be told from another content of the file.
+        How::Bent => Expected::Damage("Damage in".into()),
+        _ => Expected::Damage("SHA256SUMS ".into()),
+    });
 }
 
 #[test]
@@ -285,7 +290,7 @@ fn moodledata() {
 
 #[test]
 fn indexes() {
-    for file in ["index/code.zst", "index/moodledata.zst"] {
+    for file in ["index/code.zst", "index/moodledata.zst", "index/filedir.zst"] {
         own_file(file);
     }
 }

@@ -50,6 +50,11 @@ fn assert_sums_hold(world: &World, backup: &Path) {
     assert_eq!(listed, files - 1, "every file but the list itself has a sum");
     let check = format!("set -e -o pipefail; zstdcat {name}/filedir.sha1.zst | sha1sum --quiet --strict -c");
     succeed(Command::new("bash").args(["-c", &check]).current_dir(world.site_folder()));
+    let marks = format!(
+        "set -e -o pipefail; diff <(zstdcat {name}/index/filedir.zst) \
+         <(zstdcat {name}/filedir.sha1.zst | cut -c43- | xargs stat -c '%s %.9Y')"
+    );
+    succeed(Command::new("bash").args(["-c", &marks]).current_dir(world.site_folder()));
 }
 
 fn assert_moodledata_is_there(world: &World, backup: &Path) {
@@ -145,7 +150,7 @@ fn later_runs_share_what_is_unchanged_and_show_what_is_not() {
     let second = newest(&world);
     assert_ne!(first, second);
     assert_eq!(inodes(&first.join("moodledata")), inodes(&second.join("moodledata")));
-    for file in ["code.tar.zst", "filedir.sha1.zst"] {
+    for file in ["code.tar.zst", "filedir.sha1.zst", "index/filedir.zst"] {
         assert!(same_file(&first.join(file), &second.join(file)), "{file}");
     }
     assert_sums_hold(&world, &second);

@@ -6,14 +6,14 @@ use crate::entry::Reading;
 use crate::error::Result;
 use crate::hashes::{self, Collector, Hash, Sorted};
 use crate::moodle;
-use crate::pool::{Copied, Effort, Held, Pool, Source};
+use crate::pool::{Copied, Effort, Held, Pool, Source, marks};
 use crate::preflight::Site;
 use crate::settings::Settings;
 use crate::store::damage::Suspects;
-use crate::store::{Backup, Draft, Store, layout};
+use crate::store::{Backup, Draft, Store, layout, sums};
 use crate::sys::log::Log;
 use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// So many new files are held open from the snapshot on, if they can be opened in this time.
@@ -118,32 +118,53 @@ impl Files {
     }
 
     /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to.
-    /// The same as last time is shared. Returns how many they are, and their bytes. That the pool has each was seen when it
-    /// was met or fetched; a new list looks once more, since it asks for the sizes.
+    /// Beside it goes the list of their sizes and times. The same as last time are shared, if they are whole. Returns how many files they are,
+    /// and their bytes. That the pool has each was seen when it was met or fetched; here only new ones are looked at.
     pub fn write_list(&self, dumped: &Sorted, draft: &Draft, previous: Option<&Backup>) -> Result<(u64, u64)> {
-        let path = draft.file(layout::POOL_LIST);
         let lost: HashSet<Hash> = self.nowhere.iter().chain(&self.copied.damaged).copied().collect();
         let all = || -> Result<_> {
             let union = hashes::union(self.met.iter()?, dumped.iter()?);
             Ok(union.filter(|hash| !matches!(hash, Ok(hash) if lost.contains(hash) && !self.pool.has(hash))))
         };
+        let [list, index] = lists();
+        let previous = previous.filter(|previous| lists().iter().all(|list| sums::is_whole(&previous.path, list)));
         if let Some(previous) = previous {
-            let before = previous.path.join(layout::POOL_LIST);
-            // A list that cannot be read is simply not shared.
-            let same = hashes::read_list(&before).and_then(|before| hashes::same(all()?, before)).unwrap_or(false);
-            if same && std::fs::hard_link(&before, &path).is_ok() {
+            let before = hashes::read_list(&previous.path.join(&list));
+            let same = before.and_then(|before| hashes::same(all()?, before)).unwrap_or(false);
+            if same && share_lists(previous, draft) {
                 return Ok((previous.manifest.pool.files, previous.manifest.pool.bytes));
             }
         }
+        let before = previous.map(|previous| (previous.path.join(&list), previous.path.join(&index)));
+        let mut known = marks::Known::of(before);
+        let mut index = marks::Writer::create(&draft.file(index))?;
         let mut bytes = 0;
         let present = all()?.map(|hash| {
             let hash = hash?;
-            bytes += self.pool.size(&hash)?;
+            let marks = known.next(&hash).map_or_else(|| self.pool.marks(&hash), Ok)?;
+            bytes += marks.size.cast_unsigned();
+            index.add(marks)?;
             Ok(hash)
         });
-        let count = hashes::write_list(&path, present)?;
+        let count = hashes::write_list(&draft.file(list), present)?;
+        index.finish()?;
         Ok((count, bytes))
     }
+}
+
+/// The list of pool files, and that of their sizes and times.
+fn lists() -> [PathBuf; 2] {
+    [layout::POOL_LIST.into(), layout::pool_index()]
+}
+
+/// Links both lists of pool files into a new backup; false, and neither is there, if that cannot be.
+fn share_lists(previous: &Backup, draft: &Draft) -> bool {
+    let link = |list: &PathBuf| std::fs::hard_link(previous.path.join(list), draft.file(list)).is_ok();
+    let shared = lists().iter().all(link);
+    if !shared {
+        lists().iter().for_each(|list| drop(std::fs::remove_file(draft.file(list))));
+    }
+    shared
 }
 
 fn newest_row(session: &mut Session, prefix: &str) -> Result<u64> {

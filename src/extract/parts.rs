@@ -218,6 +218,7 @@ impl<'a> Parts<'a> {
                 pool: self.job.pool,
                 filedir: &filedir,
                 ownership: owners::of_pool(&paths.filedir_ownership, &self.owners)?,
+                marks: self.job.backup.pool_marks().as_deref(),
                 effort: sums::effort(),
                 set_aside: &|_, _| Ok(()),
                 expected: self.job.backup.manifest.pool.files,

@@ -3,6 +3,7 @@
 
 use super::Effort;
 use super::carrier::{self, BUFFER};
+use super::marks::{self, Marks};
 use super::standing;
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
@@ -59,6 +60,8 @@ pub struct Restore<'a> {
     pub filedir: &'a Path,
     /// Owner and modes of what is made in it.
     pub ownership: Ownership,
+    /// Sizes and times of the pool's files, a line for each of the list; without them the pool is asked.
+    pub marks: Option<&'a Path>,
     /// How the machine may be used.
     pub effort: Effort,
     /// What becomes of files that are wrong.
@@ -119,12 +122,14 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
     let file_system = files::FileSystem::watch(job.filedir)?;
     let mut all = Restored::default();
     let mut list = list;
+    let mut known = job.marks.map(marks::read).transpose()?;
     loop {
         let batch: Vec<Hash> = list.by_ref().take(BATCH).collect::<Result<_>>()?;
         if batch.is_empty() {
             break;
         }
-        let same = standing::same_in_both(job.pool, job.filedir, &batch, job.effort, &|| job.check())?;
+        let known = known.as_mut().map(|known| known.take(batch.len()).collect()).transpose()?;
+        let same = standing::same_in_both(job, &batch, known, &|| job.check())?;
         let others: Vec<Hash> = batch.iter().zip(&same).filter(|(_, same)| !**same).map(|(hash, _)| *hash).collect();
         all.present += (batch.len() - others.len()) as u64;
         all.add(bring_back(job, &others, all.present + all.copied, log)?);
@@ -285,8 +290,7 @@ impl<'a> Worker<'a> {
         if !is_file(&stands) {
             return Ok(Standing::Wrong);
         }
-        let marks = |stat: &FileStat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-        if stored.is_some_and(|stored| marks(stored) == marks(&stands)) {
+        if stored.is_some_and(|stored| Marks::from(stored) == Marks::from(&stands)) {
             return Ok(Standing::Right);
         }
         let found = open_file(&self.filedir, below).and_then(|mut file| self.hash(&mut file, None));

@@ -1,6 +1,8 @@
 //! Which of users' files stand in filedir as the pool has them, found out from sizes and times alone. Folders are looked at by their
 //! place on the disk, as far as inodes tell: in the order of their names, which are hashes, each is somewhere else.
 
+use super::marks::Marks;
+use super::restore::Restore;
 use super::{Effort, entries};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
@@ -19,21 +21,23 @@ const FOLDERS: usize = 64;
 /// So many threads look for each that works otherwise: most of the time they wait for the disk.
 const WAITING: usize = 4;
 
-/// By what a file that nobody has touched is known: size, seconds and nanoseconds of its time.
-type Marks = (i64, i64, i64);
-
 type Check<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
-/// For each hash of a sorted list whether its file stands in both folders with the same marks. An error of `check`, which is asked
-/// now and then, ends it.
-pub fn same_in_both(pool: &Path, filedir: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec<bool>> {
+/// For each hash of a sorted list whether its file stands in filedir with the marks that it has in the pool. Where these are not
+/// known for all, the pool is looked at. An error of `check`, which is asked now and then, ends it.
+pub fn same_in_both(job: &Restore, list: &[Hash], known: Option<Vec<Marks>>, check: Check) -> Result<Vec<bool>> {
+    let known = known.filter(|known| known.len() == list.len());
     // At once: as a rule they are on two disks.
     let (stored, stands) = std::thread::scope(|scope| {
-        let stored = scope.spawn(|| marks(pool, list, effort, check));
-        let stands = marks(filedir, list, effort, check);
-        (stored.join().unwrap_or_else(|_| Err(Fault::failed("a thread that looks panicked").into())), stands)
+        let stored = match known {
+            Some(known) => Ok(known.into_iter().map(Some).collect()),
+            None => Err(scope.spawn(|| marks(job.pool, list, job.effort, check))),
+        };
+        let stands = marks(job.filedir, list, job.effort, check);
+        let panicked = |_| Err(Fault::failed("a thread that looks panicked").into());
+        (stored.or_else(|looking| looking.join().unwrap_or_else(panicked)), stands)
     });
-    let (stored, stands) = (stored?, stands?);
+    let (stored, stands): (Vec<Option<Marks>>, _) = (stored?, stands?);
     Ok(stored.into_iter().zip(stands).map(|(stored, stands)| stored.is_some() && stored == stands).collect())
 }
 
@@ -51,7 +55,7 @@ fn marks(base: &Path, list: &[Hash], effort: Effort, check: Check) -> Result<Vec
             let stat = fstatat(&opened, &path, AtFlags::AT_SYMLINK_NOFOLLOW).ok();
             let is_file = |mode| SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFREG;
             if let Some(stat) = stat.filter(|stat| is_file(stat.st_mode)) {
-                found.push((number, (stat.st_size, stat.st_mtime, stat.st_mtime_nsec)));
+                found.push((number, Marks::from(&stat)));
             }
         }
         let mut marks = marks.lock().unwrap_or_else(PoisonError::into_inner);

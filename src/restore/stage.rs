@@ -175,10 +175,12 @@ impl<'a> Stage<'a> {
             let aside = changes.folder_for(&here.filedir)?.join(format!("wrong-{name}"));
             changes.rename(path, &aside).map(drop)
         };
+        let marks = job.backup.pool_marks();
         let work = pool::Restore {
             pool: &job.site_folder.join(layout::POOL),
             filedir: &here.filedir,
             ownership: owners::of_pool(&manifest.paths.filedir_ownership, owners)?,
+            marks: marks.as_deref(),
             effort: effort(job),
             set_aside: &set_aside,
             expected: manifest.pool.files,

@@ -136,6 +136,7 @@ fn next(file: &str) -> &'static str {
     match file {
         "SHA256SUMS" | "run.log" | "RESTORE.txt" => "Nothing that is restored is lost by that.",
         "filedir.sha1.zst" => "The dump names the files too; nothing is removed from the pool while this list is here.",
+        "index/filedir.zst" => "Nothing that is restored is lost by that: it only saves time.",
         _ => "Take this part from another backup; the next run makes it anew.",
     }
 }

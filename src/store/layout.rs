@@ -96,6 +96,11 @@ pub fn index_of(file: &Path) -> PathBuf {
     Path::new(INDEX).join(format!("{}.zst", name.strip_suffix(".tar.zst").unwrap_or(&name)))
 }
 
+/// Where sizes and times of pool files lie, in the order of [`POOL_LIST`].
+pub fn pool_index() -> PathBuf {
+    index_of(Path::new(POOL))
+}
+
 /// Where the list of entries of moodledata lies.
 pub fn moodledata_index() -> PathBuf {
     index_of(Path::new(MOODLEDATA))

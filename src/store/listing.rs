@@ -1,6 +1,6 @@
 //! Which backups there are, and finding the one that is meant.
 
-use super::{Manifest, Notes, Store, label, layout};
+use super::{Manifest, Notes, Store, label, layout, sums};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::lock::{Lock, Mode};
 use chrono::{DateTime, Days, Local, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
@@ -168,6 +168,13 @@ impl Listing {
 impl Backup {
     fn order(&self) -> (u64, DateTime<Utc>, &str) {
         (self.manifest.sequence, self.manifest.times.started, &self.name)
+    }
+
+    /// The list of sizes and times of its pool files: it saves time, and is not needed. `None` where there is none that can be
+    /// trusted.
+    pub fn pool_marks(&self) -> Option<PathBuf> {
+        let list = layout::pool_index();
+        sums::is_whole(&self.path, &list).then(|| self.path.join(list))
     }
 
     /// Keeps the backup from being pruned as long as the lock lives.

@@ -1,12 +1,14 @@
 //! `SHA256SUMS`: lines as `sha256sum` writes and checks them, in the order of a walk. Hashing and text only;
 //! which files are summed is the seal's matter.
 
+use super::layout::SUMS;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// A SHA-256 sum.
@@ -147,6 +149,12 @@ pub fn find(sums: &Path, file: &[u8]) -> Result<Sum> {
     }
     let file = String::from_utf8_lossy(file);
     Err(Fault::failed(format!("{} has no line for {file}", sums.display())).into())
+}
+
+/// Whether a file of a backup is what its `SHA256SUMS` says. False also where either is not there or cannot be read.
+pub fn is_whole(backup: &Path, file: &Path) -> bool {
+    let expected = find(&backup.join(SUMS), file.as_os_str().as_bytes());
+    expected.and_then(|expected| Ok(sum_of_file(&backup.join(file))? == expected)).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::world::{Disk, log, touch};
 use moodle_backup::error::Result;
 use moodle_backup::hashes::{self, Hash};
+use moodle_backup::pool::marks::{self, Marks};
 use moodle_backup::pool::{self, Effort, Ownership, Restore, Restored};
 use moodle_backup::sys::priority::Io;
 use sha1::{Digest, Sha1};
@@ -43,6 +44,10 @@ impl Work {
     }
 
     fn restore(&self, contents: &[&[u8]]) -> Result<Restored> {
+        self.restore_knowing(contents, None)
+    }
+
+    fn restore_knowing(&self, contents: &[&[u8]], marks: Option<&Path>) -> Result<Restored> {
         let mut list: Vec<Hash> = contents.iter().map(|content| hash_of(content)).collect();
         list.sort_unstable();
         let set_aside = |hash: &Hash, path: &Path| -> Result<()> {
@@ -53,6 +58,7 @@ impl Work {
             pool: &self.pool,
             filedir: &self.filedir,
             ownership: MAKE,
+            marks,
             effort: Effort { threads: 3, nice: 0, io: Io::Normal },
             set_aside: &set_aside,
             expected: 0,
@@ -128,6 +134,50 @@ fn only_what_is_lacking_or_wrong_is_brought_back() {
     let done = work.restore(&[b"a link"]).unwrap();
     assert_eq!(done.replaced, [hash_of(b"a link")]);
     assert_eq!(fs::read(work.live(b"a link")).unwrap(), b"a link");
+}
+
+/// With the list of sizes and times the pool is asked for nothing that stands in filedir as it was backed up, and for all else.
+#[test]
+fn what_is_known_of_the_pool_is_not_looked_at_there() {
+    let work = Work::new();
+    let mut contents = [&b"as it was"[..], b"changed", b"absent", b"other time"];
+    contents.sort_unstable_by_key(|content| hash_of(content));
+    let list = work.disk.path().join("marks");
+    let mut marks = marks::Writer::create(&list).unwrap();
+    for content in contents {
+        put(&work.pool, content, content, 1_000);
+        marks.add(Marks { size: content.len() as i64, seconds: 1_000, nanoseconds: 5 }).unwrap();
+    }
+    marks.finish().unwrap();
+    put(&work.filedir, b"as it was", b"AS IT WAS", 1_000);
+    put(&work.filedir, b"changed", b"CHANGED", 2_000);
+    put(&work.filedir, b"other time", b"other time", 2_000);
+    // Whoever looked for it there would find it missing, and what stands in filedir wrong.
+    fs::remove_file(work.pool.join(hashes::relative_path(&hash_of(b"as it was")))).unwrap();
+    let done = work.restore_knowing(&contents, Some(&list)).unwrap();
+    assert_eq!((done.present, done.copied), (2, 2));
+    assert_eq!(done.replaced, [hash_of(b"changed")]);
+    assert_eq!(fs::read(work.live(b"absent")).unwrap(), b"absent");
+    let done = work.restore(&contents).unwrap();
+    assert_eq!((done.present, done.missing), (3, vec![hash_of(b"as it was")]), "without it all are looked at");
+}
+
+/// A list that has fewer lines than there are files tells nothing.
+#[test]
+fn a_list_of_other_files_is_not_taken_for_theirs() {
+    let work = Work::new();
+    let list = work.disk.path().join("marks");
+    let mut marks = marks::Writer::create(&list).unwrap();
+    marks.add(Marks { size: 3, seconds: 1_000, nanoseconds: 5 }).unwrap();
+    marks.finish().unwrap();
+    for content in [b"one", b"two"] {
+        put(&work.pool, content, content, 2_000);
+        put(&work.filedir, content, content, 1_000);
+    }
+    fs::write(work.live(b"two"), "bad").unwrap();
+    touch(&work.live(b"two"), (1_000, 5));
+    let done = work.restore_knowing(&[b"one", b"two"], Some(&list)).unwrap();
+    assert_eq!(done.replaced, [hash_of(b"two")]);
 }
 
 #[test]
