@@ -47,7 +47,15 @@ pub const EXIT_WARNINGS: u8 = 3;
 pub struct Fault {
     kind: Kind,
     message: String,
-    hint: Option<String>,
+    hint: Option<Hint>,
+}
+
+/// What to do next.
+#[derive(Clone, Debug)]
+struct Hint {
+    words: String,
+    /// How long these are without the setting by which it is done.
+    without_setting: usize,
 }
 
 impl Fault {
@@ -87,7 +95,14 @@ impl Fault {
 
     /// Adds what the administrator should do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        let words = hint.into();
+        self.hint = Some(Hint { without_setting: words.len(), words });
+        self
+    }
+
+    /// The same where that is done by a setting, such as `path in [target]`: who is asked questions has none before him.
+    pub fn hint_by_setting(mut self, hint: &str, setting: &str) -> Self {
+        self.hint = Some(Hint { words: format!("{hint} ({setting})"), without_setting: hint.len() });
         self
     }
 }
@@ -137,12 +152,24 @@ pub fn kind(error: &anyhow::Error) -> Kind {
 
 /// The next step that the outermost [`Fault`] with a hint names.
 pub fn hint(error: &anyhow::Error) -> Option<&str> {
+    found(error).map(|hint| hint.words.as_str()).or_else(|| hint_of_the_system(error))
+}
+
+/// The same without the name of a setting.
+pub fn hint_without_setting(error: &anyhow::Error) -> Option<&str> {
+    found(error).map(|hint| &hint.words[..hint.without_setting]).or_else(|| hint_of_the_system(error))
+}
+
+fn found(error: &anyhow::Error) -> Option<&Hint> {
     // A context hides inner faults from `downcast_ref` on the error itself, but not from the chain.
-    error
-        .downcast_ref::<Fault>()
-        .and_then(|fault| fault.hint.as_deref())
-        .or_else(|| error.chain().filter_map(|cause| cause.downcast_ref::<Fault>()).find_map(|f| f.hint.as_deref()))
-        .or_else(|| error.chain().filter_map(system_error).find_map(hint_for_system_error))
+    let outermost = error.downcast_ref::<Fault>().and_then(|fault| fault.hint.as_ref());
+    let within =
+        || error.chain().filter_map(|cause| cause.downcast_ref::<Fault>()).find_map(|fault| fault.hint.as_ref());
+    outermost.or_else(within)
+}
+
+fn hint_of_the_system(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().filter_map(system_error).find_map(hint_for_system_error)
 }
 
 fn system_error(cause: &(dyn std::error::Error + 'static)) -> Option<Errno> {
@@ -186,6 +213,14 @@ mod tests {
         assert_eq!(kind(&error), Kind::Unfit);
         assert_eq!(hint(&error), Some("mount it"));
         assert_eq!(lines(&error), ["error: preflight", "  because: no target", "  next: mount it"]);
+    }
+
+    #[test]
+    fn a_setting_is_named_only_to_those_who_have_some() {
+        let error: anyhow::Error =
+            Fault::unfit("a bad place").hint_by_setting("name another", "path in [target]").into();
+        assert_eq!(hint(&error), Some("name another (path in [target])"));
+        assert_eq!(hint_without_setting(&error), Some("name another"));
     }
 
     #[test]

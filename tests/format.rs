@@ -17,8 +17,6 @@ fn at_the_list(world: &World) -> Person {
     let mut person = Person::at(world, &["setup"]);
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
-    person.answer("Name another database", "\n");
-    person.answer("Which folders of the server's own", "none\n");
     person
 }
 
@@ -41,9 +39,7 @@ fn up_to_the_summary(person: &mut Person, disk: &Disk, place: &Path) {
     person.answer("type its name", &format!("{name}\n"));
     person.answer("Which file system?", "\n");
     person.answer("Where is it to be mounted?", &format!("{}\n", place.display()));
-    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
-        person.answer(question, "\n");
-    }
+    person.answer_up_to_the_summary();
     person.wait_for("ALL THAT IS ON IT IS LOST");
 }
 

@@ -9,15 +9,6 @@ use support::{Disk, Engine, Person, World, newcomer, number_of};
 fn up_to_the_place(person: &mut Person) {
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
-    person.answer("Name another database", "\n");
-    person.answer("Which folders of the server's own", "none\n");
-}
-
-/// Those behind it, up to the summary.
-fn on_to_the_summary(person: &mut Person) {
-    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
-        person.answer(question, "\n");
-    }
 }
 
 /// A person who has come to the question for a plain folder.
@@ -37,14 +28,14 @@ fn what_the_summary_refuses_leads_back_to_the_page_that_can_change_it() {
     person.answer("", &format!("{}\n", place.display()));
     person.wait_for("When (");
     fs::write(&place, "").unwrap();
-    on_to_the_summary(&mut person);
+    person.answer_up_to_the_summary();
     person.wait_for("This cannot be done: ");
     person.wait_for("is no folder");
     person.wait_for("Where the backups go (");
     fs::remove_file(&place).unwrap();
     person.choose("a plain folder");
     person.answer("Which folder?", "\n");
-    on_to_the_summary(&mut person);
+    person.answer_up_to_the_summary();
     person.answer("Do all of this now?", "\x03");
 }
 
@@ -55,9 +46,7 @@ fn an_address_at_which_nobody_is_is_asked_about() {
     let target = world.target.path().display().to_string();
     let mut person = at_a_plain_folder(&world);
     person.answer("", &format!("{target}\n"));
-    for question in ["When is the backup", "read again each week", "How many backups"] {
-        person.answer(question, "\n");
-    }
+    person.answer_up_to_the_mail();
     person.answer("Who is to get a mail", "nobdoy\n");
     person.wait_for("there is no account \"nobdoy\" on this server");
     person.answer("Keep that address all the same?", "\n");
@@ -109,7 +98,7 @@ fn back_leads_to_the_question_before() {
     person.wait_for("Which file system?");
     person.answer("[3]", "<\n");
     person.answer("Where are the backups to go?", "<\n");
-    person.answer("Which folders of the server's own", "\x03");
+    person.answer("What is it to be called here?", "\x03");
 }
 
 #[test]
@@ -132,7 +121,7 @@ fn a_disk_that_was_looked_at_and_left_is_not_proposed() {
         assert!(![number_of(&person, &as_it_is), number_of(&person, &lost)].contains(&proposed), "{shown}");
         // The list once more, for the next.
         person.terminal.type_keys("<\n");
-        person.answer("Which folders of the server's own", "\n");
+        person.answer("What is it to be called here?", "\n");
         proposed == number_of(&person, &format!("{},", empty.path.display()))
     };
     let point = [("Where is it to be mounted?", &*format!("{place}\n"))];
@@ -154,7 +143,7 @@ fn what_to_do_about_a_site_that_cannot_be_read_is_said_in_the_words_of_the_quest
     person.answer("Which site is to be backed up?", "2\n");
     person.answer("In which folder is Moodle's code?", &format!("{}\n", none.display()));
     person.wait_for("it has no version.php");
-    person.wait_for("choose the folder that holds its config.php.");
+    person.wait_for("name the folder that holds its config.php.");
     person.answer("Which site is to be backed up?", "\x03");
 }
 

@@ -370,8 +370,6 @@ fn a_bad_place_for_backups_is_refused_whoever_names_it() {
     let mut person = Person::at(&world, &["setup"]);
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
-    person.answer("Name another database", "\n");
-    person.answer("Which folders of the server's own", "none\n");
     person.wait_for("  a plain folder");
     let number = number_of(&person, "a plain folder");
     person.answer("", &format!("{number}\n"));
@@ -417,11 +415,9 @@ fn a_person_is_led_through_it() {
     person.answer("What is it to be called here?", "Not A Name\n");
     person.wait_for("It must be");
     person.answer("", "pocket\n");
-    person.answer("Name another database", "none\n");
-    person.answer("Which folders of the server's own", "none\n");
     person.answer("Where are the backups to go?", "<\n");
     // Back a step, and on again.
-    person.answer("Which folders of the server's own", "\n");
+    person.answer("What is it to be called here?", "\n");
     person.choose("a plain folder");
     person.answer("Which folder?", &format!("{target}\n"));
     person.answer("When is the backup to be made", "25:00\n");
@@ -429,11 +425,13 @@ fn a_person_is_led_through_it() {
     person.answer("", "04:05\n");
     person.answer("read again each week", "y\n");
     person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.answer("in another database", "none\n");
     person.answer("Who is to get a mail", "nobody\n");
     person.wait_for("This will be done:");
     person.wait_for("[target] path = ");
     // Nothing of the old scripts is here, and nothing is said of them.
-    assert!(person.terminal.text().contains("The site (1 of 9)"), "{}", person.terminal.text());
+    assert!(person.terminal.text().contains("The site (1 of 10)"), "{}", person.terminal.text());
     assert!(before == etc(&world), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
     person.wait_for("is ready to be backed up");
@@ -487,8 +485,6 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
     person.answer("Which site is to be backed up?", "\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("All programs that are needed are here.");
-    person.answer("Name another database", "\n");
-    person.answer("Which folders of the server's own", "none\n");
     person.wait_for("  a plain folder");
     let text = person.terminal.text();
     let line = |disk: &Disk| {
@@ -512,7 +508,7 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
 
     for _ in 0..2 {
         person.answer("Where are the backups to go?", "<\n");
-        person.answer("Which folders of the server's own", "\n");
+        person.answer("What is it to be called here?", "\n");
     }
     person.wait_for("Where are the backups to go?");
     person.wait_for("  a plain folder");
@@ -523,9 +519,7 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
     person.answer("[2]", "\n");
     person.wait_for("Where is it to be mounted?");
     person.answer(&format!("[{place}]"), "\n");
-    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
-        person.answer(question, "\n");
-    }
+    person.answer_up_to_the_summary();
     person.wait_for(&format!("make an xfs file system on {}", empty.path.display()));
     person.answer("Do all of this now?", "\x03");
     // A package was installed.
@@ -546,8 +540,6 @@ fn a_person_chooses_a_disk_and_finds_the_answers_again() {
 #[test]
 fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     let world = newcomer(Engine::Postgres);
-    // So that there is one to be asked about.
-    let _library = support::Server::shared(Engine::Postgres).create_database("library", "library_user", "pass");
     let installed = fs::read_dir("/usr/lib/postgresql").unwrap().flatten();
     let server = installed.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok()).max().unwrap().to_string();
     let args = ["setup", "--yes", "--plan", "--target", &target(&world)];
@@ -566,9 +558,9 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
     person.wait_for("apt could not install");
     person.answer(&format!("Install postgresql-client-{server} now?"), "yes\n");
-    person.answer("Which other databases", "<\n");
+    person.answer("Where are the backups to go?", "<\n");
     person.wait_for("All programs that are needed are here.");
-    person.answer("Which site is to be backed up?", "\x03");
+    person.answer("What is it to be called here?", "\x03");
     person.wait_for("nothing more was changed");
 }
 
@@ -598,17 +590,18 @@ fn second_site(world: &World) -> PocketSite {
     second
 }
 
-/// The keys of all pages from the databases to the summary, Enter for what is proposed.
+/// The keys of all pages from the place for the backups to the summary, Enter for what is proposed.
 fn take_what_is_proposed(person: &mut Person, further: bool) {
-    person.answer("Name another database", "\n");
+    person.answer("Where are the backups to go?", "\n");
+    person.answer("older", "\n");
+    for question in ["When is the backup", "read again each week", "How many backups"] {
+        person.answer(question, "\n");
+    }
     if !further {
         person.answer("Which folders of the server's own", "\n");
     }
-    person.answer("Where are the backups to go?", "\n");
-    person.answer("older", "\n");
-    for question in ["When is the backup", "read again each week", "How many backups", "Who is to get"] {
-        person.answer(question, "\n");
-    }
+    person.answer("in another database", "\n");
+    person.answer("Who is to get", "\n");
 }
 
 /// All questions of the first of several sites, up to the summary.
@@ -617,13 +610,13 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.wait_for("one after the other");
     person.answer("", which);
     person.answer("What is it to be called here?", "one\n");
-    person.answer("Name another database", "\n");
-    person.answer("Which folders of the server's own", "none\n");
     person.choose("a plain folder");
     person.answer("Which folder?", &format!("{}\n", target(world)));
     person.answer("When is the backup to be made", "04:05\n");
     person.answer("read again each week", "y\n");
     person.answer("How many backups are to be kept?", "2 5 0 0 0\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.answer("in another database", "\n");
     person.answer("Who is to get a mail", "root\n");
 }
 
@@ -647,7 +640,7 @@ fn all_sites_are_set_up_one_after_the_other() {
     person.wait_for("the name of another site");
     person.answer("", "<\n");
     person.answer("What is it to be called here?", "two\n");
-    person.answer("Name another database", "<\n");
+    person.answer("Where are the backups to go?", "<\n");
     person.answer("What is it to be called here?", "\n");
     person.wait_for("Its settings go into");
     take_what_is_proposed(&mut person, true);
@@ -798,13 +791,13 @@ fn answers_are_printed_and_taken_again() {
     for (question, keys) in [
         ("Which site is to be backed up?", "\n"),
         ("What is it to be called here?", "two\n"),
-        ("Name another database", "\n"),
-        ("Which folders of the server's own", "\n"),
         ("Where are the backups to go?", "\n"),
         ("older", "\n"),
         ("When is the backup to be made", "05:15\n"),
         ("read again each week", "\n"),
         ("How many backups are to be kept?", "\n"),
+        ("Which folders of the server's own", "\n"),
+        ("in another database", "\n"),
         ("Who is to get a mail", "\n"),
     ] {
         person.answer(question, keys);
@@ -860,21 +853,13 @@ fn a_person_moves_over_from_the_old_scripts() {
     person.answer("Take over their settings?", "\n");
     person.answer("Put their line in cron out of use?", "\n");
     person.answer("Take over the users' files", "\n");
-    for question in [
-        "Which site is to be backed up?",
-        "What is it to be called here?",
-        "Name another database",
-        "Which folders of the server's own",
-        "Where are the backups to go?",
-    ] {
+    for question in ["Which site is to be backed up?", "What is it to be called here?", "Where are the backups to go?"]
+    {
         person.answer(question, "\n");
     }
     // It is the folder of a disk, or a plain one, as the machine has it.
     person.answer("older", "\n");
-    person.answer("When is the backup to be made", "\n");
-    person.answer("read again each week", "\n");
-    person.answer("How many backups are to be kept?", "\n");
-    person.answer("Who is to get a mail", "\n");
+    person.answer_up_to_the_summary();
     person.answer("Do all of this now?", "\n");
     person.answer("Make the first backup now", "\n");
     person.wait_for("restore --plan");
@@ -902,22 +887,6 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
         let mut person = Person::at(&world, &["setup"]);
         person.answer("Which site is to be backed up?", "\n");
         person.answer("What is it to be called here?", "\n");
-        if engine == Engine::Postgres {
-            // There an account may see databases that it cannot read.
-            person.answer("Which other databases", "none\n");
-        }
-        person.answer("Name another database", "yes\n");
-        person.wait_for("What is it called?");
-        person.answer("", &format!("{name}\n"));
-        person.answer("By which account", &format!("{user}\n"));
-        person.answer("The password of", "wrong\n");
-        person.wait_for("That does not work");
-        person.answer("Name another database", &format!("{name}\n"));
-        person.answer("By which account", &format!("{user}\n"));
-        person.answer("The password of", "pass \"word\" #1\n");
-        person.wait_for("is let in");
-        person.answer("Name another database", "no\n");
-        person.answer("Which folders of the server's own", "none\n");
         person.wait_for("Where are the backups to go?");
         person.wait_for("  a plain folder");
         let text = person.terminal.text();
@@ -925,14 +894,26 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
         let number = number.split_whitespace().next().unwrap().to_owned();
         person.answer("", &format!("{number}\n"));
         person.answer("Which folder?", &format!("{target}\n"));
-        for question in [
-            "When is the backup",
-            "read again each week",
-            "How many backups",
-            "Who is to get",
-            "Do all of this",
-            "Make the first backup",
-        ] {
+        for question in ["When is the backup", "read again each week", "How many backups"] {
+            person.answer(question, "\n");
+        }
+        person.answer("Which folders of the server's own", "none\n");
+        if engine == Engine::Postgres {
+            // There an account may see databases that it cannot read.
+            person.answer("Which other databases", "none\n");
+        }
+        person.answer("in another database", "yes\n");
+        person.wait_for("What is it called?");
+        person.answer("", &format!("{name}\n"));
+        person.answer("By which account", &format!("{user}\n"));
+        person.answer("The password of", "wrong\n");
+        person.wait_for("That does not work");
+        person.answer("in another database", &format!("{name}\n"));
+        person.answer("By which account", &format!("{user}\n"));
+        person.answer("The password of", "pass \"word\" #1\n");
+        person.wait_for("is let in");
+        person.answer("in another database", "no\n");
+        for question in ["Who is to get", "Do all of this", "Make the first backup"] {
             person.answer(question, "\n");
         }
         person.wait_for("restore --plan");

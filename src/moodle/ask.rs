@@ -28,14 +28,14 @@ impl Php {
     pub fn new(program: Option<&Path>, user: Identity, environment: BTreeMap<String, String>) -> Result<Self> {
         if user.is_root() {
             return Err(Fault::unfit("the web user must not be root: the site's code would run as root")
-                .hint("set web_user in [site] to the user of the web server or of php-fpm (www-data on Debian)")
+                .hint("set web_user in [site] of the settings to the user of the web server or of php-fpm (www-data on Debian)")
                 .into());
         }
         let program = match program {
             Some(path) if path.is_file() => path.to_path_buf(),
             Some(path) => {
                 return Err(Fault::unfit(format!("there is no program {}", path.display()))
-                    .hint("set php in [site] to PHP's command line program, or leave it out")
+                    .hint("set php in [site] of the settings to PHP's command line program, or leave it out")
                     .into());
             }
             None => find(&["php"]).ok_or_else(|| {

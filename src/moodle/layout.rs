@@ -29,7 +29,7 @@ impl Layout {
     pub fn find(path: &Path) -> Result<Self> {
         let given = std::fs::canonicalize(path).or_fault(|| {
             Fault::unfit(format!("there is no folder {}", path.display()))
-                .hint("set root in [site] to the folder that holds Moodle's config.php")
+                .hint_by_setting("name the folder that holds Moodle's config.php", "root in [site]")
         })?;
         let is_public = given.file_name().is_some_and(|name| name == "public");
         // From 5.1 on public/ has a config.php too, which only leads to the real one above it.
@@ -42,9 +42,10 @@ impl Layout {
         for (folder, name) in [(&root, "config.php"), (&code, "version.php"), (&code, "lib/setup.php")] {
             if !folder.join(name).is_file() {
                 return Err(Fault::unfit(format!("{} is no installed Moodle: it has no {name}", root.display()))
-                    .hint(
+                    .hint_by_setting(
                         "is part of the code lost? \"moodle-backup restore --plan\" tells what a restore brings back; is the site \
-                         elsewhere? set root in [site] to the folder that holds its config.php",
+                         elsewhere? name the folder that holds its config.php",
+                        "root in [site]",
                     )
                     .into());
             }

@@ -64,7 +64,7 @@ pub fn read_site(settings: &Settings) -> Result<Site> {
 fn named_web_user(name: &str) -> Result<Identity> {
     Identity::by_name(name).or_fault(|| {
         Fault::unfit(format!("the web user {name:?} is not known here"))
-            .hint("correct web_user in [site], or leave it out: then it is the owner of moodledata")
+            .hint("correct web_user in [site] of the settings, or leave it out: then it is the owner of moodledata")
     })
 }
 
@@ -74,7 +74,7 @@ fn read_as_owner(settings: &Settings, layout: &Layout) -> Result<(Php, Config)> 
     let guess = match dataroot_by_text(&layout.config_php()) {
         Some(dataroot) => web_user_by(&dataroot)?,
         None => Identity::by_name("www-data").or_fault(|| {
-            Fault::unfit("cannot tell which user the web server runs as").hint("set web_user in [site]")
+            Fault::unfit("cannot tell which user the web server runs as").hint("set web_user in [site] of the settings")
         })?,
     };
     require_plausible(layout, &guess)?;
@@ -95,7 +95,7 @@ fn web_user_by(dataroot: &Path) -> Result<Identity> {
             "{} belongs to root, and should to the web server's user, so it does not tell who that is",
             dataroot.display()
         ))
-        .hint("give it back: chown --recursive www-data: that folder; or set web_user in [site]")
+        .hint("give it back: chown --recursive www-data: that folder; or set web_user in [site] of the settings")
         .into()),
     }
 }
@@ -115,7 +115,7 @@ fn require_plausible(layout: &Layout, user: &Identity) -> Result<()> {
                 path.display(),
                 user.name
             ))
-            .hint("set web_user in [site], or correct the owner and mode of the code")
+            .hint("set web_user in [site] of the settings, or correct the owner and mode of the code")
             .into());
         }
     }

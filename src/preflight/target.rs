@@ -170,7 +170,7 @@ pub fn require_outside<'a>(target: &Path, site_name: &str, mut parts: impl Itera
     let inside = files::lies_in(target, part);
     let (inner, outer) = if inside { (target, part.as_path()) } else { (part.as_path(), target) };
     Err(Fault::unfit(format!("{} lies in {}", inner.display(), outer.display()))
-        .hint("set path in [target] to a folder outside of everything that is backed up")
+        .hint_by_setting("name a folder outside of everything that is backed up", "path in [target]")
         .into())
 }
 

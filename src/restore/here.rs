@@ -95,7 +95,7 @@ impl Here {
         let name = job.settings.site.web_user.as_deref().unwrap_or(&manifest.site.web_user);
         let web_user = Identity::by_name(name).or_fault(|| {
             Fault::unfit(format!("the web server's user was {name:?}, which this machine does not know"))
-                .hint("install the web server, or set web_user in [site] to its user here")
+                .hint("install the web server, or set web_user in [site] of the settings to its user here")
         })?;
         let paths = &manifest.paths;
         Ok(Here {

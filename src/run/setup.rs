@@ -56,27 +56,29 @@ const MAIL: &str = "If a backup fails";
 const PREDECESSOR: &str = "Moving over from the Moodle Backup Scripts";
 
 /// The pages, in their order.
-const PAGES: [(&str, Page); 10] = [
+const PAGES: [(&str, Page); 11] = [
     (PREDECESSOR, predecessor::take_over),
     ("The site", site::which),
+    ("Its name", site::name),
     ("What a backup needs", needs::programs),
-    ("Other databases", more::databases),
-    ("The server's own configuration", more::directories),
     (PLACE, target::place),
     ("When", schedule::when),
     ("How many backups", schedule::how_many),
+    ("The server's own configuration", more::directories),
+    ("Other databases", more::databases),
     (MAIL, schedule::whom_to_tell),
     ("Summary", finish::agree),
 ];
 
 /// Those for each further site, when several were chosen.
-const FURTHER: [(&str, Page); 8] = [
+const FURTHER: [(&str, Page); 9] = [
     ("The site", site::next),
+    ("Its name", site::name),
     ("What a backup needs", needs::programs),
-    ("Other databases", more::databases),
     (PLACE, target::place),
     ("When", schedule::when),
     ("How many backups", schedule::how_many),
+    ("Other databases", more::databases),
     (MAIL, schedule::whom_to_tell),
     ("Summary", finish::agree),
 ];
@@ -257,9 +259,7 @@ impl<'a> Wizard<'a> {
     }
 
     fn kept(&self) -> Retention {
-        let Kept { last, daily, weekly, monthly, yearly } =
-            self.answers.retention.unwrap_or_else(|| self.retention_until_now());
-        Retention { last, daily, weekly, monthly, yearly, make_room: false }
+        self.answers.retention.unwrap_or_else(|| self.retention_until_now()).rules()
     }
 
     fn sizes(&self) -> Sizes {

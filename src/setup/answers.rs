@@ -101,6 +101,14 @@ pub struct Kept {
     pub yearly: u32,
 }
 
+impl Kept {
+    /// The rules that keep them.
+    pub fn rules(self) -> Retention {
+        let Kept { last, daily, weekly, monthly, yearly } = self;
+        Retention { last, daily, weekly, monthly, yearly, make_room: false }
+    }
+}
+
 impl From<Retention> for Kept {
     fn from(it: Retention) -> Kept {
         Kept { last: it.last, daily: it.daily, weekly: it.weekly, monthly: it.monthly, yearly: it.yearly }

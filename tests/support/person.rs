@@ -71,6 +71,23 @@ impl Person {
         let number = number_of(self, words);
         self.answer("", &format!("{number}\n"));
     }
+
+    /// Takes what is proposed behind the place for the backups up to the question for the mail, and saves nothing beside the site.
+    #[track_caller]
+    pub fn answer_up_to_the_mail(&mut self) {
+        for question in ["When is the backup", "read again each week", "How many backups"] {
+            self.answer(question, "\n");
+        }
+        self.answer("Which folders of the server's own", "none\n");
+        self.answer("in another database", "\n");
+    }
+
+    /// The same, the mail too: up to the summary.
+    #[track_caller]
+    pub fn answer_up_to_the_summary(&mut self) {
+        self.answer_up_to_the_mail();
+        self.answer("Who is to get", "\n");
+    }
 }
 
 /// The number of a choice in the list that was shown last.

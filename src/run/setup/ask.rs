@@ -247,16 +247,9 @@ impl Person {
     }
 }
 
-/// What helps against an error, in the words of the questions: of settings there may be none yet.
+/// What helps against an error.
 pub fn what_to_do(error: &anyhow::Error) -> Option<String> {
-    const WORDS: [(&str, &str); 3] = [
-        ("set root in [site] to the folder", "choose the folder"),
-        ("set path in [target] to a folder", "name a folder"),
-        (" in [site]", " in [site] of the settings, or of a file of answers"),
-    ];
-    let hint = error::hint(error)?;
-    let hint = WORDS.iter().fold(hint.to_owned(), |hint, (settings, here)| hint.replace(settings, here));
-    Some(format!("What to do: {hint}."))
+    error::hint_without_setting(error).map(|hint| format!("What to do: {hint}."))
 }
 
 /// Places in the list as one would type them.

@@ -59,8 +59,10 @@ fn choose(wizard: &mut Wizard, others: &[String]) -> Result<Reply<Vec<Database>>
 /// One that the site's account does not see, by an account of its own. The account is tried before it is taken.
 fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
     let question = Question {
-        ask: "Name another database on that server that belongs to the site and that its account does not see; or \"none\".",
-        help: "Such as that of a plugin or a wiki. You are asked for an account that may read it; the password goes into a file for \
+        ask: "Does a plugin, a wiki or the like keep data in another database of this server, which is to be saved too? Type the \
+              database's name; most sites have none.",
+        help: "The site's own database is always saved. One that its account can see was in the list before; this is for others. \
+               You are asked for an account that may read it; the password goes into a file for \
                root alone. A database on another server goes into [[database.extra]] of the settings.",
         default: Some("none".into()),
     };

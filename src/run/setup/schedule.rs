@@ -1,6 +1,6 @@
 //! The questions of when, how many and whom to tell: the night's hour, the weekly check, the retention, the mail.
 
-use super::ask::{Question, Reply};
+use super::ask::{self, Choice, Question, Reply};
 use super::{Move, Wizard};
 use crate::error::Result;
 use crate::report::human;
@@ -45,23 +45,47 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
     Ok(Move::Next)
 }
 
+/// How far back backups are usually kept.
+const USUAL: [(&str, Kept); 4] = [
+    ("a week", Kept { last: 3, daily: 7, weekly: 0, monthly: 0, yearly: 0 }),
+    ("a month", Kept { last: 3, daily: 7, weekly: 4, monthly: 0, yearly: 0 }),
+    ("a year", Kept { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 0 }),
+    ("ten years", Kept { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 10 }),
+];
+
 /// How many backups are kept, and what that costs.
 pub fn how_many(wizard: &mut Wizard) -> Result<Move> {
     let kept = wizard.answers.retention.unwrap_or_else(|| wizard.retention_until_now());
-    if wizard.looked.is_some() {
-        let room = measure::room(&wizard.sizes(), &wizard.kept());
-        wizard.person.tell(&measure::told(&room, wizard.has_backups()));
-    }
-    let question = Question {
-        ask: "How many backups are to be kept? Five numbers: the newest so many, then one for each of so many days, weeks, \
-              months and years.",
-        help: "A backup is kept if any of the five asks for it. Users' files are stored once for all backups, so a further one \
-               costs little more than its dump. Nothing is removed before a new backup is complete.",
-        default: Some(written(kept)),
+    let choices: Vec<Choice> = USUAL.iter().map(|(back, kept)| Choice::new(choice(wizard, back, *kept))).collect();
+    let usual = USUAL.iter().position(|(_, usual)| *usual == kept);
+    let default = usual.map_or_else(|| written(kept), |at| ask::numbers(&[at]));
+    let ask = "How many backups are to be kept? Choose how far back they go, or type five numbers of your own: the newest so \
+               many, then one for each of so many days, weeks, months and years.";
+    let help = "A backup is kept if any of the five asks for it. Users' files are stored once for all backups, so a further one \
+                costs little more than its dump. Nothing is removed before a new backup is complete.";
+    let Reply::Given(kept) = wizard.person.pick(ask, help, &choices, Some(default), how_far_back)? else {
+        return Ok(Move::Back);
     };
-    let Reply::Given(kept) = wizard.person.text(&question, numbers)? else { return Ok(Move::Back) };
     wizard.answers.retention = Some(kept);
     Ok(Move::Next)
+}
+
+/// What one of the usual ways keeps, and the room that it takes where that can be told.
+fn choice(wizard: &Wizard, back: &str, kept: Kept) -> String {
+    let Kept { last, daily, weekly, monthly, yearly } = kept;
+    let each =
+        [(daily, "day", "days"), (weekly, "week", "weeks"), (monthly, "month", "months"), (yearly, "year", "years")];
+    let each = each.iter().filter(|(count, ..)| *count > 0);
+    let each: Vec<String> = each.map(|(count, one, many)| format!("one a {one} for {count} {many}")).collect();
+    let room = wizard.looked.as_ref().map(|_| measure::room(&wizard.sizes(), &kept.rules()).in_a_year);
+    let room = room.map_or_else(String::new, |room| format!("; about {} in a year", human::bytes(room)));
+    format!("{back}: the {last} newest, {}{room}", each.join(", "))
+}
+
+/// One of the usual ways by its place in the list, or five numbers.
+fn how_far_back(answer: &str) -> Result<Kept, String> {
+    let chosen = answer.parse::<usize>().ok().and_then(|number| USUAL.get(number.checked_sub(1)?));
+    chosen.map_or_else(|| numbers(answer), |(_, kept)| Ok(*kept))
 }
 
 /// Who is told when a run fails.
@@ -107,7 +131,11 @@ fn numbers(answer: &str) -> Result<Kept, String> {
     match numbers.as_deref() {
         Some([0, 0, 0, 0, 0]) => Err("That would keep none at all: at least one of them must be above 0.".into()),
         Some(&[last, daily, weekly, monthly, yearly]) => Ok(Kept { last, daily, weekly, monthly, yearly }),
-        _ => Err(format!("Please give five whole numbers, up to {}, such as 3 7 4 12 0.", human::number(10_000))),
+        _ => Err(format!(
+            "Please answer with a number from 1 to {}, or with five whole numbers up to {}, such as 3 7 4 12 0.",
+            USUAL.len(),
+            human::number(10_000)
+        )),
     }
 }
 
@@ -116,12 +144,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn five_numbers_are_a_retention() {
+    fn a_place_in_the_list_or_five_numbers_are_a_retention() {
         let kept = Kept { last: 3, daily: 7, weekly: 4, monthly: 12, yearly: 0 };
-        assert_eq!(numbers(&written(kept)), Ok(kept));
-        assert_eq!(numbers("3, 7, 4, 12, 0"), Ok(kept));
-        for wrong in ["", "3 7 4 12", "0 0 0 0 0", "1 2 3 4 -5", "3 7 4 12 0 1", "10001 0 0 0 0", "a b c d e"] {
-            assert!(numbers(wrong).is_err(), "{wrong}");
+        assert_eq!(how_far_back(&written(kept)), Ok(kept));
+        assert_eq!(how_far_back("3, 7, 4, 12, 0"), Ok(kept));
+        assert_eq!(how_far_back("3"), Ok(kept));
+        for wrong in ["", "0", "5", "3 7 4 12", "0 0 0 0 0", "1 2 3 4 -5", "3 7 4 12 0 1", "10001 0 0 0 0", "a b c d e"]
+        {
+            assert!(how_far_back(wrong).is_err(), "{wrong}");
         }
     }
 }

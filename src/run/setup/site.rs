@@ -24,18 +24,15 @@ pub fn which(wizard: &mut Wizard) -> Result<Move> {
     wizard.waiting = roots.into();
     let Some(root) = wizard.waiting.pop_front() else { return Ok(Move::Again) };
     wizard.turn_to(root)?;
-    if !look(wizard)? {
-        return Ok(Move::Again);
-    }
-    name(wizard)
+    Ok(if look(wizard)? { Move::Next } else { Move::Again })
 }
 
-/// What is learnt of a further site that was chosen, and what it is called.
+/// What is learnt of a further site that was chosen.
 pub fn next(wizard: &mut Wizard) -> Result<Move> {
     let looked = looked(wizard)?;
     wizard.person.tell(&told(&looked));
     wizard.looked = Some(looked);
-    name(wizard)
+    Ok(Move::Next)
 }
 
 fn choose(wizard: &mut Wizard, found: &[Found]) -> Result<Reply<Vec<PathBuf>>> {
@@ -140,7 +137,8 @@ fn told(looked: &Looked) -> String {
     )
 }
 
-fn name(wizard: &mut Wizard) -> Result<Move> {
+/// What it is called.
+pub fn name(wizard: &mut Wizard) -> Result<Move> {
     let question = Question {
         ask: "What is it to be called here?",
         help: "A short name: that of its folder among the backups, and in logs. Two sites on one backup disk need two names. \
@@ -158,7 +156,7 @@ fn name(wizard: &mut Wizard) -> Result<Move> {
         name if free(&name) => Ok(name),
         name => Err(format!("{name} is the name of another site here, or of its settings: please choose another.")),
     };
-    let Reply::Given(name) = wizard.person.text(&question, check)? else { return Ok(Move::Again) };
+    let Reply::Given(name) = wizard.person.text(&question, check)? else { return Ok(Move::Back) };
     if by_name {
         wizard.file = turns::file_named(paths, &name);
         wizard.person.tell(&format!("Its settings go into {}.", wizard.file.display()));
