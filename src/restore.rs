@@ -13,6 +13,7 @@ mod place;
 mod plan;
 mod relocate;
 mod revert;
+mod room;
 mod stage;
 
 pub use here::Here;

@@ -7,7 +7,9 @@ mod whole;
 use std::fs;
 use std::path::Path;
 
-use support::{PocketSite, TestTarget, World, assert_same, changes, fingerprint, text};
+use support::{
+    Engine, MariaDb, PocketSite, Postgres, Scratch, Server, TestTarget, World, assert_same, changes, fingerprint, text,
+};
 use whole::{assert_whole, published};
 
 const MIB: u64 = 1 << 20;
@@ -71,4 +73,71 @@ fn p2_make_room_removes_what_the_rules_let_go_and_nothing_else() {
     for (before, backup) in before.iter().zip(&now) {
         assert_same("a backup that is wanted", changes(before, &fingerprint(backup)));
     }
+}
+
+/// A server with its data on a disk; PostgreSQL's log of changes is in `log`.
+fn server_on(disk: &TestTarget, engine: Engine, log: &Scratch) -> Server {
+    let scratch = Scratch::below(disk.path());
+    match engine {
+        Engine::MariaDb => Server::MariaDb(MariaDb::start_in(scratch, false)),
+        Engine::Postgres => {
+            let server = Postgres::start_in(scratch, false);
+            server.move_log_to(&log.folder_of("log", "postgres"));
+            Server::Postgres(server)
+        }
+    }
+}
+
+/// The load fails; nothing that is then done to put everything back may need room on the same disk.
+#[test]
+fn p9_a_database_server_whose_disk_is_full_in_the_load_leaves_the_site_as_it_was() {
+    for engine in Engine::ALL {
+        let disk = TestTarget::ext4(900);
+        let log = Scratch::new();
+        let server = server_on(&disk, engine, &log);
+        let site = PocketSite::builder().server(&server).files(5).log_rows(120_000).build();
+        let mut world = World::builder(site).build();
+        world.run(&["run"]).expect_code(0);
+        world.site.query("UPDATE mdl_logstore_standard_log SET userid = userid + 1");
+        let sum = "SELECT COUNT(*) + SUM(userid) FROM mdl_logstore_standard_log";
+        let today = world.site.value(sum);
+        let run = world.spawn_failing(&["restore", "--yes"], "load", "stop");
+        run.wait_until_stopped();
+        disk.fill_up(4 * MIB);
+        let output = run.go_on().expect_code(1);
+        let said = ["the disk of the database server is full", "the disk of the database server, or"];
+        assert!(said.iter().any(|words| output.stderr.contains(words)), "{}", output.stderr);
+        assert!(world.site.is_open(), "{}", output.stderr);
+        assert_eq!(world.site.value(sum), today);
+        disk.make_room();
+        world.run(&["restore", "--yes"]).expect_code(0);
+        assert_ne!(world.site.value(sum), today);
+    }
+}
+
+/// What is known beforehand is not found out with the site closed.
+#[test]
+fn a_restore_for_which_there_is_no_room_touches_nothing() {
+    // PostgreSQL does not tell everybody where its data are.
+    let disk = TestTarget::ext4(900);
+    let place = TestTarget::ext4(200);
+    let dataroot = place.path().join("moodledata");
+    let server = server_on(&disk, Engine::MariaDb, &Scratch::new());
+    let site = PocketSite::builder().server(&server).dataroot(&dataroot).files(5).log_rows(120_000).build();
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    world.site.query("UPDATE mdl_logstore_standard_log SET userid = userid + 1");
+    for (disk, what) in [(&disk, "the database ("), (&place, "moodledata (")] {
+        disk.fill_up(8 * MIB);
+        let mount = disk.path().display().to_string();
+        let plan = world.run(&["restore", "--plan"]).expect_code(0);
+        let said = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(&format!("the restore will be refused: the disk at {mount} has")), "{}", plan.stdout);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(refused.stderr.contains(&mount) && refused.stderr.contains(what), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);
+        disk.make_room();
+    }
+    assert!(world.site.is_open());
+    world.run(&["restore", "--yes"]).expect_code(0);
 }

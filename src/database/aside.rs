@@ -2,11 +2,11 @@
 //! and no right that Moodle's own account lacks. MariaDB renames tables (what is no table is `programs.rs`'s matter); PostgreSQL
 //! moves them into another schema. What is to be undone is noted by the caller before it is done.
 
+use super::objects::Objects;
 use super::postgres::LOAD_APPLICATION;
 use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
-use crate::error::{Fault, Result};
-use crate::sys::human;
+use crate::error::Result;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use std::path::Path;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How the names begin of what is set aside: of tables with MariaDB, of the schema with PostgreSQL. Nothing with such a
 /// name is dumped.
 pub const ASIDE: &str = "moodle_backup_old_";
+
+/// PostgreSQL: rows of 64 bytes, 4 MiB in all, that are given up when everything is put back.
+const RESERVED_ROWS: u32 = 65_536;
 
 /// How long the server may take to give up making keys.
 const ALTERATIONS_END: Duration = Duration::from_secs(120);
@@ -74,7 +77,7 @@ impl Connection {
                     Some(schema) => schema.clone(),
                     None => session.value("SELECT current_schema()")?.unwrap_or_else(|| "public".into()),
                 };
-                self.require_owned(&mut session, &live)?;
+                Objects::of(&mut session, &live)?.require_own(self)?;
                 let schemas = Some((live, format!("{ASIDE}{id}")));
                 Ok(Aside { schemas, tables: Vec::new(), was_empty: false, programs: Programs::default() })
             }
@@ -86,8 +89,9 @@ impl Connection {
         let what = "set the present tables aside";
         match &aside.schemas {
             Some((live, old)) => {
-                let moves = self.moves(live, old)?;
-                self.execute(what, &format!("CREATE SCHEMA {};\n{moves}", self.sql_name(old)))
+                let moves = Objects::of(&mut self.session()?, live)?.moves(self, old);
+                let room = self.reserve(old);
+                self.execute(what, &format!("CREATE SCHEMA {};\n{room}\n{moves}", self.sql_name(old)))
             }
             None => {
                 self.drop_programs(&aside.programs)?;
@@ -175,14 +179,39 @@ impl Connection {
         let new = format!("{old}_new");
         let mut session = self.session()?;
         if has_schema(&mut session, self, old)? {
-            let restored = self.moves(live, &new)?;
-            if !restored.is_empty() {
-                self.execute(what, &format!("CREATE SCHEMA IF NOT EXISTS {};\n{restored}", self.sql_name(&new)))?;
-            }
-            let back = self.moves(old, live)?;
+            self.execute("free the room that was reserved", &format!("DROP TABLE IF EXISTS {};", self.reserved(old)))?;
+            self.clear(live, &new)?;
+            let back = Objects::of(&mut session, old)?.moves(self, live);
             self.execute(what, &format!("{back}\nDROP SCHEMA {};", self.sql_name(old)))?;
         }
         self.execute(what, &format!("DROP SCHEMA IF EXISTS {} CASCADE;", self.sql_name(&new)))
+    }
+
+    /// PostgreSQL: the statement that reserves some room for putting everything back. To move tables, and even to drop such as have
+    /// defaults, its catalogues grow, which they cannot on a disk that a load has filled. To drop this table they need not.
+    fn reserve(&self, old: &str) -> String {
+        format!(
+            "CREATE TABLE {} AS SELECT n AS a, n AS b, n AS c, n AS d FROM pg_catalog.generate_series(1::bigint, {RESERVED_ROWS}) n;",
+            self.reserved(old)
+        )
+    }
+
+    fn reserved(&self, old: &str) -> String {
+        format!("{}.moodle_backup_room", self.sql_name(old))
+    }
+
+    /// Moves what came from a backup out of the way; or drops it where there is no room for that.
+    fn clear(&self, live: &str, new: &str) -> Result<()> {
+        let restored = Objects::of(&mut self.session()?, live)?;
+        let moves = restored.moves(self, new);
+        if moves.is_empty() {
+            return Ok(());
+        }
+        let moves = format!("CREATE SCHEMA IF NOT EXISTS {};\n{moves}", self.sql_name(new));
+        match self.execute("move the loaded tables out of the way", &moves) {
+            Ok(()) => Ok(()),
+            Err(_) => self.execute("drop the loaded tables", &restored.drops()),
+        }
     }
 
     fn put_tables_back(&self, aside: &Aside) -> Result<()> {
@@ -259,79 +288,6 @@ impl Connection {
             .collect();
         format!("SET SESSION foreign_key_checks = 0;\n{drops}")
     }
-
-    /// PostgreSQL: an error that names what of a schema this account does not own, and so cannot move.
-    fn require_owned(&self, session: &mut Session, schema: &str) -> Result<()> {
-        let schema = self.sql_text(schema);
-        let not_owned = |owner: &str| format!("NOT pg_catalog.pg_has_role({owner}, 'USAGE')");
-        let rows = session.query(&format!(
-            "SELECT format('ALTER %s %s OWNER TO %I;', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' \
-             WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, c.oid::regclass, current_user) \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {schema} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {} AND {} \
-             UNION ALL SELECT format('ALTER ROUTINE %s OWNER TO %I;', p.oid::regprocedure, current_user) \
-             FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
-             WHERE n.nspname = {schema} AND {} AND {} \
-             UNION ALL SELECT format('ALTER TYPE %s OWNER TO %I;', t.oid::regtype, current_user) \
-             FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-             WHERE n.nspname = {schema} AND t.typtype IN ('d', 'e') AND {} AND {} ORDER BY 1",
-            not_owned("relowner"),
-            of_no_extension("pg_class", "c"),
-            not_owned("proowner"),
-            of_no_extension("pg_proc", "p"),
-            not_owned("typowner"),
-            of_no_extension("pg_type", "t"),
-        ))?;
-        let statements: Vec<String> = rows.into_iter().flatten().flatten().collect();
-        if statements.is_empty() {
-            return Ok(());
-        }
-        let words = format!(
-            "{} of the {} belong to others, so {} cannot set them aside",
-            human::count(statements.len() as u64, "object"),
-            self.title(),
-            self.account()
-        );
-        let hint = format!("as an administrator of that database: {}", statements.join(" "));
-        Err(Fault::unfit(words).hint(hint).into())
-    }
-
-    /// PostgreSQL: the statements that move everything from one schema to another. What belongs to an extension stays with it.
-    fn moves(&self, from: &str, to: &str) -> Result<String> {
-        let (from, to) = (self.sql_text(from), self.sql_text(to));
-        // Sequences of a column move with their table. Views go last, and tables before what is made of them.
-        let sql = format!(
-            "SELECT statement FROM (\
-             SELECT CASE relkind WHEN 'v' THEN 3 WHEN 'm' THEN 3 WHEN 'S' THEN 2 ELSE 1 END AS rank, \
-             format('ALTER %s %I.%I SET SCHEMA %I;', CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' \
-             WHEN 'S' THEN 'SEQUENCE' WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END, n.nspname, c.relname, {to}) AS statement \
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {from} AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND {own_class} \
-             AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass \
-             AND d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('a', 'i')) \
-             UNION ALL \
-             SELECT 4, format('ALTER ROUTINE %s SET SCHEMA %I;', p.oid::regprocedure, {to}) FROM pg_catalog.pg_proc p \
-             JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = {from} AND {own_proc} \
-             UNION ALL \
-             SELECT 0, format('ALTER TYPE %I.%I SET SCHEMA %I;', n.nspname, t.typname, {to}) FROM pg_catalog.pg_type t \
-             JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = {from} \
-             AND t.typtype IN ('d', 'e') AND {own_type}\
-             ) AS all_of_them ORDER BY rank, statement",
-            own_class = of_no_extension("pg_class", "c"),
-            own_proc = of_no_extension("pg_proc", "p"),
-            own_type = of_no_extension("pg_type", "t"),
-        );
-        let rows = self.session()?.query(&sql)?;
-        Ok(rows.into_iter().flatten().flatten().collect::<Vec<_>>().join("\n"))
-    }
-}
-
-/// PostgreSQL: the condition that an object of a catalogue belongs to no extension.
-fn of_no_extension(catalogue: &str, object: &str) -> String {
-    format!(
-        "NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.{catalogue}'::regclass \
-         AND d.objid = {object}.oid AND d.deptype = 'e')"
-    )
 }
 
 /// What a name in a database of MariaDB stands for.

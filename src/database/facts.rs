@@ -4,6 +4,7 @@ use super::rows::Row;
 use super::{ASIDE, Connection, Engine, Session, mariadb, postgres};
 use crate::error::Result;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// A database and its server, as they are kept in a backup's manifest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,16 @@ impl Session {
             Engine::MariaDb => mariadb_facts(self),
             Engine::Postgres => postgres_facts(self),
         }
+    }
+
+    /// The folder in which the server keeps its data; `None` where this account is not told.
+    fn data_folder(&mut self) -> Option<PathBuf> {
+        let sql = match self.engine() {
+            Engine::MariaDb => "SELECT @@datadir",
+            // To others than administrators this row is not shown.
+            Engine::Postgres => "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'data_directory'",
+        };
+        self.value(sql).ok().flatten().map(PathBuf::from)
     }
 
     /// Tables whose engine knows no transactions: a dump of them is of one moment only if they are locked.
@@ -86,6 +97,16 @@ impl Session {
 }
 
 impl Connection {
+    /// The folder in which the server keeps its data, where it is one of this machine and says so. Only a socket shows that: behind an
+    /// address may be a container, in which a folder of that name is another.
+    pub fn data_folder_here(&self) -> Option<PathBuf> {
+        let is_here = match self.engine {
+            Engine::MariaDb => self.uses_socket(),
+            Engine::Postgres => self.socket.is_some() || self.host.as_deref().is_none_or(|host| host.starts_with('/')),
+        };
+        is_here.then(|| self.session().ok()?.data_folder()).flatten().filter(|folder| folder.is_dir())
+    }
+
     /// Text as a string in SQL for this engine.
     pub fn sql_text(&self, text: &str) -> String {
         match self.engine {

@@ -12,6 +12,7 @@ pub use definers::Replaced;
 use super::scanner::{Piece, Scanner};
 use super::{Connection, Engine, refusal};
 use crate::error::{Fault, OrFault, Result};
+use crate::sys::files;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
@@ -47,21 +48,46 @@ impl Connection {
     fn explain_load(&self, dump: &Path, words: &str) -> anyhow::Error {
         let what = format!("{} cannot be loaded into the {}", dump.display(), self.title());
         let said = refusal::essence(words);
-        let hint = if said.contains("Unknown collation") || said.contains("1273") {
+        let hint = self.load_hint(&said).map(str::to_owned).or_else(|| refusal::hint(self, &said));
+        let fault = Fault::failed(what);
+        anyhow::anyhow!("{said}").context(match hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        })
+    }
+
+    /// What helps against that which only a load meets.
+    fn load_hint(&self, said: &str) -> Option<&'static str> {
+        let is = |number: u32| refusal::error_number(said) == Some(number);
+        Some(if said.contains("Unknown collation") || is(1273) {
             "this server is older than the one of the backup, or another product: use one of the version in the manifest \
              (moodle-backup show), or replace the collation in a dump of your own (RESTORE.txt tells how)"
-        } else if said.contains("Row size too large") || said.contains("1118") {
+        } else if said.contains("Row size too large") || is(1118) {
             "Moodle needs innodb_strict_mode=OFF or row format DYNAMIC on this server: set innodb_default_row_format=dynamic"
         } else if said.contains("max_locks_per_transaction") {
             "raise max_locks_per_transaction in postgresql.conf to 256 and restart the server"
-        } else if said.contains("1419") || said.contains("1418") {
-            "the server keeps a binary log, and does not trust this account with such triggers and functions: SET GLOBAL log_bin_trust_function_creators = 1 until the restore is done"
-        } else if said.contains("No space left") || said.contains("1114") || said.contains("could not extend file") {
-            "the disk of the database server is full: the old tables are still there until the restore has succeeded"
+        } else if is(1419) || is(1418) {
+            "the server keeps a binary log, and does not trust this account with such triggers and functions: SET GLOBAL \
+             log_bin_trust_function_creators = 1 until the restore is done"
+        } else if said.contains("No space left") || is(1114) || is(1021) || self.has_full_disk() {
+            "the disk of the database server is full: make room there; the earlier tables are kept until a restore has succeeded"
+        } else if is(1180) {
+            // MariaDB 10.6 and later fill empty tables by way of temporary files, and do not say what was wrong with them.
+            "the disk of the database server, or that of its temporary files (tmpdir), is full, as a rule; its error log tells"
         } else {
-            return refusal::explain(self, &what, words);
-        };
-        anyhow::anyhow!("{said}").context(Fault::failed(what).hint(hint))
+            return None;
+        })
+    }
+}
+
+/// With so few bytes free a disk is as good as full: servers ask for some megabytes at a time.
+const FULL: u64 = 16 << 20;
+
+impl Connection {
+    /// Whether the disk of the server is full, where it is one of this machine: MariaDB does not always say why it could not commit.
+    fn has_full_disk(&self) -> bool {
+        let space = self.data_folder_here().and_then(|folder| files::space(&folder).ok());
+        space.is_some_and(|space| space.free_bytes < FULL)
     }
 }
 

@@ -10,6 +10,7 @@ mod execute;
 mod facts;
 mod load;
 mod mariadb;
+mod objects;
 mod options_file;
 mod postgres;
 mod private;

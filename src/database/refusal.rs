@@ -31,7 +31,8 @@ pub fn essence(words: &str) -> String {
     text.chars().take(1500).collect()
 }
 
-fn hint(connection: &Connection, said: &str) -> Option<String> {
+/// What helps against these words of a server or client.
+pub fn hint(connection: &Connection, said: &str) -> Option<String> {
     match connection.engine {
         Engine::MariaDb => mariadb_hint(connection, error_number(said)?),
         Engine::Postgres => postgres_hint(connection, said),

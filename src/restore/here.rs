@@ -3,19 +3,16 @@
 
 use super::load::wanted;
 use super::place::{Place, require_same_site};
-use super::{Job, lacking};
+use super::{Job, lacking, room};
 use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::preflight::{Site, read_site};
 use crate::store::Part;
-use crate::sys::files::{self, Space};
+use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::privileges::Identity;
 use crate::undo;
 use std::path::{Path, PathBuf};
-
-/// More than the parts themselves, for what comes with them.
-const ROOM_TO_SPARE: u64 = 64 << 20;
 
 /// Where the site is, or was.
 #[derive(Clone, Debug)]
@@ -141,7 +138,7 @@ impl Here {
             _ => {}
         }
         self.require_same_dataroot(job)?;
-        self.require_room(job)?;
+        room::require(job, self)?;
         // What cannot be set aside, or made, shows before the site is closed.
         if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
             match connection.session() {
@@ -185,36 +182,6 @@ impl Here {
         ))
         .hint("--keep-config keeps the present config.php")
         .into())
-    }
-
-    /// Room for what is staged; what it replaces stays until the restore has succeeded, and longer.
-    fn require_room(&self, job: &Job) -> Result<()> {
-        let mut wanted: Vec<(&Path, u64)> = Vec::new();
-        for component in &job.backup.manifest.components {
-            use crate::store::manifest::ComponentKind;
-            match component.kind {
-                ComponentKind::Code if job.wants(&Part::Code) => wanted.push((&self.root, component.bytes)),
-                ComponentKind::Moodledata if job.wants(&Part::Moodledata) => {
-                    wanted.push((&self.dataroot, component.bytes));
-                }
-                _ => {}
-            }
-        }
-        for (place, bytes) in wanted {
-            let Space { free_bytes, .. } = files::space(there(place))?;
-            if free_bytes < bytes + ROOM_TO_SPARE {
-                return Err(Fault::unfit(format!(
-                    "{} has {} MB free, and bringing back {} needs {} MB beside what is there now",
-                    there(place).display(),
-                    free_bytes >> 20,
-                    place.display(),
-                    (bytes + ROOM_TO_SPARE) >> 20
-                ))
-                .hint("make room; or bring the parts back one after the other (--only)")
-                .into());
-            }
-        }
-        Ok(())
     }
 
     /// Top names in the dataroot, relative to it, that an exchange leaves alone: the pool, the trash and our own folder.

@@ -1,7 +1,7 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
 use super::stage::effort;
-use super::{Here, Job, environment, lacking};
+use super::{Here, Job, environment, lacking, room};
 use crate::error::Result;
 use crate::hashes;
 use crate::pool::{self, Lacking};
@@ -224,6 +224,8 @@ fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
     }
     warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment::compare(job, here).warnings(job));
-    warnings.extend(here.immovable(job).map(|why| format!("the restore will be refused: {why}")));
+    let short = room::require(job, here).err().map(|error| format!("{error:#}"));
+    warnings
+        .extend(short.into_iter().chain(here.immovable(job)).map(|why| format!("the restore will be refused: {why}")));
     Ok(warnings)
 }

@@ -64,6 +64,17 @@ impl Postgres {
         self.start_by(|log| Daemon::start(&mut self.server_command(), Signal::SIGQUIT, log, answers));
     }
 
+    /// Moves the server's log of changes to another file system, as careful administrators do: with no room for that the server
+    /// could not go on at all.
+    pub fn move_log_to(&self, folder: &Path) {
+        self.kill();
+        let (from, to) = (self.join("data/pg_wal"), folder.join("pg_wal"));
+        succeed(Command::new("cp").arg("-a").arg(&from).arg(&to));
+        std::fs::remove_dir_all(&from).expect("the log can be removed");
+        std::os::unix::fs::symlink(&to, &from).expect("a link can be made");
+        self.restart();
+    }
+
     /// Lets the account `postgres` of this machine in by the socket without a password, as Debian does.
     pub fn trust_local_account(&self) {
         let rules = self.join("data/pg_hba.conf");
