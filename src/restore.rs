@@ -9,6 +9,7 @@ mod here;
 mod lacking;
 mod links;
 mod load;
+mod lost;
 mod place;
 mod plan;
 mod relocate;

@@ -536,6 +536,65 @@ fn lose(site: &mut PocketSite) {
     site.database.lose();
 }
 
+/// Nobody is let in who could make the database anew: that is said before hours of copying, with what to do.
+#[test]
+fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+        world.run(&["run"]).expect_code(0);
+        let before = State::of(&world.site);
+        lose(&mut world.site);
+        if engine == Engine::MariaDb {
+            let admin = server.database("mysql", "", "");
+            admin.query("CREATE USER admin@localhost IDENTIFIED BY 'secret'");
+            admin.query("GRANT ALL ON *.* TO admin@localhost WITH GRANT OPTION");
+            admin.query("DROP USER root@localhost");
+        }
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        let told = flat(&refused.stderr);
+        for told in [&plan, &told] {
+            assert!(told.contains("and cannot be made") && told.contains("--database-admin FILE"), "{told}");
+            assert!(told.contains("CREATE DATABASE") && !told.contains(&world.site.database.password), "{told}");
+        }
+
+        server.kill();
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        for told in [plan, flat(&refused.stderr)] {
+            assert!(told.contains("no database server answers on") && told.contains("systemctl start"), "{told}");
+        }
+        server.restart();
+
+        make_by_hand(&world.site, &told);
+        let output = world.run(&["restore", "--yes"]).expect_code(3);
+        assert!(!output.stderr.contains("made the database"), "{}", output.stderr);
+        before.assert_is(&world.site, "brought back");
+    }
+}
+
+/// Types the statements that were told, as another administrator than the one who was refused.
+fn make_by_hand(site: &PocketSite, told: &str) {
+    let (_, statements) = told.split_once("for the password: ").expect("statements");
+    let (statements, _) = statements.split_once("; or name an administrator").expect("their end");
+    let statements = statements.replace("'...'", &format!("'{}'", site.database.password));
+    match &site.database.server {
+        Server::MariaDb(server) => {
+            let mut client = server.client();
+            // Root is for the test's own eyes.
+            let root = "CREATE USER root@localhost IDENTIFIED VIA unix_socket; GRANT ALL ON *.* TO root@localhost WITH GRANT OPTION";
+            client.args(["--user=admin", "--password=secret", "--execute", &format!("{statements}; {root}")]);
+            support::succeed(&mut client);
+        }
+        // CREATE DATABASE stands in no transaction.
+        Server::Postgres(server) => statements.split_inclusive(';').for_each(|it| drop(server.run_sql(None, it))),
+    }
+}
+
 /// Steps after which everything is as restored.
 const AFTER: [&str; 1] = ["report"];
 

@@ -183,7 +183,7 @@ fn database(job: &Job, here: &Here) -> Result<(String, String)> {
 }
 
 /// The server of a site that is gone, as the backup remembers it: without a password, so its administrator is to ask it.
-fn remembered(job: &Job) -> Result<Connection> {
+pub(super) fn remembered(job: &Job) -> Result<Connection> {
     let then = &job.backup.manifest.database;
     let socket = (!then.socket.as_os_str().is_empty()).then(|| then.socket.clone());
     Ok(Connection {

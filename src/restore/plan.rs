@@ -2,6 +2,7 @@
 
 use super::stage::effort;
 use super::{Here, Job, environment, lacking};
+use crate::database::Connection;
 use crate::error::Result;
 use crate::hashes;
 use crate::pool::{self, Lacking};
@@ -168,6 +169,7 @@ fn database(job: &Job, here: &Here) -> Result<Piece> {
         (true, true) => format!("empty or made, {} tables", then.tables.len()),
         (false, true) => format!("made, {} tables", then.tables.len()),
         (true, false) => format!("replaced, {} tables", then.tables.len()),
+        (false, false) if can_be_made(job, here) => format!("not there now, made, {} tables", then.tables.len()),
         (false, false) => format!("cannot be reached now; {} tables", then.tables.len()),
     };
     Ok(Piece { part: "database".into(), place, bytes: then.bytes, what })
@@ -201,6 +203,12 @@ fn changed(job: &Job, here: &Here) -> Vec<String> {
     changed
 }
 
+fn can_be_made(job: &Job, here: &Here) -> bool {
+    let missing =
+        |it: &Connection| it.missing(&super::load::wanted(&job.backup.manifest.database), job.admin.as_deref());
+    here.connection().is_some_and(|connection| missing(connection).is_ok_and(|missing| missing.is_some()))
+}
+
 fn left_out(job: &Job) -> Vec<String> {
     let all = Part::all(&job.backup.manifest);
     all.into_iter().filter(|part| !job.wants(part)).map(|part| part.to_string()).collect()
@@ -224,6 +232,7 @@ fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
     }
     warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment::compare(job, here).warnings(job));
-    warnings.extend(here.immovable(job).map(|why| format!("the restore will be refused: {why}")));
+    warnings.extend(here.unknown_connection());
+    warnings.extend(here.refused_database(job).map(|why| format!("the restore will be refused: {why}")));
     Ok(warnings)
 }
