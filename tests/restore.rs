@@ -859,6 +859,22 @@ fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_tou
     }
 }
 
+/// Which PHP is too new for a Moodle its own files do not say.
+#[test]
+fn another_php_than_ran_the_site_then_is_told_in_the_plan() {
+    let world = world(Engine::MariaDb);
+    let told = |world: &World| spaced(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(!told(&world).contains("when it was backed up"), "the same PHP");
+    let file = world.site_folder().join("latest/manifest.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let now = manifest["site"]["php"].as_str().unwrap().to_owned();
+    manifest["site"]["php"] = "7.2.1".into();
+    fs::write(&file, manifest.to_string()).unwrap();
+    let plan = told(&world);
+    assert!(plan.contains(&format!("PHP here is {now}")) && plan.contains("ran with 7.2.1 when"), "{plan}");
+}
+
 /// A text without the breaks of its lines.
 fn spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
