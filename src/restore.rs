@@ -3,6 +3,7 @@
 
 mod apart;
 mod check;
+mod code_changes;
 mod environment;
 mod exchange;
 mod here;
@@ -16,6 +17,7 @@ mod relocate;
 mod revert;
 mod stage;
 
+pub use code_changes::CodeChanges;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};

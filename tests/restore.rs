@@ -875,6 +875,36 @@ fn another_php_than_ran_the_site_then_is_told_in_the_plan() {
     assert!(plan.contains(&format!("PHP here is {now}")) && plan.contains("ran with 7.2.1 when"), "{plan}");
 }
 
+/// What an administrator has done to the code since the backup is not lost without a word.
+#[test]
+fn a_plan_names_the_files_of_the_code_that_become_others() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    assert!(!plan.contains("Code that is otherwise"), "{plan}");
+    fs::write(site.root.join("version.php.orig"), "mine").unwrap();
+    for number in 0..7 {
+        fs::write(site.root.join(format!("new-{number}.php")), "<?php\n").unwrap();
+    }
+    let file = site.root.join("lib/setup.php");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "\n").unwrap();
+    fs::remove_file(site.root.join("admin/environment.xml")).unwrap();
+    let plan = spaced(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(plan.contains("1 file changed, and will be as in the backup: lib/setup.php"), "{plan}");
+    assert!(plan.contains("8 files not in the backup") && plan.contains("new-4.php and 3 more"), "{plan}");
+    assert!(plan.contains("1 file only in the backup, and will come back: admin/environment.xml"), "{plan}");
+    let plan = spaced(&world.run(&["restore", "--plan", "-v"]).expect_code(0).stdout);
+    assert!(plan.contains("new-6.php, version.php.orig") && !plan.contains("more ("), "{plan}");
+    let plan: serde_json::Value =
+        serde_json::from_str(&world.run(&["restore", "--plan", "--json"]).expect_code(0).stdout).unwrap();
+    assert_eq!(plan["code_changes"]["only_here"].as_array().unwrap().len(), 8);
+    assert_eq!(plan["code_changes"]["changed"], serde_json::json!(["lib/setup.php"]));
+    // After a restore nothing is otherwise, whatever its inodes are.
+    world.run(&["restore", "--yes"]).expect_code(0);
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    assert!(!plan.contains("Code that is otherwise"), "{plan}");
+}
+
 /// A text without the breaks of its lines.
 fn spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

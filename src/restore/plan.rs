@@ -1,13 +1,14 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
 use super::stage::effort;
-use super::{Here, Job, environment, lacking};
+use super::{CodeChanges, Here, Job, code_changes, environment, lacking};
 use crate::database::Connection;
 use crate::error::Result;
 use crate::hashes;
 use crate::pool::{self, Lacking};
 use crate::store::manifest::Component;
 use crate::store::{Part, layout};
+use crate::sys::signals;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub when: DateTime<Utc>,
     /// What is brought back.
     pub pieces: Vec<Piece>,
+    /// How the code that is here differs from the one that is brought back; none where it stays, or where it was not asked for.
+    pub code_changes: Option<CodeChanges>,
     /// Parts of the backup that are not.
     pub left_out: Vec<String>,
     /// What to know before.
@@ -55,8 +58,8 @@ pub struct Plan {
     pub new: bool,
 }
 
-/// Looks at backup and site, and says what would be done.
-pub fn plan(job: &Job) -> Result<Plan> {
+/// Looks at backup and site, and says what would be done; each file of the code is looked at only if that is asked for.
+pub fn plan(job: &Job, compare_code: bool) -> Result<Plan> {
     let here = Here::look(job)?;
     let manifest = &job.backup.manifest;
     if let Some(place) = &job.place {
@@ -89,6 +92,15 @@ pub fn plan(job: &Job) -> Result<Plan> {
             }
         }
     }
+    let mut warnings = warnings(job, &here)?;
+    let code_changes = match compare_code.then(|| code_changes::look(job, &here)).transpose() {
+        Ok(changes) => changes.flatten(),
+        Err(error) => {
+            signals::check()?;
+            warnings.push(format!("which files of the code would be others cannot be told: {error:#}"));
+            None
+        }
+    };
     let loaded: u64 = pieces.iter().filter(|piece| piece.part.starts_with("database")).map(|piece| piece.bytes).sum();
     let tables = if job.wants(&Part::Database) { manifest.database.tables.len() as u64 } else { 0 };
     Ok(Plan {
@@ -96,7 +108,8 @@ pub fn plan(job: &Job) -> Result<Plan> {
         backup: job.backup.name.clone(),
         when: manifest.moment(),
         left_out: left_out(job),
-        warnings: warnings(job, &here)?,
+        code_changes,
+        warnings,
         changed: changed(job, &here),
         new: here.is_new(),
         closed_seconds: 3 + tables / TABLES_PER_SECOND + loaded / LOADED_PER_SECOND,

@@ -7,7 +7,7 @@ use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::preflight::read_site;
 use crate::report::layout::wrapped;
 use crate::report::restore::{self as view, Done};
-use crate::report::{human, outcome};
+use crate::report::{Look, human, outcome};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
@@ -41,13 +41,14 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     }
     // To be shown, or to be asked by: it looks for each of users' files.
     let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
-    let plan = is_shown.then(|| restore::plan(&job)).transpose()?;
+    let plan = is_shown.then(|| restore::plan(&job, args.plan || !args.yes)).transpose()?;
+    let text = |plan: &Plan, look: &Look| view::plan_text(plan, look, session.global.verbose);
     if let Some(plan) = plan.as_ref().filter(|_| args.plan) {
-        session.print(plan, view::plan_text)?;
+        session.print(plan, text)?;
         return Ok(0);
     }
     if let Some(plan) = plan.as_ref().filter(|_| !session.global.json) {
-        eprint!("{}", view::plan_text(plan, &session.look()));
+        eprint!("{}", text(plan, &session.look()));
     }
     // Held from here on: the run that may come first prunes.
     let _held = backup.hold()?;
