@@ -406,6 +406,7 @@ fn restore_plan() -> restore::Plan {
             only_in_backup: Vec::new(),
         }),
         new: false,
+        backup_first: true,
         changed: vec!["wwwroot: https://test.example.org".into()],
         left_out: vec!["directory:etc-apache2".into()],
         warnings: vec!["this backup is not complete: files are kept elsewhere".into()],

@@ -509,13 +509,15 @@ fn a_site_of_which_nothing_is_left_comes_back() {
         let mut world = World::builder(site.build()).build();
         world.run(&["run"]).expect_code(0);
         let before = State::of(&world.site);
-        lose(&mut world.site);
         if let Server::Postgres(server) = &server {
             server.trust_local_account();
         }
 
+        assert!(world.run(&["restore", "--plan"]).expect_code(0).stdout.contains("--backup-first"));
+        lose(&mut world.site);
         let output = world.run(&["restore", "--plan"]).expect_code(0);
         assert!(output.stdout.contains("not there now"), "{}", output.stdout);
+        assert!(!output.stdout.contains("--backup-first"), "there is nothing to back up: {}", output.stdout);
         assert!(!world.site.root.exists() && !world.site.dataroot.exists(), "a plan changes nothing");
         // The web server is not running: that is said.
         let output = world.run(&["restore", "--yes"]).expect_code(3);
@@ -1016,11 +1018,23 @@ fn a_backup_is_made_first_where_that_is_wanted() {
     // Typed too early: that is neither.
     terminal.type_keys("pocket\n");
     terminal.wait_for_text("Please answer yes or no.");
+    terminal.type_keys("?\n");
+    terminal.wait_for_text("A backup like that of each night");
     terminal.type_keys("\n");
     terminal.wait_for_text("Type the name of the site");
+    terminal.type_keys("?\n");
+    terminal.wait_for_text("What would be done stands above");
     terminal.type_keys("pocket\n");
     assert!(terminal.wait().success(), "{}", terminal.text());
     assert_eq!(world.backups().len(), 2);
+    for (option, help) in [("--undo", "changes place with what was set aside"), ("--discard", "Nothing brings back")] {
+        let mut terminal = support::Terminal::start(world.command(&["restore", option]));
+        terminal.wait_for_text("Type the name of the site");
+        terminal.type_keys("?\n");
+        terminal.wait_for_text(help);
+        terminal.type_keys("no\n");
+        assert_eq!(terminal.wait().code(), Some(2), "{}", terminal.text());
+    }
 }
 
 /// Ctrl-C at a question ends it at once, without Enter.

@@ -72,11 +72,12 @@ pub fn plan_text(plan: &Plan, look: &Look, all_names: bool) -> String {
         );
         return text + &wrapped("", &words) + &section("Warnings", &plan.warnings, look);
     }
+    let safer = if plan.backup_first { " To be safer still, add --backup-first." } else { "" };
     text += &wrapped(
         "",
         &format!(
             "It takes about {}; the site is closed for about {} of it. What is replaced is set aside: \
-             \"moodle-backup restore --undo\" brings it back. To be safer still, add --backup-first.",
+             \"moodle-backup restore --undo\" brings it back.{safer}",
             human::duration(all),
             human::duration(closed)
         ),

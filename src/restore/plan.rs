@@ -56,6 +56,8 @@ pub struct Plan {
     pub changed: Vec<String>,
     /// Whether the site comes to a place where there is none: then nothing is replaced.
     pub new: bool,
+    /// Whether the site as it is now could be backed up first.
+    pub backup_first: bool,
 }
 
 /// Looks at backup and site, and says what would be done; each file of the code is looked at only if that is asked for.
@@ -112,6 +114,7 @@ pub fn plan(job: &Job, compare_code: bool) -> Result<Plan> {
         warnings,
         changed: changed(job, &here),
         new: here.is_new(),
+        backup_first: can_be_backed_up(job, &here),
         closed_seconds: 3 + tables / TABLES_PER_SECOND + loaded / LOADED_PER_SECOND,
         pieces,
     })
@@ -214,6 +217,12 @@ fn changed(job: &Job, here: &Here) -> Vec<String> {
         );
     }
     changed
+}
+
+/// What cannot be read cannot be backed up either.
+fn can_be_backed_up(job: &Job, here: &Here) -> bool {
+    let site = here.site.as_ref().filter(|_| job.place.is_none() && !job.from_elsewhere);
+    site.is_some_and(|site| site.connection.session().is_ok())
 }
 
 fn can_be_made(job: &Job, here: &Here) -> bool {
