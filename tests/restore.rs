@@ -548,10 +548,7 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
         let before = State::of(&world.site);
         lose(&mut world.site);
         if engine == Engine::MariaDb {
-            let admin = server.database("mysql", "", "");
-            admin.query("CREATE USER admin@localhost IDENTIFIED BY 'secret'");
-            admin.query("GRANT ALL ON *.* TO admin@localhost WITH GRANT OPTION");
-            admin.query("DROP USER root@localhost");
+            shut_root_out(&server);
         }
         let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
@@ -572,15 +569,58 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
         }
         server.restart();
 
-        make_by_hand(&world.site, &told);
+        make_by_hand(&world.site, &told, true);
         let output = world.run(&["restore", "--yes"]).expect_code(3);
         assert!(!output.stderr.contains("made the database"), "{}", output.stderr);
         before.assert_is(&world.site, "brought back");
     }
 }
 
+/// MariaDB: root of this machine as an administrator.
+const ROOT: &str =
+    "CREATE USER root@localhost IDENTIFIED VIA unix_socket; GRANT ALL ON *.* TO root@localhost WITH GRANT OPTION";
+
+/// MariaDB: another administrator is there, and root of this machine is none any more.
+fn shut_root_out(server: &Server) {
+    let admin = server.database("mysql", "", "");
+    admin.query("CREATE USER admin@localhost IDENTIFIED BY 'secret'");
+    admin.query("GRANT ALL ON *.* TO admin@localhost WITH GRANT OPTION");
+    admin.query("DROP USER root@localhost");
+}
+
+/// What an administrator of the server had defined is his again, as far as the server had told so when it was backed up.
+#[test]
+fn what_others_had_defined_is_theirs_again_after_the_loss_of_everything() {
+    let server = Server::start(Engine::MariaDb);
+    let site = PocketSite::builder().server(&server).build();
+    make_programs(&site);
+    let mut world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    let before = State::of(&world.site);
+    lose(&mut world.site);
+    assert!(!world.run(&["restore", "--plan"]).expect_code(0).stdout.contains("what others had"));
+    let output = world.run(&["restore", "--yes"]).expect_code(3);
+    assert!(!output.stderr.contains("has defined now what others had"), "{}", output.stderr);
+    before.assert_is(&world.site, "brought back");
+
+    // Somebody has made the database by hand, and no administrator is let in.
+    let site = &world.site;
+    fs::remove_dir_all(&site.root).unwrap();
+    fs::remove_dir_all(&site.dataroot).unwrap();
+    let (name, user) = (site.database.identifier(&site.database.name), site.database.identifier(&site.database.user));
+    server.database("mysql", "", "").query(&format!("DROP DATABASE {name}; DROP USER {user}@localhost"));
+    shut_root_out(&server);
+    let told = flat(&world.run(&["restore", "--yes"]).expect_code(5).stderr);
+    make_by_hand(&world.site, &told, false);
+    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    let words = "Moodle's account will have defined what others had: trigger mdl_of_root of root@localhost";
+    assert!(plan.contains(words) && plan.contains("--database-admin FILE"), "{plan}");
+    let output = world.run(&["restore", "--yes"]).expect_code(3);
+    assert!(flat(&output.stderr).contains("has defined now what others had: trigger mdl_of_root"), "{}", output.stderr);
+}
+
 /// Types the statements that were told, as another administrator than the one who was refused.
-fn make_by_hand(site: &PocketSite, told: &str) {
+fn make_by_hand(site: &PocketSite, told: &str, with_root: bool) {
     let (_, statements) = told.split_once("for the password: ").expect("statements");
     let (statements, _) = statements.split_once("; or name an administrator").expect("their end");
     let statements = statements.replace("'...'", &format!("'{}'", site.database.password));
@@ -588,7 +628,7 @@ fn make_by_hand(site: &PocketSite, told: &str) {
         Server::MariaDb(server) => {
             let mut client = server.client();
             // Root is for the test's own eyes.
-            let root = "CREATE USER root@localhost IDENTIFIED VIA unix_socket; GRANT ALL ON *.* TO root@localhost WITH GRANT OPTION";
+            let root = if with_root { ROOT } else { "" };
             client.args(["--user=admin", "--password=secret", "--execute", &format!("{statements}; {root}")]);
             support::succeed(&mut client);
         }

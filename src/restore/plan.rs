@@ -219,6 +219,21 @@ fn changed(job: &Job, here: &Here) -> Vec<String> {
     changed
 }
 
+/// What others have defined, where it cannot be given back to them.
+fn definers(job: &Job, here: &Here) -> Option<String> {
+    let others = &job.backup.manifest.database.of_others;
+    let may = |it: &Connection| job.place.is_none() && it.may_give_definers(job.admin.as_deref());
+    if !job.wants(&Part::Database) || others.is_empty() || here.connection().is_some_and(may) {
+        return None;
+    }
+    let named: Vec<String> = others.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "Moodle's account will have defined what others had: {}; only an administrator of the database server can give it back{}",
+        named.join(", "),
+        if job.place.is_none() { ", whom --database-admin FILE names" } else { "" }
+    ))
+}
+
 /// What cannot be read cannot be backed up either.
 fn can_be_backed_up(job: &Job, here: &Here) -> bool {
     let site = here.site.as_ref().filter(|_| job.place.is_none() && !job.from_elsewhere);
@@ -254,6 +269,7 @@ fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
     }
     warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment::compare(job, here).warnings(job));
+    warnings.extend(definers(job, here));
     warnings.extend(here.unknown_connection());
     warnings.extend(here.refused_database(job).map(|why| format!("the restore will be refused: {why}")));
     Ok(warnings)
