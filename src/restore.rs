@@ -3,12 +3,14 @@
 
 mod apart;
 mod check;
+mod code_changes;
 mod environment;
 mod exchange;
 mod here;
 mod lacking;
 mod links;
 mod load;
+mod lost;
 mod place;
 mod plan;
 mod relocate;
@@ -16,6 +18,7 @@ mod revert;
 mod room;
 mod stage;
 
+pub use code_changes::CodeChanges;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};

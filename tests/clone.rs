@@ -131,6 +131,11 @@ fn world(engine: Engine) -> World {
     let old_content = address.replace("http:", "https:");
     site.query(&format!("UPDATE {{course}} SET summary = 'see {old_content}/y' WHERE id = 8"));
     site.query(&format!("INSERT INTO {{config}} (name, value) VALUES ('supportpage', '{address}/help')"));
+    // What Moodle makes of its address by itself.
+    site.query(&format!(
+        "INSERT INTO {{config_plugins}} (plugin, name, value) VALUES ('auth_shibboleth', 'auth_instructions', \
+         'Use the <a href=\"{address}/auth/shibboleth/index.php\">Shibboleth login</a>')"
+    ));
     let world = World::builder(site).build();
     world.run(&["run"]).expect_code(0);
     world
@@ -154,6 +159,7 @@ fn a_clone_lives_beside_its_original_which_stays_untouched() {
 
         let output = world.run(&with(&["restore", "--clone", "--yes"], &options)).expect_code(3);
         assert!(output.stderr.contains("is still in: supportpage"), "{}", output.stderr);
+        assert!(!output.stderr.contains("auth_shibboleth"), "{}", output.stderr);
         assert!(!output.stderr.contains("new\" $pass"), "{}", output.stderr);
         before.assert_untouched(&world.site, "after the clone");
         assert!(world.site.is_open());
@@ -169,6 +175,8 @@ fn a_clone_lives_beside_its_original_which_stays_untouched() {
             clone.query("SELECT summary FROM {course} WHERE id IN (7, 8) ORDER BY id"),
             [[format!("see <a href=\"{address}/x\">it</a>")], [format!("see {address}/y")]]
         );
+        let told = clone.value("SELECT value FROM {config_plugins} WHERE plugin = 'auth_shibboleth'");
+        assert_eq!(told, format!("Use the <a href=\"{address}/auth/shibboleth/index.php\">Shibboleth login</a>"));
         assert_ne!(clone.config("siteidentifier"), world.site.config("siteidentifier"));
         assert!(clone.config("siteidentifier").unwrap().ends_with(&format!("127.0.0.1:{}", clone.port())));
         assert_eq!(clone.value("SELECT COUNT(*) FROM {sessions}"), "0");

@@ -166,14 +166,18 @@ fn a_statement_that_the_server_refuses_ends_the_load_with_its_words() {
 fn a_dump_that_is_cut_off_is_not_taken_for_whole() {
     for end in ["/^COPY public.mdl_small_7 /q", "/^COPY public.mdl_small_7 /,$d"] {
         let words = refused(end);
-        assert!(words.contains("the dump is cut off"), "{words}");
+        assert!(words.contains("broken.sql.zst is not loaded: the dump is cut off"), "{words}");
     }
 }
 
 #[test]
 fn a_command_for_the_client_is_not_run() {
     let words = refused("s/^-- Name: mdl_small_7; .*/&\\n\\\\! touch \\/tmp\\/moodle-backup-was-here/");
-    assert!(words.contains("a command for the client in it: \\! touch"), "{words}");
+    assert!(
+        words.contains("broken.sql.zst is not loaded: the dump has a command for the client in it: \\! touch"),
+        "{words}"
+    );
+    assert!(words.contains("next: pg_dump writes none") && words.contains("RESTORE.txt"), "{words}");
     assert!(!Path::new("/tmp/moodle-backup-was-here").exists());
 }
 

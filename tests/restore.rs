@@ -509,13 +509,15 @@ fn a_site_of_which_nothing_is_left_comes_back() {
         let mut world = World::builder(site.build()).build();
         world.run(&["run"]).expect_code(0);
         let before = State::of(&world.site);
-        lose(&mut world.site);
         if let Server::Postgres(server) = &server {
             server.trust_local_account();
         }
 
+        assert!(world.run(&["restore", "--plan"]).expect_code(0).stdout.contains("--backup-first"));
+        lose(&mut world.site);
         let output = world.run(&["restore", "--plan"]).expect_code(0);
         assert!(output.stdout.contains("not there now"), "{}", output.stdout);
+        assert!(!output.stdout.contains("--backup-first"), "there is nothing to back up: {}", output.stdout);
         assert!(!world.site.root.exists() && !world.site.dataroot.exists(), "a plan changes nothing");
         // The web server is not running: that is said.
         let output = world.run(&["restore", "--yes"]).expect_code(3);
@@ -534,6 +536,105 @@ fn lose(site: &mut PocketSite) {
     fs::remove_dir_all(&site.root).unwrap();
     fs::remove_dir_all(&site.dataroot).unwrap();
     site.database.lose();
+}
+
+/// Nobody is let in who could make the database anew: that is said before hours of copying, with what to do.
+#[test]
+fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+        world.run(&["run"]).expect_code(0);
+        let before = State::of(&world.site);
+        lose(&mut world.site);
+        if engine == Engine::MariaDb {
+            shut_root_out(&server);
+        }
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        let told = flat(&refused.stderr);
+        for told in [&plan, &told] {
+            assert!(told.contains("and cannot be made") && told.contains("--database-admin FILE"), "{told}");
+            assert!(told.contains("CREATE DATABASE") && !told.contains(&world.site.database.password), "{told}");
+        }
+
+        server.kill();
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let refused = world.run(&["restore", "--yes"]).expect_code(5);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        for told in [plan, flat(&refused.stderr)] {
+            assert!(told.contains("no database server answers on") && told.contains("systemctl start"), "{told}");
+        }
+        server.restart();
+
+        make_by_hand(&world.site, &told, true);
+        let output = world.run(&["restore", "--yes"]).expect_code(3);
+        assert!(!output.stderr.contains("made the database"), "{}", output.stderr);
+        before.assert_is(&world.site, "brought back");
+    }
+}
+
+/// MariaDB: root of this machine as an administrator.
+const ROOT: &str =
+    "CREATE USER root@localhost IDENTIFIED VIA unix_socket; GRANT ALL ON *.* TO root@localhost WITH GRANT OPTION";
+
+/// MariaDB: another administrator is there, and root of this machine is none any more.
+fn shut_root_out(server: &Server) {
+    let admin = server.database("mysql", "", "");
+    admin.query("CREATE USER admin@localhost IDENTIFIED BY 'secret'");
+    admin.query("GRANT ALL ON *.* TO admin@localhost WITH GRANT OPTION");
+    admin.query("DROP USER root@localhost");
+}
+
+/// What an administrator of the server had defined is his again, as far as the server had told so when it was backed up.
+#[test]
+fn what_others_had_defined_is_theirs_again_after_the_loss_of_everything() {
+    let server = Server::start(Engine::MariaDb);
+    let site = PocketSite::builder().server(&server).build();
+    make_programs(&site);
+    let mut world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    let before = State::of(&world.site);
+    lose(&mut world.site);
+    assert!(!world.run(&["restore", "--plan"]).expect_code(0).stdout.contains("what others had"));
+    let output = world.run(&["restore", "--yes"]).expect_code(3);
+    assert!(!output.stderr.contains("has defined now what others had"), "{}", output.stderr);
+    before.assert_is(&world.site, "brought back");
+
+    // Somebody has made the database by hand, and no administrator is let in.
+    let site = &world.site;
+    fs::remove_dir_all(&site.root).unwrap();
+    fs::remove_dir_all(&site.dataroot).unwrap();
+    let (name, user) = (site.database.identifier(&site.database.name), site.database.identifier(&site.database.user));
+    server.database("mysql", "", "").query(&format!("DROP DATABASE {name}; DROP USER {user}@localhost"));
+    shut_root_out(&server);
+    let told = flat(&world.run(&["restore", "--yes"]).expect_code(5).stderr);
+    make_by_hand(&world.site, &told, false);
+    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    let words = "Moodle's account will have defined what others had: trigger mdl_of_root of root@localhost";
+    assert!(plan.contains(words) && plan.contains("--database-admin FILE"), "{plan}");
+    let output = world.run(&["restore", "--yes"]).expect_code(3);
+    assert!(flat(&output.stderr).contains("has defined now what others had: trigger mdl_of_root"), "{}", output.stderr);
+}
+
+/// Types the statements that were told, as another administrator than the one who was refused.
+fn make_by_hand(site: &PocketSite, told: &str, with_root: bool) {
+    let (_, statements) = told.split_once("for the password: ").expect("statements");
+    let (statements, _) = statements.split_once("; or name an administrator").expect("their end");
+    let statements = statements.replace("'...'", &format!("'{}'", site.database.password));
+    match &site.database.server {
+        Server::MariaDb(server) => {
+            let mut client = server.client();
+            // Root is for the test's own eyes.
+            let root = if with_root { ROOT } else { "" };
+            client.args(["--user=admin", "--password=secret", "--execute", &format!("{statements}; {root}")]);
+            support::succeed(&mut client);
+        }
+        // CREATE DATABASE stands in no transaction.
+        Server::Postgres(server) => statements.split_inclusive(';').for_each(|it| drop(server.run_sql(None, it))),
+    }
 }
 
 /// Steps after which everything is as restored.
@@ -800,6 +901,52 @@ fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_tou
     }
 }
 
+/// Which PHP is too new for a Moodle its own files do not say.
+#[test]
+fn another_php_than_ran_the_site_then_is_told_in_the_plan() {
+    let world = world(Engine::MariaDb);
+    let told = |world: &World| spaced(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(!told(&world).contains("when it was backed up"), "the same PHP");
+    let file = world.site_folder().join("latest/manifest.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let now = manifest["site"]["php"].as_str().unwrap().to_owned();
+    manifest["site"]["php"] = "7.2.1".into();
+    fs::write(&file, manifest.to_string()).unwrap();
+    let plan = told(&world);
+    assert!(plan.contains(&format!("PHP here is {now}")) && plan.contains("ran with 7.2.1 when"), "{plan}");
+}
+
+/// What an administrator has done to the code since the backup is not lost without a word.
+#[test]
+fn a_plan_names_the_files_of_the_code_that_become_others() {
+    let world = world(Engine::MariaDb);
+    let site = &world.site;
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    assert!(!plan.contains("Code that is otherwise"), "{plan}");
+    fs::write(site.root.join("version.php.orig"), "mine").unwrap();
+    for number in 0..7 {
+        fs::write(site.root.join(format!("new-{number}.php")), "<?php\n").unwrap();
+    }
+    let file = site.root.join("lib/setup.php");
+    fs::write(&file, fs::read_to_string(&file).unwrap() + "\n").unwrap();
+    fs::remove_file(site.root.join("admin/environment.xml")).unwrap();
+    let plan = spaced(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+    assert!(plan.contains("1 file changed, and will be as in the backup: lib/setup.php"), "{plan}");
+    assert!(plan.contains("8 files not in the backup") && plan.contains("new-4.php and 3 more"), "{plan}");
+    assert!(plan.contains("1 file only in the backup, and will come back: admin/environment.xml"), "{plan}");
+    let plan = spaced(&world.run(&["restore", "--plan", "-v"]).expect_code(0).stdout);
+    assert!(plan.contains("new-6.php, version.php.orig") && !plan.contains("more ("), "{plan}");
+    let plan: serde_json::Value =
+        serde_json::from_str(&world.run(&["restore", "--plan", "--json"]).expect_code(0).stdout).unwrap();
+    assert_eq!(plan["code_changes"]["only_here"].as_array().unwrap().len(), 8);
+    assert_eq!(plan["code_changes"]["changed"], serde_json::json!(["lib/setup.php"]));
+    // After a restore nothing is otherwise, whatever its inodes are.
+    world.run(&["restore", "--yes"]).expect_code(0);
+    let plan = world.run(&["restore", "--plan"]).expect_code(0).stdout;
+    assert!(!plan.contains("Code that is otherwise"), "{plan}");
+}
+
 /// A text without the breaks of its lines.
 fn spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -911,11 +1058,23 @@ fn a_backup_is_made_first_where_that_is_wanted() {
     // Typed too early: that is neither.
     terminal.type_keys("pocket\n");
     terminal.wait_for_text("Please answer yes or no.");
+    terminal.type_keys("?\n");
+    terminal.wait_for_text("A backup like that of each night");
     terminal.type_keys("\n");
     terminal.wait_for_text("Type the name of the site");
+    terminal.type_keys("?\n");
+    terminal.wait_for_text("What would be done stands above");
     terminal.type_keys("pocket\n");
     assert!(terminal.wait().success(), "{}", terminal.text());
     assert_eq!(world.backups().len(), 2);
+    for (option, help) in [("--undo", "changes place with what was set aside"), ("--discard", "Nothing brings back")] {
+        let mut terminal = support::Terminal::start(world.command(&["restore", option]));
+        terminal.wait_for_text("Type the name of the site");
+        terminal.type_keys("?\n");
+        terminal.wait_for_text(help);
+        terminal.type_keys("no\n");
+        assert_eq!(terminal.wait().code(), Some(2), "{}", terminal.text());
+    }
 }
 
 /// Ctrl-C at a question ends it at once, without Enter.

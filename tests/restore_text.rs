@@ -245,9 +245,36 @@ fn rows_of(folder: &Path) -> Vec<String> {
     rows
 }
 
+/// Whatever parts a backup has, no section seems to be missing.
+#[test]
+fn sections_are_numbered_as_they_come() {
+    let whole = manifest_with_everything();
+    let numbers = |manifest: &Manifest| -> Vec<usize> {
+        let text = restore_text::render(manifest, Path::new("/backup/school"));
+        let lines: Vec<&str> = text.lines().collect();
+        let headings =
+            lines.windows(2).filter(|pair| !pair[0].is_empty() && pair[1] == "-".repeat(pair[0].chars().count()));
+        headings.skip(1).map(|pair| pair[0].split_once(". ").expect("a number").0.parse().unwrap()).collect()
+    };
+    for (directories, extra, sections) in [(true, true, 11), (true, false, 10), (false, true, 10), (false, false, 9)] {
+        let mut manifest = whole.clone();
+        if !directories {
+            manifest.components.clear();
+        }
+        if !extra {
+            manifest.extra_databases.clear();
+        }
+        assert_eq!(numbers(&manifest), (0..sections).collect::<Vec<_>>(), "directories {directories}, extra {extra}");
+    }
+}
+
 /// The text as a reader sees it; with names that need quoting, two engines, and losses.
 #[test]
 fn restore_text_reads_well() {
+    common::golden("RESTORE.txt", &restore_text::render(&manifest_with_everything(), Path::new("/backup/school")));
+}
+
+fn manifest_with_everything() -> Manifest {
     let mut manifest = Manifest::new("2026-11-23T010003Z", 7);
     manifest.tool = "moodle-backup".into();
     manifest.host = "school".into();
@@ -298,5 +325,5 @@ fn restore_text_reads_well() {
         extensions: vec!["plpgsql".into(), "pg_trgm".into()],
         ..DatabaseRecord::default()
     }];
-    common::golden("RESTORE.txt", &restore_text::render(&manifest, Path::new("/backup/school")));
+    manifest
 }

@@ -346,6 +346,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         tables,
         non_transactional: database.non_transactional.clone(),
         left_out: Some(database.client.left_out()),
+        of_others: database.of_others.clone(),
         bytes: dumped.dumped.bytes,
         ..Database::default()
     }

@@ -1,7 +1,7 @@
 //! A database that is gone, made anew, with its account: needs administrative access, which root has on a server of
 //! this machine (MariaDB lets root in by the socket, PostgreSQL the user postgres), or which an option file gives.
 
-use super::{Connection, Engine, ServerFacts};
+use super::{Connection, Engine, ServerFacts, refusal};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::sys::privileges::Identity;
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ impl Connection {
             (missing.database, missing.account) = self.look_for(&missing)?;
             Ok(missing)
         };
-        let missing = look().map_err(|error| self.not_made(error, &refused))?;
+        let missing = look().map_err(|error| self.not_made(error, &refused, wanted))?;
         // The account may lack its rights only, which making it gives (MariaDB's error 1044).
         match missing.database || missing.account || format!("{refused:#}").contains("1044") {
             true => Ok(Some(missing)),
@@ -82,7 +82,7 @@ impl Connection {
             Engine::MariaDb => self.make_mariadb(missing, wanted),
             Engine::Postgres => self.make_postgres(missing, wanted),
         };
-        made.map_err(|error| self.not_made(error, &anyhow::anyhow!("")))?;
+        made.map_err(|error| self.not_made(error, &anyhow::anyhow!(""), wanted))?;
         self.session().map(drop).or_fault(|| {
             Fault::unfit(format!("the {} was made, and still {} is not let in", self.title(), self.account())).hint(
                 "compare how that account may log in (pg_hba.conf; the host part of a MariaDB account), and its password",
@@ -118,15 +118,47 @@ impl Connection {
         }
     }
 
-    fn not_made(&self, error: anyhow::Error, refused: &anyhow::Error) -> anyhow::Error {
+    fn not_made(&self, error: anyhow::Error, refused: &anyhow::Error, wanted: &Wanted) -> anyhow::Error {
+        if self.is_absent(&error) && self.is_absent(refused) {
+            return self.no_server(error);
+        }
         // What is wrong with the file that was named comes first.
         let first = hint(&error).map(|hint| format!("{hint}; or ")).unwrap_or_default();
         let advice = format!(
-            "{first}make database and account by hand, as RESTORE.txt of the backup tells, or name an administrator's \
-             account by --database-admin FILE{}",
+            "{first}make them by hand, as an administrator of the server, with dbpass of config.php for the password: {}; or name an \
+             administrator's account by --database-admin FILE{}",
+            self.statements(&self.account_host(wanted), wanted, "...").join(" ").trim_end_matches(';'),
             hint(refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
         );
-        error.context(Fault::unfit(format!("the {} is not there, and cannot be made", self.title())).hint(advice))
+        let words = format!("the {} is not there for {}, and cannot be made", self.title(), self.account());
+        error.context(Fault::unfit(words).hint(advice))
+    }
+
+    /// An error if no server answers where this database is to be, whoever asks; `admin` as in [`Connection::missing`].
+    pub fn require_server(&self, admin: Option<&Path>) -> Result<()> {
+        let absent = |error: &anyhow::Error| self.is_absent(error);
+        let Err(refused) = self.session() else { return Ok(()) };
+        match self.administrator(admin).and_then(|admin| admin.session()) {
+            Err(error) if absent(&error) && absent(&refused) => Err(self.no_server(error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_absent(&self, error: &anyhow::Error) -> bool {
+        refusal::is_absent(self.engine, &format!("{error:#}"))
+    }
+
+    fn no_server(&self, error: anyhow::Error) -> anyhow::Error {
+        let (service, package) = match self.engine {
+            Engine::MariaDb => ("mariadb", "mariadb-server"),
+            Engine::Postgres => ("postgresql", "postgresql"),
+        };
+        let advice = format!(
+            "start it (systemctl start {service}), or install it (apt install {package}); if it is elsewhere, correct {}",
+            self.source_of_place()
+        );
+        let words = format!("no database server answers on {}, so the {} is not to be had", self.place(), self.title());
+        error.context(Fault::unfit(words).hint(advice))
     }
 
     /// Whether database and account are missing.
@@ -203,22 +235,31 @@ impl Connection {
     }
 
     fn make_mariadb(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
-        let account = self.sql_account(&missing.host);
+        let statements = self.statements(&missing.host, wanted, self.password.as_deref().unwrap_or(""));
+        let sql = format!("SET SESSION sql_mode = '';\n{}", statements.join("\n"));
+        missing.admin.execute("make the database", &sql)
+    }
+
+    /// What makes database, account and all that belongs to them, in this order.
+    fn statements(&self, host: &str, wanted: &Wanted, password: &str) -> Vec<String> {
+        let (name, password) = (self.sql_name(&self.name), self.sql_text(password));
+        if self.engine == Engine::Postgres {
+            let role = format!("CREATE ROLE {} LOGIN PASSWORD {password};", self.sql_name(&self.user));
+            let extensions = self.create_extensions(wanted);
+            let inside = (!extensions.is_empty()).then(|| format!("\\connect {name}"));
+            return [role, self.create_database(wanted)].into_iter().chain(inside).chain(extensions).collect();
+        }
+        let account = self.sql_account(host);
         let word = |text: &str, usual: &str| -> String {
             let plain: String = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
             if plain.is_empty() { usual.to_owned() } else { plain }
         };
-        let name = self.sql_name(&self.name);
-        let sql = format!(
-            "SET SESSION sql_mode = '';\n\
-             CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET {} COLLATE {};\n\
-             CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {};\n\
-             GRANT ALL PRIVILEGES ON {name}.* TO {account};",
-            word(&wanted.charset, "utf8mb4"),
-            word(&wanted.collation, "utf8mb4_unicode_ci"),
-            self.sql_text(self.password.as_deref().unwrap_or("")),
-        );
-        missing.admin.execute("make the database", &sql)
+        let (charset, collation) = (word(&wanted.charset, "utf8mb4"), word(&wanted.collation, "utf8mb4_unicode_ci"));
+        vec![
+            format!("CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET {charset} COLLATE {collation};"),
+            format!("CREATE USER IF NOT EXISTS {account} IDENTIFIED BY {password};"),
+            format!("GRANT ALL PRIVILEGES ON {name}.* TO {account};"),
+        ]
     }
 
     fn make_postgres(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
@@ -232,10 +273,12 @@ impl Connection {
             admin.execute_one("make the database", &self.create_database(wanted))?;
         }
         let inside = Connection { name: self.name.clone(), ..admin.clone() };
+        inside.execute("make the extensions", &self.create_extensions(wanted).join("\n"))
+    }
+
+    fn create_extensions(&self, wanted: &Wanted) -> Vec<String> {
         let names = wanted.extensions.iter().filter_map(|it| it.split(' ').next()).filter(|name| *name != "plpgsql");
-        let extensions: String =
-            names.map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};\n", self.sql_name(name))).collect();
-        inside.execute("make the extensions", &extensions)
+        names.map(|name| format!("CREATE EXTENSION IF NOT EXISTS {};", self.sql_name(name))).collect()
     }
 
     fn create_database(&self, wanted: &Wanted) -> String {

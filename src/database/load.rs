@@ -41,7 +41,12 @@ impl Connection {
             Ok(replaced) => Ok(replaced),
             Err((Some(words), _)) => Err(self.explain_load(dump, &words)),
             Err((None, error)) if error.downcast_ref::<Unreadable>().is_some() => Err(error).or_fault(unreadable),
-            Err((None, error)) => Err(error),
+            Err((None, error)) => Err(match error.downcast_ref::<Faulty>() {
+                Some(Faulty { what, next }) => {
+                    Fault::failed(format!("{} is not loaded: {what}", dump.display())).hint(*next).into()
+                }
+                None => error,
+            }),
         }
     }
 
@@ -123,8 +128,24 @@ fn each_piece<R: Read>(
 }
 
 fn cut_off() -> anyhow::Error {
-    Fault::failed("the dump is cut off: the line is lacking that its client writes at its end").into()
+    let what = "the dump is cut off: the line is lacking that its client writes at its end".to_owned();
+    Faulty { what, next: "another backup may have it whole: moodle-backup list" }.into()
 }
+
+/// What is wrong with a dump itself, by whoever does not know in which file it lies.
+#[derive(Debug)]
+struct Faulty {
+    what: String,
+    next: &'static str,
+}
+
+impl std::fmt::Display for Faulty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Faulty {}
 
 /// A client's own words on why it has ended.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ pub use dump::{Dump, DumpFailure, Dumped, Order, Tables};
 pub use facts::ServerFacts;
 pub use load::Replaced;
 pub use private::PrivateServer;
-pub use programs::Scope;
+pub use programs::{Defined, Scope};
 pub use scanner::{FilesTable, Scanned};
 pub use session::Session;
 pub use watch::{Blocked, Work};

@@ -5,6 +5,10 @@
 //! Whoever may make one of them has written its text, and some of them an administrator has to make again. So each goes to the
 //! server alone, between delimiters that nobody can guess.
 
+mod others;
+
+pub use others::Defined;
+
 use super::client::{EVENTS, ROUTINES};
 use super::rights::Rights;
 use super::{Connection, Session};

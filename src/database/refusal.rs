@@ -52,6 +52,17 @@ pub fn error_number(said: &str) -> Option<u32> {
     })
 }
 
+/// Whether a refusal says that no server answers there at all.
+pub fn is_absent(engine: Engine, said: &str) -> bool {
+    match engine {
+        Engine::MariaDb => matches!(error_number(said), Some(2002 | 2003 | 2005)),
+        Engine::Postgres => !said.contains("certificate") && NO_SERVER.iter().any(|mark| said.contains(mark)),
+    }
+}
+
+/// What psql says where nobody listens.
+const NO_SERVER: [&str; 4] = ["Connection refused", "No such file or directory", "timeout expired", "No route"];
+
 // The numbers: https://mariadb.com/kb/en/mariadb-error-code-reference/
 fn mariadb_hint(connection: &Connection, number: u32) -> Option<String> {
     let (place, account, name) = (connection.place(), connection.account(), &connection.name);
@@ -102,8 +113,7 @@ fn postgres_hint(connection: &Connection, said: &str) -> Option<String> {
         "the server does not offer encryption: set it up there, or correct the option ssl in config.php".into()
     } else if has("certificate") || has("SSL error") {
         "the server's certificate could not be verified: check it, and root.crt of the user as whom we connect".into()
-    } else if has("Connection refused") || has("No such file or directory") || has("timeout expired") || has("No route")
-    {
+    } else if NO_SERVER.iter().any(|mark| has(mark)) {
         format!("is the database server running at {place}? check {source}")
     } else if has("server version mismatch") {
         "install the client programs of the server's version".into()

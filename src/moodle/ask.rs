@@ -91,21 +91,31 @@ pub fn maintenance_page(layout: &Layout, php: &Php) -> Result<Vec<u8>> {
 }
 
 fn ask(layout: &Layout, php: &Php, question: &str) -> Result<Value> {
-    let marker = format!("moodle-backup-{:x}:", std::process::id() ^ 0x5a5a_0f0f);
     let config = layout.config_php();
-    let output = php
-        .start()
-        .folder(&layout.root)
+    let title = format!("{} as user {}", config.display(), php.user().name);
+    answer(php.start().folder(&layout.root), SCRIPT.into(), &config, question, &title)
+}
+
+/// What a config.php answers that lies in no file; `title` is what it is called in an error.
+pub(super) fn ask_text(text: &[u8], php: &Php, title: &str) -> Result<Value> {
+    // Not as an argument, and in no file: passwords are in it.
+    let script = format!("<?php $mbtext = hex2bin('{}'); ?>{SCRIPT}", crate::hashes::to_hex(text));
+    answer(php.start(), script, Path::new(title), "config", title)
+}
+
+fn answer(program: Program, script: String, config: &Path, question: &str, title: &str) -> Result<Value> {
+    let marker = format!("moodle-backup-{:x}:", std::process::id() ^ 0x5a5a_0f0f);
+    let output = program
         .args(["--", &marker])
-        .arg(&config)
+        .arg(config)
         .arg(question)
-        .input(SCRIPT)
+        .input(script)
         .timeout(TIMEOUT)
         .output()
-        .or_fault(|| Fault::unfit(format!("cannot ask {} with PHP", config.display())))?;
+        .or_fault(|| Fault::unfit(format!("cannot ask {title} with PHP")))?;
     let said = |words: String| -> anyhow::Error {
         let words = if words.is_empty() { format!("it ended with {}", output.ending()) } else { words };
-        let message = format!("PHP cannot read {} as user {}: {words}", config.display(), php.user().name);
+        let message = format!("PHP cannot read {title}: {words}");
         Fault::unfit(message).hint("mend what PHP complains of, then run moodle-backup check").into()
     };
     let Some(reply) = reply(&output, &marker) else { return Err(said(words(&output))) };

@@ -114,21 +114,7 @@ impl Config {
 
     /// How to reach the site's database, as the web user would.
     pub fn connection(&self, web_user: &Identity) -> Connection {
-        let database = &self.database;
-        let local_socket = database.socket.clone();
-        Connection {
-            engine: database.engine,
-            host: Some(database.host.clone()).filter(|host| !host.is_empty()),
-            port: database.port,
-            socket: local_socket,
-            user: database.user.clone(),
-            password: Some(database.password.clone()),
-            name: database.name.clone(),
-            schema: database.schema.clone(),
-            tls: database.tls,
-            options_file: None,
-            run_as: Some(web_user.clone()),
-        }
+        self.database.connection(web_user)
     }
 
     /// A value as PHP answered, in an array of that name where there is a `key`; null where it is not set.
@@ -180,6 +166,11 @@ impl Config {
     }
 }
 
+/// How to reach the database, by the answer of a config.php of which nothing else may be true here.
+pub(super) fn connection_by(answer: &Value, web_user: &Identity) -> Result<Connection> {
+    Ok(Database::from_values(&Values(&answer["config"]))?.connection(web_user))
+}
+
 /// Folders with things worth keeping that lie neither in the dataroot nor in the code.
 fn relocated(values: &Values, dataroot: &Path, root: &Path) -> Vec<PathBuf> {
     ["secretdataroot", "altcacheconfigpath", "langotherroot", "themedir"]
@@ -190,6 +181,22 @@ fn relocated(values: &Values, dataroot: &Path, root: &Path) -> Vec<PathBuf> {
 }
 
 impl Database {
+    fn connection(&self, web_user: &Identity) -> Connection {
+        Connection {
+            engine: self.engine,
+            host: Some(self.host.clone()).filter(|host| !host.is_empty()),
+            port: self.port,
+            socket: self.socket.clone(),
+            user: self.user.clone(),
+            password: Some(self.password.clone()),
+            name: self.name.clone(),
+            schema: self.schema.clone(),
+            tls: self.tls,
+            options_file: None,
+            run_as: Some(web_user.clone()),
+        }
+    }
+
     fn from_values(values: &Values) -> Result<Self> {
         let kind = values.text("dbtype").ok_or_else(|| Fault::unfit("$CFG->dbtype is not set"))?;
         let engine = Engine::from_dbtype(&kind)?;

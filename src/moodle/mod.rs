@@ -1,6 +1,7 @@
 //! What a Moodle site says of itself: where its parts lie, what its config.php sets, which version it is.
 //! Its code runs as the web user, never as root. Closing the site is `window`'s work.
 
+mod apart;
 mod ask;
 mod config;
 mod facts;
@@ -8,6 +9,7 @@ mod layout;
 mod loaded;
 pub mod overrides;
 
+pub use apart::connection_of;
 pub use ask::{Php, maintenance_page, read_config};
 pub use config::{Config, MAINTENANCE_PAGE, UNFINISHED_PAGE};
 pub use facts::{Facts, table};

@@ -141,7 +141,7 @@ pub fn put_in(text: &[u8], overrides: &[Override], php: &Php) -> Result<Option<V
 
 /// Where the statement begins that requires lib/setup.php, as PHP's tokenizer sees it: never in a comment, a string or
 /// markup, and only as a statement of its own.
-fn start_of_moodle(text: &[u8], php: &Php) -> Result<Option<usize>> {
+pub(super) fn start_of_moodle(text: &[u8], php: &Php) -> Result<Option<usize>> {
     const SCRIPT: &str = r#"
         $offset = 0; $found = []; $begins = true; $at = null; $path = '';
         foreach (token_get_all($text) as $token) {

@@ -2,7 +2,7 @@
 
 use super::findings::Findings;
 use super::site::Site;
-use crate::database::{Client, Connection, Engine, ServerFacts};
+use crate::database::{Client, Connection, Defined, Engine, ServerFacts};
 use crate::error::{Fault, Result};
 use crate::moodle::Facts;
 use crate::settings::{self, ExtraDatabase, Settings};
@@ -24,6 +24,8 @@ pub struct Dumpable {
     pub non_transactional: Vec<String>,
     /// Tables that a restore has set aside: they are not dumped.
     pub aside: Vec<String>,
+    /// What others than Moodle's account have defined in it.
+    pub of_others: Vec<Defined>,
 }
 
 /// All databases of a run.
@@ -86,11 +88,13 @@ fn dumpable(name: &str, connection: Connection, settings: &Settings, findings: &
     let server = session.facts()?;
     let non_transactional = session.non_transactional_tables()?;
     let aside = session.tables_aside()?;
+    // The dump has it in any case; a restore only knows less of it.
+    let of_others = session.defined_by_others().unwrap_or_default();
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
         findings.warning("database", left_out, another_account(&connection, settings));
     }
-    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, connection })
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, of_others, connection })
 }
 
 /// How a dump comes to have what Moodle's own account may not read.

@@ -8,7 +8,7 @@ mod target;
 
 pub use database::{Databases, Dumpable, extra_connection};
 pub use findings::{Finding, Findings, Outcome};
-pub use site::{Site, WEB_USERS, read_site};
+pub use site::{Site, WEB_USERS, php_for_config, read_site};
 pub use target::{Forecast, require_mounted, require_outside, require_room};
 
 use crate::error::Result;

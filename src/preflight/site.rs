@@ -123,13 +123,18 @@ fn require_plausible(layout: &Layout, user: &Identity) -> Result<()> {
 }
 
 fn read_as(settings: &Settings, layout: &Layout, user: Identity) -> Result<(Php, Config)> {
+    let php = php_for_config(settings, user)?;
+    let config = read_config(layout, &php)?;
+    Ok((php, config))
+}
+
+/// PHP as this user, with all that config.php may ask its surroundings for.
+pub fn php_for_config(settings: &Settings, user: Identity) -> Result<Php> {
     let mut environment = settings.site.environment.0.clone();
     if let Some(host) = &settings.site.http_host {
         environment.insert("MOODLE_BACKUP_HTTP_HOST".into(), host.clone());
     }
-    let php = Php::new(settings.site.php.as_deref(), user, environment)?;
-    let config = read_config(layout, &php)?;
-    Ok((php, config))
+    Php::new(settings.site.php.as_deref(), user, environment)
 }
 
 /// The dataroot where config.php sets it plainly; a guess, never used for more than whom to run PHP as.

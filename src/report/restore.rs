@@ -4,7 +4,7 @@ use super::human;
 use super::layout::{pair, wrapped};
 use super::show::section;
 use super::{Look, Paint};
-use crate::restore::Plan;
+use crate::restore::{CodeChanges, Plan};
 use crate::sys::log::StepTime;
 use crate::undo::{Record, Undone};
 use serde::Serialize;
@@ -42,8 +42,11 @@ pub struct Done {
     pub exit_code: u8,
 }
 
-/// The plan as text.
-pub fn plan_text(plan: &Plan, look: &Look) -> String {
+/// How many names of files stand in a plan.
+const NAMED: usize = 5;
+
+/// The plan as text; with the names of all files of the code that become others, or the first of them.
+pub fn plan_text(plan: &Plan, look: &Look, all_names: bool) -> String {
     let head = format!("Restore of {} from backup {}", plan.site, plan.backup);
     let mut text = look.paint(Paint::Head, &head) + "\n";
     text += &pair("As of", &format!("{} ({})", look.minute(plan.when), look.distance(plan.when)));
@@ -51,6 +54,9 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
         text += "\n";
         text += &wrapped("", &format!("{}: {}", piece.part, piece.place));
         text += &wrapped("  ", &format!("{}; {} come back", piece.what, human::bytes(piece.bytes)));
+    }
+    if let Some(changes) = &plan.code_changes {
+        text += &section("Code that is otherwise now", &code_lines(changes, all_names), look);
     }
     text += &section("Other than it was", &plan.changed, look);
     text += "\n";
@@ -66,16 +72,34 @@ pub fn plan_text(plan: &Plan, look: &Look) -> String {
         );
         return text + &wrapped("", &words) + &section("Warnings", &plan.warnings, look);
     }
+    let safer = if plan.backup_first { " To be safer still, add --backup-first." } else { "" };
     text += &wrapped(
         "",
         &format!(
             "It takes about {}; the site is closed for about {} of it. What is replaced is set aside: \
-             \"moodle-backup restore --undo\" brings it back. To be safer still, add --backup-first.",
+             \"moodle-backup restore --undo\" brings it back.{safer}",
             human::duration(all),
             human::duration(closed)
         ),
     );
     text + &section("Warnings", &plan.warnings, look)
+}
+
+fn code_lines(changes: &CodeChanges, all_names: bool) -> Vec<String> {
+    let kinds = [
+        (&changes.changed, "changed, and will be as in the backup"),
+        (&changes.only_here, "not in the backup, and will be set aside"),
+        (&changes.only_in_backup, "only in the backup, and will come back"),
+    ];
+    let line = |(paths, what): (&Vec<String>, &str)| {
+        let named = if all_names { paths.len() } else { paths.len().min(NAMED) };
+        let more = match paths.len() - named {
+            0 => String::new(),
+            more => format!(" and {} more (--plan -v names all)", human::number(more as u64)),
+        };
+        format!("{} {what}: {}{more}", human::count(paths.len() as u64, "file"), paths[..named].join(", "))
+    };
+    kinds.into_iter().filter(|(paths, _)| !paths.is_empty()).map(line).collect()
 }
 
 /// What is asked before a restore, or an undo, is taken back.

@@ -37,12 +37,15 @@ pub struct Comparison {
     packages: Vec<String>,
     /// What could not be found out, in words.
     unknown: Vec<String>,
+    /// That another PHP ran it when it was backed up, in words.
+    other_php: Option<String>,
 }
 
 impl Comparison {
     /// What an administrator should know before a restore.
     pub fn warnings(&self, job: &Job) -> Vec<String> {
         let mut warnings = self.unknown.clone();
+        warnings.extend(self.other_php.clone());
         if let Some(lacks) = self.words() {
             warnings.push(match job.ignore_environment {
                 true => format!("{lacks}; that is to be disregarded"),
@@ -54,6 +57,8 @@ impl Comparison {
 
     /// An error if something is lacking, unless that is to be disregarded.
     pub fn require(&self, job: &Job, log: &Log) -> Result<()> {
+        // The check before the site is opened shows whether it matters.
+        self.other_php.iter().for_each(|words| log.info(words));
         let Some(lacks) = self.words() else {
             if self.unknown.is_empty() && !self.release.is_empty() {
                 log.info(format!("PHP and the database here are what Moodle {} asks for", self.release));
@@ -97,6 +102,9 @@ pub fn compare(job: &Job, here: &Here) -> Comparison {
         Ok(php) => {
             comparison.lacks.extend(lacking_php(&wanted, &php));
             comparison.packages = packages(&wanted, &php);
+            if job.wants(&Part::Code) {
+                comparison.other_php = other_php(&job.backup.manifest.site.php, &php.version, &wanted.release);
+            }
         }
         Err(error) => comparison.unknown.push(format!("PHP does not tell what it is: {error:#}")),
     }
@@ -183,7 +191,7 @@ fn database(job: &Job, here: &Here) -> Result<(String, String)> {
 }
 
 /// The server of a site that is gone, as the backup remembers it: without a password, so its administrator is to ask it.
-fn remembered(job: &Job) -> Result<Connection> {
+pub(super) fn remembered(job: &Job) -> Result<Connection> {
     let then = &job.backup.manifest.database;
     let socket = (!then.socket.as_os_str().is_empty()).then(|| then.socket.clone());
     Ok(Connection {
@@ -211,6 +219,23 @@ fn lacking_php(wanted: &Wanted, php: &Loaded) -> Vec<String> {
         lacks.push(format!("PHP has not the extensions {}", missing.join(", ")));
     }
     lacks
+}
+
+/// In words that another PHP is here than ran this Moodle then. The oldest one environment.xml tells; of those that are too new for
+/// it, only later releases of Moodle know.
+fn other_php(then: &str, now: &str, release: &str) -> Option<String> {
+    let series = |version: &str| version.split('.').take(2).map(str::to_owned).collect::<Vec<_>>().join(".");
+    if then.is_empty() || series(then) == series(now) {
+        return None;
+    }
+    let what = match is_older(now, &series(then)) {
+        true => "an older one",
+        false => "a newer one, and a Moodle that is older than its PHP may not start",
+    };
+    Some(format!(
+        "PHP here is {now}, and Moodle {release} ran with {then} when it was backed up: {what}; the restore tries it out before it \
+         opens the site, and puts everything back if it does not start"
+    ))
 }
 
 /// Debian's packages with extensions that are lacking.
@@ -293,6 +318,16 @@ mod tests {
         ] {
             assert_eq!(is_older(version, least), older, "{version} {least}");
         }
+    }
+
+    #[test]
+    fn a_php_of_another_series_is_told_with_both_versions() {
+        assert_eq!(other_php("8.2.29", "8.2.30", "4.5"), None);
+        assert_eq!(other_php("", "8.2.30", "4.5"), None);
+        let words = |then, now| other_php(then, now, "4.5").unwrap();
+        assert!(words("7.4.33", "8.2.30").contains("here is 8.2.30, and Moodle 4.5 ran with 7.4.33"));
+        assert!(words("7.4.33", "8.2.30").contains("a newer one"));
+        assert!(words("8.10.1", "8.2.30").contains("an older one"));
     }
 
     #[test]

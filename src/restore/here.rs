@@ -3,7 +3,7 @@
 
 use super::load::wanted;
 use super::place::{Place, require_same_site};
-use super::{Job, lacking, room};
+use super::{Job, lacking, lost, room};
 use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::preflight::{Site, read_site};
@@ -31,6 +31,8 @@ pub struct Here {
     pub site: Option<Site>,
     /// Why they cannot be read.
     pub trouble: Option<String>,
+    /// Where they cannot: how to reach the database by the config.php that comes back; or why that is not known.
+    lost: Option<Result<Connection, String>>,
     /// Whether the site comes to a place where there is none.
     new: bool,
 }
@@ -50,6 +52,7 @@ impl Here {
                 web_user: site.web_user().clone(),
                 site: Some(site),
                 trouble: None,
+                lost: None,
                 new: false,
             }),
             Err(error) => Here::remembered(job, &error),
@@ -78,6 +81,7 @@ impl Here {
             new: site.is_none(),
             site,
             trouble: None,
+            lost: None,
         }
     }
 
@@ -95,7 +99,11 @@ impl Here {
                 .hint("install the web server, or set web_user in [site] of the settings to its user here")
         })?;
         let paths = &manifest.paths;
+        let comes_back = job.wants(&Part::Database) && job.wants(&Part::Code) && !job.keep_config;
+        let lost =
+            comes_back.then(|| lost::connection(job, &paths.root, &web_user).map_err(|error| format!("{error:#}")));
         Ok(Here {
+            lost,
             root: paths.root.clone(),
             dataroot: paths.dataroot.clone(),
             filedir: paths.filedir.clone(),
@@ -107,9 +115,16 @@ impl Here {
         })
     }
 
-    /// How to reach the site's database, where config.php tells.
+    /// How to reach the site's database, where config.php tells: the one that is here, or the one that comes back.
     pub fn connection(&self) -> Option<&Connection> {
-        self.site.as_ref().map(|site| &site.connection)
+        let here = self.site.as_ref().map(|site| &site.connection);
+        here.or(self.lost.as_ref().and_then(|lost| lost.as_ref().ok()))
+    }
+
+    /// Why that of a site which is lost is not known.
+    pub fn unknown_connection(&self) -> Option<String> {
+        let why = self.lost.as_ref()?.as_ref().err()?;
+        Some(format!("whether the database can be reached, or made, shows only when the code is there: {why}"))
     }
 
     /// Everything that must be true before anything is touched.
@@ -139,15 +154,23 @@ impl Here {
         }
         self.require_same_dataroot(job)?;
         room::require(job, self)?;
-        // What cannot be set aside, or made, shows before the site is closed.
-        if let Some(connection) = self.connection().filter(|_| job.wants(&Part::Database)) {
-            match connection.session() {
-                Ok(_) => self.require_movable(job, connection)?,
-                Err(_) if job.place.is_some() => {}
-                Err(_) => connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref()).map(drop)?,
-            }
+        self.unknown_connection().into_iter().for_each(|line| log.info(line));
+        self.require_database(job)
+    }
+
+    /// That the database can be set aside, or made: it shows before anything is staged.
+    fn require_database(&self, job: &Job) -> Result<()> {
+        if !job.wants(&Part::Database) {
+            return Ok(());
         }
-        Ok(())
+        let Some(connection) = self.connection() else {
+            return if self.lost.is_some() { lost::require_server(job) } else { Ok(()) };
+        };
+        match connection.session() {
+            Ok(_) => self.require_movable(job, connection),
+            Err(_) if job.place.is_some() => Ok(()),
+            Err(_) => connection.missing(&wanted(&job.backup.manifest.database), job.admin.as_deref()).map(drop),
+        }
     }
 
     /// That what the database holds can be set aside.
@@ -156,10 +179,9 @@ impl Here {
         connection.plan_aside("0", scope, job.admin.as_deref()).map(drop)
     }
 
-    /// What of the database cannot be set aside, for a plan; nothing where it cannot be reached.
-    pub fn immovable(&self, job: &Job) -> Option<String> {
-        let connection = self.connection().filter(|it| job.wants(&Part::Database) && it.session().is_ok())?;
-        let error = self.require_movable(job, connection).err()?;
+    /// Why the database can be neither set aside nor made, for a plan.
+    pub fn refused_database(&self, job: &Job) -> Option<String> {
+        let error = self.require_database(job).err()?;
         let next = hint(&error).map_or(String::new(), |next| format!("; {next}"));
         Some(format!("{error:#}{next}"))
     }

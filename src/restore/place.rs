@@ -2,7 +2,7 @@
 //! what config.php is to have there, and refuses places that are taken. Changes nothing.
 
 use super::load::{engine_of, wanted};
-use super::{Here, Job};
+use super::{Here, Job, lost};
 use crate::database::{Connection, Engine, Tls};
 use crate::error::{Fault, Result};
 use crate::hashes;
@@ -252,12 +252,26 @@ impl Place {
         require_same_site(job, site)
     }
 
+    /// How the config.php that is to be there has the database, but for what differs.
+    fn by_config_php(&self, job: &Job) -> Result<Connection> {
+        match &self.config_php {
+            Some(file) => lost::by_text(job, &std::fs::read(file)?, &self.root, &self.web_user),
+            None => lost::connection(job, &self.root, &self.web_user),
+        }
+    }
+
     /// As far as the database can be reached before config.php has come back.
     fn require_database(&self, job: &Job, here: &Here) -> Result<()> {
         let mut connection = self.connection(&job.backup.manifest)?;
         if connection.password.is_none() && self.database.user.is_none() {
             // That of the site here, where this is a clone of it.
             connection.password = read_site(job.settings).ok().and_then(|site| site.connection.password);
+        }
+        // That of the config.php that comes back: without it nobody is let in.
+        if connection.password.is_none()
+            && let Ok(then) = self.by_config_php(job)
+        {
+            (connection.password, connection.tls) = (then.password, then.tls);
         }
         if connection.password.is_none() {
             return Ok(());

@@ -1,12 +1,14 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
 use super::stage::effort;
-use super::{Here, Job, environment, lacking, room};
+use super::{CodeChanges, Here, Job, code_changes, environment, lacking, room};
+use crate::database::Connection;
 use crate::error::Result;
 use crate::hashes;
 use crate::pool::{self, Lacking};
 use crate::store::manifest::Component;
 use crate::store::{Part, layout};
+use crate::sys::signals;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::Path;
@@ -42,6 +44,8 @@ pub struct Plan {
     pub when: DateTime<Utc>,
     /// What is brought back.
     pub pieces: Vec<Piece>,
+    /// How the code that is here differs from the one that is brought back; none where it stays, or where it was not asked for.
+    pub code_changes: Option<CodeChanges>,
     /// Parts of the backup that are not.
     pub left_out: Vec<String>,
     /// What to know before.
@@ -52,10 +56,12 @@ pub struct Plan {
     pub changed: Vec<String>,
     /// Whether the site comes to a place where there is none: then nothing is replaced.
     pub new: bool,
+    /// Whether the site as it is now could be backed up first.
+    pub backup_first: bool,
 }
 
-/// Looks at backup and site, and says what would be done.
-pub fn plan(job: &Job) -> Result<Plan> {
+/// Looks at backup and site, and says what would be done; each file of the code is looked at only if that is asked for.
+pub fn plan(job: &Job, compare_code: bool) -> Result<Plan> {
     let here = Here::look(job)?;
     let manifest = &job.backup.manifest;
     if let Some(place) = &job.place {
@@ -88,6 +94,15 @@ pub fn plan(job: &Job) -> Result<Plan> {
             }
         }
     }
+    let mut warnings = warnings(job, &here)?;
+    let code_changes = match compare_code.then(|| code_changes::look(job, &here)).transpose() {
+        Ok(changes) => changes.flatten(),
+        Err(error) => {
+            signals::check()?;
+            warnings.push(format!("which files of the code would be others cannot be told: {error:#}"));
+            None
+        }
+    };
     let loaded: u64 = pieces.iter().filter(|piece| piece.part.starts_with("database")).map(|piece| piece.bytes).sum();
     let tables = if job.wants(&Part::Database) { manifest.database.tables.len() as u64 } else { 0 };
     Ok(Plan {
@@ -95,9 +110,11 @@ pub fn plan(job: &Job) -> Result<Plan> {
         backup: job.backup.name.clone(),
         when: manifest.moment(),
         left_out: left_out(job),
-        warnings: warnings(job, &here)?,
+        code_changes,
+        warnings,
         changed: changed(job, &here),
         new: here.is_new(),
+        backup_first: can_be_backed_up(job, &here),
         closed_seconds: 3 + tables / TABLES_PER_SECOND + loaded / LOADED_PER_SECOND,
         pieces,
     })
@@ -168,6 +185,7 @@ fn database(job: &Job, here: &Here) -> Result<Piece> {
         (true, true) => format!("empty or made, {} tables", then.tables.len()),
         (false, true) => format!("made, {} tables", then.tables.len()),
         (true, false) => format!("replaced, {} tables", then.tables.len()),
+        (false, false) if can_be_made(job, here) => format!("not there now, made, {} tables", then.tables.len()),
         (false, false) => format!("cannot be reached now; {} tables", then.tables.len()),
     };
     Ok(Piece { part: "database".into(), place, bytes: then.bytes, what })
@@ -201,6 +219,33 @@ fn changed(job: &Job, here: &Here) -> Vec<String> {
     changed
 }
 
+/// What others have defined, where it cannot be given back to them.
+fn definers(job: &Job, here: &Here) -> Option<String> {
+    let others = &job.backup.manifest.database.of_others;
+    let may = |it: &Connection| job.place.is_none() && it.may_give_definers(job.admin.as_deref());
+    if !job.wants(&Part::Database) || others.is_empty() || here.connection().is_some_and(may) {
+        return None;
+    }
+    let named: Vec<String> = others.iter().map(ToString::to_string).collect();
+    Some(format!(
+        "Moodle's account will have defined what others had: {}; only an administrator of the database server can give it back{}",
+        named.join(", "),
+        if job.place.is_none() { ", whom --database-admin FILE names" } else { "" }
+    ))
+}
+
+/// What cannot be read cannot be backed up either.
+fn can_be_backed_up(job: &Job, here: &Here) -> bool {
+    let site = here.site.as_ref().filter(|_| job.place.is_none() && !job.from_elsewhere);
+    site.is_some_and(|site| site.connection.session().is_ok())
+}
+
+fn can_be_made(job: &Job, here: &Here) -> bool {
+    let missing =
+        |it: &Connection| it.missing(&super::load::wanted(&job.backup.manifest.database), job.admin.as_deref());
+    here.connection().is_some_and(|connection| missing(connection).is_ok_and(|missing| missing.is_some()))
+}
+
 fn left_out(job: &Job) -> Vec<String> {
     let all = Part::all(&job.backup.manifest);
     all.into_iter().filter(|part| !job.wants(part)).map(|part| part.to_string()).collect()
@@ -224,8 +269,10 @@ fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
     }
     warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment::compare(job, here).warnings(job));
+    warnings.extend(definers(job, here));
+    warnings.extend(here.unknown_connection());
     let short = room::require(job, here).err().map(|error| format!("{error:#}"));
-    warnings
-        .extend(short.into_iter().chain(here.immovable(job)).map(|why| format!("the restore will be refused: {why}")));
+    let refused = short.into_iter().chain(here.refused_database(job));
+    warnings.extend(refused.map(|why| format!("the restore will be refused: {why}")));
     Ok(warnings)
 }

@@ -2,14 +2,25 @@
 //! caller's matter.
 
 use crate::error::Result;
+use crate::report::layout::wrapped;
 use crate::sys::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
 
-/// Shows a question, and returns what is typed, without blanks around it; empty at the end of the input. An error on a signal.
-pub fn ask(question: &str) -> Result<String> {
-    eprint!("\n{question}");
+/// Shows a question, and `help` for each `?`; returns what is typed, without blanks around it; empty at the end of the input. An
+/// error on a signal.
+pub fn ask(question: &str, help: &str) -> Result<String> {
+    loop {
+        match line(question)?.as_str() {
+            "?" => eprint!("{}", wrapped("", help)),
+            answer => return Ok(answer.to_owned()),
+        }
+    }
+}
+
+fn line(question: &str) -> Result<String> {
+    eprint!("{question}");
     std::io::stderr().flush()?;
     let stdin = std::io::stdin();
     let mut typed = Vec::new();
@@ -32,9 +43,10 @@ pub fn ask(question: &str) -> Result<String> {
 }
 
 /// Asks until the answer is yes or no; nothing is no.
-pub fn yes(question: &str) -> Result<bool> {
+pub fn yes(question: &str, help: &str) -> Result<bool> {
+    eprintln!();
     loop {
-        match ask(&format!("{question} (yes or no) [no]: "))?.to_lowercase().as_str() {
+        match ask(&format!("{question} (yes, no, or ? for help) [no]: "), help)?.to_lowercase().as_str() {
             "y" | "yes" => return Ok(true),
             "" | "n" | "no" => return Ok(false),
             _ => eprintln!("Please answer yes or no."),

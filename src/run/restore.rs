@@ -4,16 +4,38 @@ use super::place::{self, Source};
 use super::{Session, exit_code, extract, job, prompt};
 use crate::cli;
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
-use crate::preflight::read_site;
 use crate::report::layout::wrapped;
 use crate::report::restore::{self as view, Done};
-use crate::report::{human, outcome};
+use crate::report::{Look, human, outcome};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
 use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use std::io::IsTerminal;
+
+const BACKUP_FIRST_HELP: &str = "A backup like that of each night: it takes as long, and closes the site for about a second; if it fails, \
+     nothing is restored. Without it the restore can be undone all the same, as long as what it sets aside is not deleted (restore \
+     --discard).";
+
+const RESTORE_HELP: &str = "What would be done stands above. If anything goes wrong on the way, everything is put back; afterwards \
+     \"moodle-backup restore --undo\" does so. Anything but the name ends this, and nothing is changed.";
+
+const TAKE_BACK_HELP: &str = "What is there now changes place with what was set aside: \"moodle-backup restore --redo\" takes an undo \
+     back, and --undo once more goes one restore further back. Anything but the name ends this, and nothing is changed.";
+
+const DISCARD_HELP: &str = "Nothing brings back what is deleted here. It takes room on the disks of the site and of its database, and is \
+     needed for nothing but \"moodle-backup restore --undo\". Anything but the name ends this, and nothing is changed.";
+
+/// What somebody is to confirm.
+struct Confirmation<'a> {
+    /// What is to be done.
+    what: &'a str,
+    /// What `?` shows.
+    help: &'a str,
+    /// What to do where nobody can be asked.
+    hint: &'a str,
+}
 
 const INTERRUPTED: &str = "what it had changed was put back; \"moodle-backup status\" tells how the site is now";
 
@@ -30,24 +52,21 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.undo || args.redo {
         let kept = restore::kept(&job, &session.log)?;
         let last = restore::last(&kept, args.redo)?;
-        ask(
-            session,
-            &settings,
-            &view::take_back_question(last, &session.look()),
-            "--yes does it without a question",
-            args.yes,
-        )?;
+        let what = view::take_back_question(last, &session.look());
+        let confirmation = Confirmation { what: &what, help: TAKE_BACK_HELP, hint: "--yes does it without a question" };
+        ask(session, &settings, &confirmation, args.yes)?;
         return finish(session, &job, |job, log| restore::take_back(job, last, log));
     }
     // To be shown, or to be asked by: it looks for each of users' files.
     let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
-    let plan = is_shown.then(|| restore::plan(&job)).transpose()?;
+    let plan = is_shown.then(|| restore::plan(&job, args.plan || !args.yes)).transpose()?;
+    let text = |plan: &Plan, look: &Look| view::plan_text(plan, look, session.global.verbose);
     if let Some(plan) = plan.as_ref().filter(|_| args.plan) {
-        session.print(plan, view::plan_text)?;
+        session.print(plan, text)?;
         return Ok(0);
     }
     if let Some(plan) = plan.as_ref().filter(|_| !session.global.json) {
-        eprint!("{}", view::plan_text(plan, &session.look()));
+        eprint!("{}", text(plan, &session.look()));
     }
     // Held from here on: the run that may come first prunes.
     let _held = backup.hold()?;
@@ -56,7 +75,8 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         backup_first(session, &backup)?;
     }
     if let Some(plan) = &plan {
-        ask(session, &settings, &question(plan), "--plan shows what would be done; --yes does it", args.yes)?;
+        let hint = "--plan shows what would be done; --yes does it";
+        ask(session, &settings, &Confirmation { what: &question(plan), help: RESTORE_HELP, hint }, args.yes)?;
     }
     finish(session, &job, restore::run)
 }
@@ -95,12 +115,10 @@ fn job<'a>(
 /// Whether somebody at the terminal wants the site as it is now to be backed up first: an undo lasts until what was set aside is
 /// discarded, a backup longer, and on another disk.
 fn wants_backup(session: &Session, plan: &Plan, args: &cli::Restore) -> Result<bool> {
-    let asked = !args.yes && !plan.new && !session.global.json && std::io::stdin().is_terminal();
-    // What cannot be read cannot be backed up either.
-    if !asked || args.from.is_some() || session.settings().and_then(|it| read_site(&it)).is_err() {
+    if args.yes || !plan.backup_first || session.global.json || !std::io::stdin().is_terminal() {
         return Ok(false);
     }
-    prompt::yes("Make a backup of the site as it is now first?")
+    prompt::yes("Make a backup of the site as it is now first?", BACKUP_FIRST_HELP)
 }
 
 /// A run like any other, in a process and with a log of its own. If it does not succeed, nothing is restored.
@@ -135,17 +153,18 @@ fn question(plan: &Plan) -> String {
 }
 
 /// On a terminal the name of the site is to be typed; elsewhere `--yes` is needed.
-fn ask(session: &Session, settings: &Settings, what: &str, hint: &str, yes: bool) -> Result<()> {
+fn ask(session: &Session, settings: &Settings, confirmation: &Confirmation, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
+    let Confirmation { what, help, hint } = confirmation;
     if !std::io::stdin().is_terminal() || session.global.json {
-        return Err(Fault::usage("nobody is here to be asked whether this is to be done").hint(hint).into());
+        return Err(Fault::usage("nobody is here to be asked whether this is to be done").hint(*hint).into());
     }
-    let question = format!("{}Type the name of the site ({}) to go on: ", wrapped("", what), settings.site.name);
-    match prompt::ask(&question)? == settings.site.name {
-        true => Ok(()),
-        false => Err(Fault::usage("that is not the name of the site; nothing was changed").into()),
+    eprint!("\n{}", wrapped("", what));
+    match prompt::ask(&format!("Type the name of the site ({}) to go on, ? for help: ", settings.site.name), help)? {
+        name if name == settings.site.name => Ok(()),
+        _ => Err(Fault::usage("that is not the name of the site; nothing was changed").into()),
     }
 }
 
@@ -205,7 +224,8 @@ fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
         return Err(restore::nothing_aside());
     }
     let question = view::discard_question(&kept, dead.as_ref(), &session.look());
-    ask(session, job.settings, &question, "--yes does it without a question", args.yes)?;
+    let hint = "--yes does it without a question";
+    ask(session, job.settings, &Confirmation { what: &question, help: DISCARD_HELP, hint }, args.yes)?;
     let restores = restore::discard(job, &session.log)?;
     session.log.finish();
     session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));

@@ -2,6 +2,7 @@
 //! filled by the run; reading tolerates what later versions add and refuses a later format.
 
 use super::{layout, site};
+use crate::database::Defined;
 use crate::entry::stays_inside;
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::files;
@@ -141,6 +142,9 @@ pub struct Database {
     /// What the account could not read, so that no dump has it: `routines`, `events`. What there is of it stays in a restore, as it does
     /// where this is not said.
     pub left_out: Option<Vec<String>>,
+    /// MariaDB, MySQL: triggers, routines and events that others than Moodle's account have defined, as the server told it; a restore
+    /// gives them back to those.
+    pub of_others: Vec<Defined>,
     /// Bytes of the dump before compression.
     pub bytes: u64,
 }

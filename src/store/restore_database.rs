@@ -81,7 +81,7 @@ const POSTGRESQL_QUOTING: [&str; 2] = [
 
 /// The site's database.
 pub(super) fn site_database(page: &mut Page, database: &Database) {
-    page.heading("6. Database");
+    page.section("Database");
     page.say(
         "A database of this name must not be there: rename or drop what is left of the old one. DBPASS may\n\
          stay empty: then the account gets the password that config.php has. If this prints nothing it\n\
@@ -119,7 +119,7 @@ pub(super) fn extra_databases(page: &mut Page, databases: &[Database]) {
     if databases.is_empty() {
         return;
     }
-    page.heading("7. Further databases");
+    page.section("Further databases");
     page.say("Their accounts belong to other programs: make them as those want them.");
     let has = |wanted| databases.iter().any(|database| family(database) == wanted);
     if has(Family::MySql) {

@@ -15,18 +15,28 @@ const NAMED: usize = 20;
 
 /// The text being written.
 #[derive(Default)]
-pub(super) struct Page(String);
+pub(super) struct Page {
+    text: String,
+    sections: usize,
+}
 
 impl Page {
     /// Words for the reader, wrapped by the writer of this file.
     pub(super) fn say(&mut self, words: &str) {
-        self.0.push_str(words.trim_end());
-        self.0.push_str("\n\n");
+        self.text.push_str(words.trim_end());
+        self.text.push_str("\n\n");
     }
 
-    pub(super) fn heading(&mut self, words: &str) {
+    fn heading(&mut self, words: &str) {
         let line = "-".repeat(words.chars().count());
-        self.0.push_str(&format!("{words}\n{line}\n\n"));
+        self.text.push_str(&format!("{words}\n{line}\n\n"));
+    }
+
+    /// The heading of a part of the work; they are numbered as they come, from 0 on.
+    pub(super) fn section(&mut self, words: &str) {
+        let heading = format!("{}. {words}", self.sections);
+        self.sections += 1;
+        self.heading(&heading);
     }
 
     /// Commands of the restore.
@@ -41,9 +51,9 @@ impl Page {
 
     fn commands<T: AsRef<str>>(&mut self, mark: char, commands: impl IntoIterator<Item = T>) {
         for command in commands {
-            self.0.push_str(&format!("    {mark} {}\n", command.as_ref()));
+            self.text.push_str(&format!("    {mark} {}\n", command.as_ref()));
         }
-        self.0.push('\n');
+        self.text.push('\n');
     }
 }
 
@@ -62,7 +72,7 @@ pub fn render(manifest: &Manifest, site_folder: &Path) -> String {
     directories(&mut page, manifest);
     opening(&mut page, manifest);
     single_files(&mut page, manifest);
-    page.0.trim_end().to_owned() + "\n"
+    page.text.trim_end().to_owned() + "\n"
 }
 
 fn introduction(page: &mut Page, manifest: &Manifest) {
@@ -115,7 +125,7 @@ fn incomplete(page: &mut Page, manifest: &Manifest) {
 
 /// The variables that all the commands use.
 fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
-    page.heading("0. Names");
+    page.section("Names");
     page.say(
         "If you work on a copy of the backup, set SITE to it. It must be a copy of the site's whole\n\
          folder: users' files lie beside the backups, in filedir/. As the other names stand the site\n\
@@ -165,7 +175,7 @@ fn names(page: &mut Page, manifest: &Manifest, site_folder: &Path) {
 }
 
 fn packages(page: &mut Page, manifest: &Manifest) {
-    page.heading("1. Packages");
+    page.section("Packages");
     page.say(&format!(
         "Moodle {} wants a PHP that is not much newer than {}.\n\
          Where the web server is to run, its own packages are needed too (apache2 with libapache2-mod-php, or nginx with php-fpm).",
@@ -176,7 +186,7 @@ fn packages(page: &mut Page, manifest: &Manifest) {
 }
 
 fn checks(page: &mut Page, manifest: &Manifest) {
-    page.heading("2. Is the backup whole?");
+    page.section("Is the backup whole?");
     page.say("Both commands say nothing when all is well. They read everything: it may take hours.");
     let mut commands = vec![format!("(cd \"$BACKUP\" && sha256sum --quiet -c {})", layout::SUMS)];
     if manifest.pool.files > 0 {
@@ -191,7 +201,7 @@ fn checks(page: &mut Page, manifest: &Manifest) {
 }
 
 fn code(page: &mut Page) {
-    page.heading("3. Code");
+    page.section("Code");
     page.say("ROOT must be absent or empty. If something of the old site is there, move it aside:");
     page.look(["mv -T \"$ROOT\" \"$ROOT.old\""]);
     page.run([
@@ -211,7 +221,7 @@ fn empty(name: &str) -> String {
 
 fn moodledata(page: &mut Page, manifest: &Manifest) {
     let ownership = &manifest.paths.filedir_ownership;
-    page.heading("4. moodledata and users' files");
+    page.section("moodledata and users' files");
     page.say(
         "DATAROOT must be absent or empty too. In the backup users' files are shared by all backups;\n\
          filedir.sha1.zst lists those that belong to this one.",
@@ -257,7 +267,7 @@ fn emptied(manifest: &Manifest, folder: &EmptiedFolder) -> String {
 const OVERRIDE: &str = r#"php -r '$f = $argv[1]; $new = ""; foreach (array_slice($argv, 2) as $a) { [$k, $v] = explode("=", $a, 2); if ($v !== "") { $new .= "\$CFG->$k = " . var_export($v, true) . ";\n"; } } if (($p = getenv("DBPASS")) != "") { $new .= "\$CFG->dbpass = " . var_export($p, true) . ";\n"; } $s = file_get_contents($f); $t = preg_replace_callback("~^[ \t]*(require|include)(_once)?\b.*lib/setup\.php~m", fn($m) => $new . $m[0], $s, 1, $n); if ($n != 1) { fwrite(STDERR, "edit config.php by hand\n"); exit(1); } file_put_contents($f, $t);'"#;
 
 fn configuration(page: &mut Page, manifest: &Manifest) {
-    page.heading("5. config.php");
+    page.section("config.php");
     page.say(
         "It came back with the code, and holds the password of the database. In the old place it is\n\
          right as it is. With ELSEWHERE=yes this puts the new names into it, in front of the line\n\
@@ -299,7 +309,7 @@ fn directories(page: &mut Page, manifest: &Manifest) {
     if directories_of(manifest).next().is_none() {
         return;
     }
-    page.heading("8. Further directories");
+    page.section("Further directories");
     page.say(
         "On a new server look before you unpack: what they hold (settings of the web server, for\n\
          example) may not fit there. DIRECTORY1 and so on say where each one goes. A look into the\n\
@@ -317,7 +327,7 @@ fn directories(page: &mut Page, manifest: &Manifest) {
 }
 
 fn opening(page: &mut Page, manifest: &Manifest) {
-    page.heading("9. Open the site");
+    page.section("Open the site");
     let cli = if manifest.site.cli.is_empty() { "admin/cli" } else { &manifest.site.cli };
     let php = |script: &str| format!("runuser -u \"$WEBUSER\" -- php \"$ROOT\"/{}", quote(Path::new(cli).join(script)));
     page.run(["rm -f \"$DATAROOT\"/climaintenance.html".to_owned(), php("purge_caches.php")]);
@@ -355,7 +365,7 @@ fn replace_script(manifest: &Manifest) -> &'static str {
 }
 
 fn single_files(page: &mut Page, manifest: &Manifest) {
-    page.heading("10. One file only");
+    page.section("One file only");
     page.say("Where is it? index/ lists code, directories and moodledata, a line for each entry:");
     page.look([r#"zstdcat "$BACKUP"/index/*.zst | tr '\0' '\n' | grep -a NAME"#]);
     page.say("What is in moodledata/ can be copied as it is. From the code, or in the same way a directory:");

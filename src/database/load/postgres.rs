@@ -5,11 +5,11 @@
 //! a dump on its way is here too, and why.
 
 use super::crew::{Crew, IfRefused, Job};
-use super::each_piece;
+use super::{Faulty, each_piece};
 use crate::database::Connection;
 use crate::database::scanner::Piece;
 use crate::entry::shown;
-use crate::error::{Fault, Result};
+use crate::error::Result;
 use crate::sys::random;
 use memchr::{memchr, memrchr};
 use std::io::Read;
@@ -268,9 +268,10 @@ fn restriction(connection: &Connection) -> Result<Vec<u8>> {
 }
 
 fn is_command(item: &[u8]) -> anyhow::Error {
-    Fault::failed(format!("the dump has a command for the client in it: {}", shown(item.trim_ascii_end())))
-        .hint("PostgreSQL's pg_dump writes none: who has changed this dump?")
-        .into()
+    let what = format!("the dump has a command for the client in it: {}", shown(item.trim_ascii_end()));
+    let next = "pg_dump writes none, so somebody has changed this dump: restore another backup (moodle-backup list); or if you know \
+                that line and want it, load the dump by hand, as RESTORE.txt beside it tells";
+    Faulty { what, next }.into()
 }
 
 fn push_line(lines: &mut Vec<u8>, item: &[u8]) {

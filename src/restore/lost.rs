@@ -1,0 +1,34 @@
+//! The database of a site whose config.php is gone: that of the backup says how it is to be reached, and so whether it can be
+//! reached, or made, before anything is brought back. Changes nothing.
+
+use super::Job;
+use super::environment::remembered;
+use crate::archive;
+use crate::database::Connection;
+use crate::error::{Fault, Result};
+use crate::moodle::connection_of;
+use crate::preflight::php_for_config;
+use crate::store::{inside, layout};
+use crate::sys::privileges::Identity;
+use std::path::Path;
+
+/// No config.php is longer.
+const LONGEST: u64 = 1 << 20;
+
+/// How config.php of the backup says that the database is to be reached, if it is run for a site in `root`.
+pub(super) fn connection(job: &Job, root: &Path, web_user: &Identity) -> Result<Connection> {
+    let archive = inside::named(&job.backup.path, Path::new(layout::CODE))?;
+    let found = archive::first_file(&archive, &|path| path == b"config.php", LONGEST)?;
+    let (_, text) = found.ok_or_else(|| Fault::unfit("the code of the backup has no config.php"))?;
+    by_text(job, &text, root, web_user)
+}
+
+/// The same, by the text of a config.php.
+pub(super) fn by_text(job: &Job, text: &[u8], root: &Path, web_user: &Identity) -> Result<Connection> {
+    connection_of(text, root, &php_for_config(job.settings, web_user.clone())?)
+}
+
+/// That a server answers where the backup's manifest has it, where config.php does not tell more.
+pub(super) fn require_server(job: &Job) -> Result<()> {
+    remembered(job)?.require_server(job.admin.as_deref())
+}
