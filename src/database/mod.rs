@@ -21,6 +21,7 @@ mod rows;
 mod same;
 pub mod scanner;
 mod session;
+pub mod table;
 pub mod uploads;
 mod watch;
 
