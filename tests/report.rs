@@ -568,6 +568,10 @@ fn find() -> Find {
             Found { lost: true, backups: vec![backups[0].clone(), backups[2].clone()], ..upload },
         ],
         count: 1205,
+        counts: vec![
+            find::Count { part: "code".into(), count: 1100 },
+            find::Count { part: "uploads".into(), count: 105 },
+        ],
         not_searched: vec![
             "2026-11-19T010003Z: cannot read /srv/backup/moodle/2026-11-19T010003Z/manifest.json".into(),
         ],
@@ -583,6 +587,7 @@ fn one_found() -> Find {
         backups: vec![NAME.into()],
         found: vec![Found { backups: vec![NAME.into()], restore, ..all.found[3].clone() }],
         count: 1,
+        counts: vec![find::Count { part: "uploads".into(), count: 1 }],
         not_searched: vec![],
         ..all
     }
@@ -594,7 +599,7 @@ fn nothing_found() -> Find {
         count: 0,
         not_searched: vec![],
         backups: vec![NAME.into()],
-        to_try: vec!["there are 3 other backups: moodle-backup find --all 'lecture3'".into()],
+        to_try: vec!["3 other backups may have it: moodle-backup find --all 'lecture3'".into()],
         ..find()
     }
 }

@@ -39,8 +39,8 @@ pub struct Search<'a> {
 pub struct Outcome {
     /// What was found, in the order in which it is shown; no more than was to be kept.
     pub hits: Vec<Hit>,
-    /// How many things were found in all.
-    pub count: u64,
+    /// How many things were found in all, in each part that has any.
+    pub counts: Vec<(Searched, u64)>,
     /// What could not be searched, and why.
     pub not_searched: Vec<String>,
 }
@@ -168,7 +168,10 @@ impl<'a> Search<'a> {
 
     /// What was found.
     pub fn end(self) -> Outcome {
-        Outcome { count: self.hits.count(), hits: self.hits.sorted(), not_searched: self.not_searched }
+        let searched = |(part, count): (Option<Part>, u64)| (part.map_or(Searched::Uploads, Searched::Tree), count);
+        let mut counts: Vec<_> = self.hits.counts().into_iter().map(searched).collect();
+        counts.sort();
+        Outcome { counts, hits: self.hits.sorted(), not_searched: self.not_searched }
     }
 }
 

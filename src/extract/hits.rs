@@ -4,7 +4,7 @@
 use crate::database::uploads::Upload;
 use crate::entry::{Kind, Time};
 use crate::store::Part;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// So many places of one file are kept.
@@ -31,6 +31,16 @@ pub enum Thing {
         /// The name.
         filename: String,
     },
+}
+
+impl Thing {
+    /// The part that it is in; `None` for users' files.
+    fn part(&self) -> Option<&Part> {
+        match self {
+            Thing::Entry { part, .. } => Some(part),
+            Thing::Upload { .. } => None,
+        }
+    }
 }
 
 /// A place that an uploaded file has in Moodle.
@@ -63,7 +73,7 @@ pub struct Hits {
     limit: usize,
     kept: Vec<Hit>,
     known: HashMap<Thing, usize>,
-    rest: HashSet<u64>,
+    rest: BTreeMap<Option<Part>, HashSet<u64>>,
 }
 
 impl Hits {
@@ -84,7 +94,7 @@ impl Hits {
             None => {
                 let mut hasher = DefaultHasher::new();
                 thing.hash(&mut hasher);
-                self.rest.insert(hasher.finish());
+                self.rest.entry(thing.part().cloned()).or_default().insert(hasher.finish());
                 return;
             }
         };
@@ -112,9 +122,14 @@ impl Hits {
         uses.filter(|one| one.place.is_empty()).for_each(|one| one.place = name(&one.upload.contextid));
     }
 
-    /// How many things were found.
-    pub fn count(&self) -> u64 {
-        (self.kept.len() + self.rest.len()) as u64
+    /// How many things were found in each part; `None` are the users' files.
+    pub fn counts(&self) -> BTreeMap<Option<Part>, u64> {
+        let mut counts: BTreeMap<Option<Part>, u64> =
+            self.rest.iter().map(|(part, rest)| (part.clone(), rest.len() as u64)).collect();
+        for hit in &self.kept {
+            *counts.entry(hit.thing.part().cloned()).or_default() += 1;
+        }
+        counts
     }
 
     /// What was kept, as it is shown: trees by their parts and paths, then users' files by their names; the same in its latest

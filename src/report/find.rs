@@ -28,10 +28,21 @@ pub struct Find {
     pub found: Vec<Found>,
     /// How many were found in all.
     pub count: u64,
+    /// How many in each part that has any.
+    pub counts: Vec<Count>,
     /// What could not be searched, and why.
     pub not_searched: Vec<String>,
     /// Where nothing was found: what may help.
     pub to_try: Vec<String>,
+}
+
+/// How many were found in a part.
+#[derive(Clone, Debug, Serialize)]
+pub struct Count {
+    /// The part.
+    pub part: String,
+    /// How many.
+    pub count: u64,
 }
 
 /// Something that was found.
@@ -156,8 +167,10 @@ fn notes(find: &Find, found: &Found) -> Vec<String> {
     if found.lost {
         notes.push("LOST: the pool does not have it any more".into());
     }
-    if find.backups.len() > 1 {
-        notes.push(format!("in {}", ranges(&find.backups, &found.backups)));
+    match find.backups.len() {
+        1 => {}
+        all if found.backups.len() == all => notes.push(format!("in all {all} backups")),
+        _ => notes.push(format!("in {}", ranges(&find.backups, &found.backups))),
     }
     notes
 }
@@ -210,12 +223,19 @@ fn count(find: &Find) -> String {
     let text = match find.count.saturating_sub(shown) {
         0 => format!("{} found in {place}.", human::number(shown)),
         more => format!(
-            "{} found in {place}; {} more than are shown here: narrow it by --in or a longer name, or show all by --limit 0.",
+            "{} found in {place} ({}); {} more than are shown here: narrow it by --in or a longer name, or show all by --limit 0.",
             human::number(find.count),
+            counts(find),
             human::number(more)
         ),
     };
     wrapped("", &text)
+}
+
+/// `code 1,100, uploads 105`
+fn counts(find: &Find) -> String {
+    let words = find.counts.iter().map(|one| format!("{} {}", one.part, human::number(one.count)));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// A command that can be copied as it stands: broken between its options only.

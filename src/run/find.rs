@@ -10,10 +10,11 @@ use crate::extract::find::{Hit, Outcome, Search, Thing};
 use crate::extract::searched::Searched;
 use crate::extract::unpack::{self, Needed, Unpacked};
 use crate::hashes;
-use crate::report::find::{self as view, Find, Found, Use};
+use crate::report::find::{self as view, Count, Find, Found, Use};
 use crate::store::{Backup, Listing, shell};
 use crate::sys::commands;
 use chrono::{DateTime, Local};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Exit code where nothing was found, as grep has it.
@@ -31,10 +32,15 @@ pub fn find(session: &Session, args: &cli::Find) -> Result<u8> {
     let backups = chosen(&listing, args, named.as_deref())?;
     require_parts(&backups, &args.within)?;
     let outcome = watched::shown(session, |log| {
-        log.step("search")?;
+        if std::io::stderr().is_terminal() {
+            // The bar has this name. Elsewhere what looks only says nothing beside what it has found.
+            log.step("search")?;
+        }
         let limit = if args.limit == 0 { usize::MAX } else { args.limit };
         let mut search = Search::new(&args.pattern, &args.within, limit, &backups, log);
-        for damaged in listing.unreadable.iter().filter(|_| args.backup.is_none() && named.is_none()) {
+        let exact = args.backup.as_deref().or(named.as_deref());
+        let unread = |name: &str| args.all || may_be_meant(exact, &backups, name);
+        for damaged in listing.unreadable.iter().filter(|damaged| unread(&damaged.name)) {
             search.leave_out(&damaged.name, &damaged.reason);
         }
         for (number, backup) in backups.iter().enumerate() {
@@ -75,6 +81,11 @@ fn chosen(listing: &Listing, args: &cli::Find, named: Option<&str>) -> Result<Ve
     listing.find(wanted, &Local).map(|backup| vec![backup])
 }
 
+/// Whether a backup that cannot be read may be the one that was meant by something else than its name.
+fn may_be_meant(wanted: Option<&str>, backups: &[Backup], name: &str) -> bool {
+    backups.first().is_some_and(|backup| wanted != Some(&backup.name) && name > backup.name.as_str())
+}
+
 /// An error, with the parts that there are, if no backup has one of those that are to be searched.
 fn require_parts(backups: &[Backup], within: &[Searched]) -> Result<()> {
     for part in within {
@@ -103,7 +114,8 @@ fn view(args: &cli::Find, backups: &[Backup], others: usize, outcome: &Outcome, 
         backups: backups.iter().map(|backup| backup.name.clone()).collect(),
         parts,
         found,
-        count: outcome.count,
+        count: outcome.counts.iter().map(|(_, count)| count).sum(),
+        counts: outcome.counts.iter().map(|(part, count)| Count { part: part.to_string(), count: *count }).collect(),
         not_searched: outcome.not_searched.clone(),
         to_try: if nothing { to_try(args, others) } else { Vec::new() },
     }
@@ -188,7 +200,7 @@ fn to_try(args: &cli::Find, others: usize) -> Vec<String> {
             args.within.iter().map(|part| format!(" --in {}", shell::word(part.to_string()))).collect();
         let pattern = shell::quote(&args.pattern);
         let other = if others == 1 { "1 other backup".to_owned() } else { format!("{others} other backups") };
-        tries.push(format!("there is {other}: moodle-backup find --all{within}{} {pattern}", from(args)));
+        tries.push(format!("{other} may have it: moodle-backup find --all{within}{} {pattern}", from(args)));
     }
     if !args.within.is_empty() {
         tries.push("without --in everything is searched".to_owned());
