@@ -25,6 +25,9 @@ _moodle__backup() {
             moodle__backup,export)
                 cmd="moodle__backup__subcmd__export"
                 ;;
+            moodle__backup,find)
+                cmd="moodle__backup__subcmd__find"
+                ;;
             moodle__backup,import-settings)
                 cmd="moodle__backup__subcmd__import__subcmd__settings"
                 ;;
@@ -71,7 +74,7 @@ _moodle__backup() {
 
     case "${cmd}" in
         moodle__backup)
-            opts="-q -v -h -V --settings --json --quiet --verbose --color --help --version setup check run attach resume recover list show status restore export pin unpin prune verify import-settings"
+            opts="-q -v -h -V --settings --json --quiet --verbose --color --help --version setup check run attach resume recover list show find status restore export pin unpin prune verify import-settings"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -143,6 +146,40 @@ _moodle__backup() {
                 return 0
             fi
             case "${prev}" in
+                --settings)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        moodle__backup__subcmd__find)
+            opts="-q -v -h --all --in --limit --from --settings --json --quiet --verbose --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --in)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --settings)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -590,7 +627,7 @@ _moodle_backup_with_names() {
     [[ ${COMP_WORDS[COMP_CWORD]} != -* ]] || return 0
     # After these comes something else.
     case ${COMP_WORDS[COMP_CWORD - 1]} in
-    = | --adopt | --answers | --color | --config-php | --database-admin | --database-host | --database-name | --database-password-file | --database-user | --dataroot | --export | --file | --from | --label | --mail | --max-age | --max-time | --name | --only | --owner | --path | --post-job | --restart | --root | --sample | --scratch-database | --scratch-folder | --settings | --table | --target | --time | --to | --web-user | --window | --wwwroot) return 0 ;;
+    = | --adopt | --answers | --color | --config-php | --database-admin | --database-host | --database-name | --database-password-file | --database-user | --dataroot | --export | --file | --from | --in | --label | --limit | --mail | --max-age | --max-time | --name | --only | --owner | --path | --post-job | --restart | --root | --sample | --scratch-database | --scratch-folder | --settings | --table | --target | --time | --to | --web-user | --window | --wwwroot) return 0 ;;
     esac
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
@@ -598,7 +635,7 @@ _moodle_backup_with_names() {
             [[ ${COMP_WORDS[at + 1]} != = ]] || ((at++))
             settings=(--settings "${COMP_WORDS[at + 1]}")
             ;;
-        show | restore | export | pin | unpin | verify) named=1 ;;
+        show | find | restore | export | pin | unpin | verify) named=1 ;;
         esac
     done
     [[ $named ]] || return 0

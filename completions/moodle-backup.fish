@@ -41,6 +41,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "resume"
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "recover" -d 'Undo what an interrupted run left, and open the site'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "list" -d 'List the backups'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "show" -d 'Show all about one backup'
+complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "find" -d 'Find a file or folder in the backups by its name'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "status" -d 'Tell how things stand: last backup, site, what is due'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "restore" -d 'Bring a site back, whole or in part; or into a folder'
 complete -c moodle-backup -n "__fish_moodle_backup_needs_command" -f -a "export" -d 'Write a backup as one file, to be kept elsewhere'
@@ -136,6 +137,18 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand show" -l jso
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand show" -s q -l quiet -d 'Print warnings and errors only'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand show" -s v -l verbose -d 'Print everything that goes into the log'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand show" -s h -l help -d 'Print help'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l in -d 'In this part only: code, moodledata, directory:NAME or uploads (of users); may be given several times' -r
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l limit -d 'How many are shown; 0 for all' -r
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l from -d 'The folder of the backups, where they are not those of the settings, or a file that "export" wrote. Needs no settings' -r -F
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l all -d 'In all backups; what is the same in several is shown once'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -l json -d 'Print the result as JSON, for other programs'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -s q -l quiet -d 'Print warnings and errors only'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -s v -l verbose -d 'Print everything that goes into the log'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand find" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -l max-age -d 'Fail if the last good backup is older, such as 26h or 2d' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -l settings -d 'The settings file [default: /etc/moodle-backup/settings.toml]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand status" -l color -d 'When to use colour: auto, always or never' -r -f -a "auto\t''
@@ -254,5 +267,5 @@ function __fish_moodle_backup_names
     end
     moodle-backup $settings backup-names 2>/dev/null
 end
-complete -c moodle-backup -n "__fish_seen_subcommand_from show restore pin unpin verify" -f -a "(__fish_moodle_backup_names)"
+complete -c moodle-backup -n "__fish_seen_subcommand_from show find restore pin unpin verify" -f -a "(__fish_moodle_backup_names)"
 complete -c moodle-backup -n "__fish_seen_subcommand_from export" -a "(__fish_moodle_backup_names)"

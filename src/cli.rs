@@ -1,6 +1,7 @@
 //! The command line as it is typed, and its help. What a command does must not go in here: that is `run`'s.
 
 use crate::entry::owners::Owner;
+use crate::extract::searched::Searched;
 use crate::restore::Server;
 use crate::settings::{WindowMode, units};
 use crate::store::Part;
@@ -113,6 +114,9 @@ by \"run --restart half\" or \"none\" stays closed: see \"moodle-backup resume\"
     List,
     /// Show all about one backup
     Show(One),
+    /// Find a file or folder in the backups by its name
+    #[command(after_long_help = FIND_AFTER)]
+    Find(Find),
     /// Tell how things stand: last backup, site, what is due
     #[command(after_long_help = "\
 Example, for monitoring:
@@ -305,6 +309,59 @@ pub struct Run {
     pub log: Option<PathBuf>,
 }
 
+const FIND_AFTER: &str = "\
+Searches code, moodledata and extra directories by the lists that each backup
+has of them, and what users have uploaded by the names that it has in Moodle.
+Neither site nor database are needed.
+
+PATTERN is a part of the name; with *, ? or [...] in it the whole name. With a
+slash in it the path is meant: the one on the server, for uploaded files that in
+Moodle. Capital letters or small ones is all the same. The 40 digits of a
+content's hash find what users have of that content. Write it between quotes:
+the shell has its own use for *.
+
+At the end stands the command that brings back the first that was found.
+
+Examples:
+  moodle-backup find lecture3.pdf          in the newest backup
+  moodle-backup find --all lecture3.pdf    in all; says which have it
+  moodle-backup find --all --in uploads \"*week 4*.pdf\"
+                                           what users have uploaded, only
+  moodle-backup find nginx/nginx.conf 2026-11-20
+                                           as at the end of that day
+  moodle-backup find --all mod/attendance  which backups have that plugin?
+  moodle-backup find --from /mnt/usb \"*.mbz\"
+                                           backups from another server
+
+Exit codes: 0 found, 1 nothing found, or failed, 2 the command line is wrong,
+3 found, and something could not be searched, 5 there are no backups there.";
+
+/// `find`
+#[derive(Args, Clone, Debug)]
+pub struct Find {
+    /// What it is called, or a part of that; * and ? stand for any letters
+    #[arg(value_name = "PATTERN", value_parser = pattern)]
+    pub pattern: String,
+    /// Which: its name as in "list", "latest", or a date or time such as
+    /// 2026-11-23 or "2026-11-23 14:00" [default: latest]
+    #[arg(value_name = "BACKUP", verbatim_doc_comment, conflicts_with = "all")]
+    pub backup: Option<String>,
+    /// In all backups; what is the same in several is shown once
+    #[arg(long)]
+    pub all: bool,
+    /// In this part only: code, moodledata, directory:NAME or uploads (of
+    /// users); may be given several times
+    #[arg(long = "in", value_name = "PART", verbatim_doc_comment)]
+    pub within: Vec<Searched>,
+    /// How many are shown; 0 for all
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    pub limit: usize,
+    /// The folder of the backups, where they are not those of the settings,
+    /// or a file that "export" wrote. Needs no settings
+    #[arg(long, value_name = "DIR|FILE", verbatim_doc_comment)]
+    pub from: Option<PathBuf>,
+}
+
 /// Headings of the options of `restore`.
 const IN_PLACE: &str = "Options for restoring the site itself";
 const ELSEWHERE: &str = "Options for another server, or another place";
@@ -322,7 +379,8 @@ brings it back. If a restore fails, everything is put back by itself.
 Nothing of that is deleted before \"restore --discard\".
 
 With --to the site is not touched: DIR gets code/, moodledata/, database/,
-directories/. Whatever comes back is compared with its checksums first.
+directories/. Whatever comes back is compared with its checksums first. Which
+backup has a file is told by \"moodle-backup find\".
 
 More examples:
   moodle-backup restore 2026-11-20 --only code
@@ -668,6 +726,14 @@ fn address(text: &str) -> Result<String, String> {
         return Err("write it as in https://moodle.example.org".into());
     }
     Ok(address.to_owned())
+}
+
+/// A name to look for is something.
+fn pattern(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("write a part of the name; \"*\", between quotes, finds everything".into()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 /// A label is one line that fits into a list.

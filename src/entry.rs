@@ -8,6 +8,7 @@ mod index;
 pub(crate) mod lists;
 mod names;
 pub mod owners;
+pub mod pattern;
 mod reading;
 mod selection;
 mod walk;
@@ -33,7 +34,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const TICK_SECONDS: i64 = 2;
 
 /// The kinds of entry that are kept. Sockets, pipes and devices are not: they hold no data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A plain file.
     File,
@@ -44,7 +45,7 @@ pub enum Kind {
 }
 
 /// A point in time as the kernel has it: `seconds` since 1970, may be negative, and `nanos` to add to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
     /// Whole seconds since 1970, rounded down.
     pub seconds: i64,

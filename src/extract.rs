@@ -1,7 +1,10 @@
 //! Bringing parts of a backup back into a plain folder, where they touch nothing else: the page to read first. What is in
 //! the folder under its final name is whole: everything is made below `.restoring`, and named at the end.
 
+pub mod find;
+mod hits;
 mod parts;
+pub mod searched;
 mod sums;
 pub mod tables;
 pub mod unpack;

@@ -5,6 +5,7 @@ mod check;
 mod detach;
 mod export;
 mod extract;
+mod find;
 mod follow;
 mod import;
 mod job;
@@ -92,6 +93,7 @@ impl<'a> Session<'a> {
             Command::Check => check::check(self),
             Command::List => listing::list(self),
             Command::Show(one) => listing::show(self, &one.backup),
+            Command::Find(args) => find::find(self, args),
             Command::Status(status) => status::status(self, status.max_age),
             Command::Restore(args) => restore::restore(self, args),
             Command::Export(args) => export::export(self, args),

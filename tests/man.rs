@@ -20,7 +20,7 @@ use support::{Engine, PocketSite, World};
 const DATE: &str = "2026-11-26";
 
 /// Commands that have a page of their own; the others are in the main one.
-const OWN_PAGES: [&str; 6] = ["setup", "run", "restore", "verify", "export", "import-settings"];
+const OWN_PAGES: [&str; 7] = ["setup", "run", "find", "restore", "verify", "export", "import-settings"];
 
 fn cli() -> Command {
     let mut cli = Cli::command();

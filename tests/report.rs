@@ -8,6 +8,7 @@ use moodle_backup::error::Fault;
 use moodle_backup::report::check::{Check, Finding, Group, Level};
 use moodle_backup::report::export::Exported;
 use moodle_backup::report::extract::{self, Extracted};
+use moodle_backup::report::find::{self, Find, Found};
 use moodle_backup::report::list::{Line, List, Verified};
 use moodle_backup::report::outcome::{Ending, Outcome};
 use moodle_backup::report::pin::Pin;
@@ -528,11 +529,95 @@ fn extracted() -> Extracted {
     }
 }
 
+fn find() -> Find {
+    let backups: Vec<String> = (20..=23).rev().map(|day| format!("2026-11-{day}T010003Z")).collect();
+    let found = |part: &str, kind: &str, path: &str, bytes, having: std::ops::Range<usize>| Found {
+        part: part.into(),
+        kind: kind.into(),
+        path: path.into(),
+        bytes,
+        changed: Some(time("2026-11-20T09:30:00Z")),
+        contenthash: None,
+        uses: vec![],
+        lost: false,
+        backups: backups[having.clone()].to_vec(),
+        restore: format!("moodle-backup restore {} --path {path} --to /root/back", backups[having.start]),
+    };
+    let used = |component: &str, filearea: &str, folder: &str, author: &str| find::Use {
+        component: component.into(),
+        filearea: filearea.into(),
+        folder: folder.into(),
+        contextid: "4711".into(),
+        place: "course \"Botany\" (bot1)".into(),
+        author: author.into(),
+    };
+    let hash = "512f60d14cd5ee99ce4d0e79e1f4a7d3e2e2c1a0";
+    let upload = Found {
+        contenthash: Some(hash.into()),
+        uses: vec![
+            used("mod_resource", "content", "/", "Dr. Meier"),
+            used("mod_folder", "content", "/week 4/", ""),
+            used("user", "draft", "/", ""),
+        ],
+        restore: format!("moodle-backup restore {} --file {hash} --to /root/back", backups[1]),
+        ..found("uploads", "file", "lecture3.pdf", Some(48_213), 1..4)
+    };
+    Find {
+        site: "moodle".into(),
+        pattern: "lecture3".into(),
+        parts: ["code", "directory:etc-nginx", "moodledata", "uploads"].map(String::from).into(),
+        found: vec![
+            found("code", "file", "/var/www/moodle/theme/botany/pix/lecture3.svg", Some(12_480), 0..4),
+            found("code", "folder", "/var/www/moodle/mod/lecture3", None, 3..4),
+            found("directory:etc-nginx", "link", "/etc/nginx/sites-enabled/lecture3", None, 0..1),
+            upload.clone(),
+            Found { lost: true, backups: vec![backups[0].clone(), backups[2].clone()], ..upload },
+        ],
+        count: 1205,
+        counts: vec![
+            find::Count { part: "code".into(), count: 1100 },
+            find::Count { part: "uploads".into(), count: 105 },
+        ],
+        not_searched: vec![
+            "2026-11-19T010003Z: cannot read /srv/backup/moodle/2026-11-19T010003Z/manifest.json".into(),
+        ],
+        to_try: vec![],
+        backups,
+    }
+}
+
+fn one_found() -> Find {
+    let all = find();
+    let restore = all.found[3].restore.replace("2026-11-22T010003Z", NAME);
+    Find {
+        backups: vec![NAME.into()],
+        found: vec![Found { backups: vec![NAME.into()], restore, ..all.found[3].clone() }],
+        count: 1,
+        counts: vec![find::Count { part: "uploads".into(), count: 1 }],
+        not_searched: vec![],
+        ..all
+    }
+}
+
+fn nothing_found() -> Find {
+    Find {
+        found: vec![],
+        count: 0,
+        not_searched: vec![],
+        backups: vec![NAME.into()],
+        to_try: vec!["3 other backups may have it: moodle-backup find --all 'lecture3'".into()],
+        ..find()
+    }
+}
+
 fn texts(look: &Look) -> Vec<(&'static str, String)> {
     vec![
         ("list", report::list::text(&list(), look)),
         ("list-empty", report::list::text(&empty_list(), look)),
         ("show", report::show::text(&show(), look)),
+        ("find", report::find::text(&find(), look)),
+        ("find-one", report::find::text(&one_found(), look)),
+        ("find-nothing", report::find::text(&nothing_found(), look)),
         ("status", report::status::text(&status(), look)),
         ("status-bare", report::status::text(&bare_status(), look)),
         ("check", report::check::text(&check(), look)),
@@ -610,11 +695,13 @@ fn json_is_as_documented() {
     prune.refused_because = refused_prune().refused_because;
     let mut list = list();
     list.backups = vec![full_line()];
+    let found = one_found();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
     let mut document = std::fs::read_to_string(&path).unwrap();
     for (title, text) in [
         ("`list`", json(&list)),
         ("`show`", json(&show())),
+        ("`find`", json(&found)),
         ("`status`", json(&status())),
         ("`check`", json(&check())),
         ("`run`\n", json(&run)),

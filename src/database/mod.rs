@@ -22,6 +22,7 @@ mod rows;
 mod same;
 pub mod scanner;
 mod session;
+pub mod table;
 pub mod uploads;
 mod watch;
 

@@ -1,15 +1,13 @@
-//! Rows of Moodle's table of files, out of a dump: which names a content has had, and which contents a name.
-//! Reads a stream; knows no pool.
+//! Rows of Moodle's table of files: which names a content has had, and which contents a name. Knows no dump and no pool.
 
-use super::Engine;
-use super::excerpt::Table;
-use super::scanner::{Scanner, TableRows};
-use crate::error::{Fault, Result};
-use crate::sys::signals;
-use std::io::{ErrorKind, Read};
-use std::sync::mpsc::channel;
+use super::table::{Row, text};
 
-const BUFFER: usize = 256 << 10;
+/// The table, without its prefix.
+pub const TABLE: &str = "files";
+
+/// What is taken of a row.
+pub const COLUMNS: [&str; 9] =
+    ["contenthash", "contextid", "component", "filearea", "filepath", "filename", "filesize", "author", "timemodified"];
 
 /// A file as Moodle knows it: the columns of its table of files (lib/db/install.xml).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +20,8 @@ pub struct Upload {
     pub component: String,
     /// The plugin's own division: `content`.
     pub filearea: String,
+    /// The folder that it lies in there, with a slash at both ends.
+    pub filepath: String,
     /// The name that it was uploaded under.
     pub filename: String,
     /// Its size in bytes.
@@ -32,59 +32,26 @@ pub struct Upload {
     pub timemodified: i64,
 }
 
-const COLUMNS: [&str; 8] =
-    ["contenthash", "contextid", "component", "filearea", "filename", "filesize", "author", "timemodified"];
-
 impl Upload {
-    fn from_row(row: &[Option<Vec<u8>>]) -> Self {
-        let field = |number: usize| {
-            let value = row.get(number).and_then(Option::as_deref).unwrap_or_default();
-            String::from_utf8_lossy(value).into_owned()
-        };
-        Upload {
+    /// The file of a row with [`COLUMNS`]; `None` for folders, which have rows too.
+    pub fn from_row(row: &Row) -> Option<Self> {
+        let field = |number: usize| row.get(number).map(text).unwrap_or_default();
+        let upload = Upload {
             contenthash: field(0),
             contextid: field(1),
             component: field(2),
             filearea: field(3),
-            filename: field(4),
-            filesize: field(5).parse().unwrap_or_default(),
-            author: field(6),
-            timemodified: field(7).parse().unwrap_or_default(),
-        }
+            filepath: field(4),
+            filename: field(5),
+            filesize: field(6).parse().unwrap_or_default(),
+            author: field(7),
+            timemodified: field(8).parse().unwrap_or_default(),
+        };
+        (upload.filename != ".").then_some(upload)
     }
 
-    /// Folders have rows too, with this name.
-    fn is_folder(&self) -> bool {
-        self.filename == "."
-    }
-}
-
-/// Hands on every file that a dump's table of files has. An error if the dump cannot be read or has no such table.
-pub fn each(engine: Engine, table: &Table, mut dump: impl Read, visit: &mut dyn FnMut(Upload)) -> Result<()> {
-    let (sender, receiver) = channel();
-    let rows = TableRows {
-        schema: table.schema.clone(),
-        name: table.name.clone(),
-        columns: COLUMNS.map(str::to_owned).to_vec(),
-        each: Box::new(move |row| {
-            // The other side lives as long as the scanner does.
-            let _ = sender.send(Upload::from_row(row));
-        }),
-    };
-    let mut scanner = Scanner::of_rows(engine, rows);
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        signals::check()?;
-        match dump.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => scanner.feed(&buffer[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-        receiver.try_iter().filter(|upload| !upload.is_folder()).for_each(&mut *visit);
-    }
-    match scanner.finish().files_seen {
-        true => Ok(()),
-        false => Err(Fault::failed(format!("the dump has no table {}", table.name)).into()),
+    /// Whether it is a copy that a form was filled in with, and that Moodle deletes after some days.
+    pub fn is_draft(&self) -> bool {
+        self.filearea == "draft"
     }
 }

@@ -1,15 +1,13 @@
 //! Files that users uploaded, by their content's hash or by the name that they had in Moodle, out of the pool.
 
-use super::{Staging, tables};
-use crate::database::excerpt::Table;
+use super::Staging;
 use crate::database::uploads::{self, Upload};
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, Result};
 use crate::hashes::{self, Hash};
 use crate::pool;
-use crate::store::{Backup, inside, layout};
+use crate::store::{Backup, layout, rows};
 use crate::sys::log::Log;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// So many digits of a hash tell files of the same name apart.
@@ -56,21 +54,15 @@ pub fn extract(backup: &Backup, pool: &Path, wanted: &str, to: &Path, log: &Log)
 
 /// What a hash or a name means: contents, each with where Moodle had it.
 fn find(backup: &Backup, wanted: &str) -> Result<BTreeMap<Hash, Vec<Upload>>> {
-    let database = &backup.manifest.database;
-    let schema = Some(database.schema.clone()).filter(|schema| !schema.is_empty());
-    let table = Table { schema, name: format!("{}files", database.prefix) };
     let by_hash = hashes::from_hex(wanted.as_bytes());
     let mut found: BTreeMap<Hash, Vec<Upload>> = BTreeMap::new();
-    let file = inside::named(&backup.path, &database.file)?;
-    let damaged = || Fault::failed(format!("cannot read {}", file.display()));
-    let dump = File::open(&file).and_then(zstd::Decoder::new).or_fault(damaged)?;
-    uploads::each(tables::engine(database), &table, dump, &mut |upload| {
+    rows::each(backup, uploads::TABLE, &uploads::COLUMNS, &|_| {}, &mut |row| {
+        let Some(upload) = Upload::from_row(row) else { return };
         let is_wanted = if by_hash.is_some() { upload.contenthash == wanted } else { upload.filename == wanted };
         if let Some(hash) = hashes::from_hex(upload.contenthash.as_bytes()).filter(|_| is_wanted) {
             found.entry(hash).or_default().push(upload);
         }
-    })
-    .or_fault(damaged)?;
+    })?;
     if found.is_empty() {
         // The pool may have it without a row: deleted just before the dump.
         match by_hash.filter(|hash| is_listed(backup, hash)) {
@@ -83,7 +75,8 @@ fn find(backup: &Backup, wanted: &str) -> Result<BTreeMap<Hash, Vec<Upload>>> {
 
 fn nowhere(backup: &Backup, wanted: &str) -> Fault {
     Fault::failed(format!("no file in backup {} is called {wanted:?}", backup.name)).hint(
-        "write its name as Moodle shows it, with its ending, or the 40 digits of its hash; an older backup may have it",
+        "write its name as Moodle shows it, with its ending, or the 40 digits of its hash; an older backup may have it: \
+         \"moodle-backup find --all NAME\" searches all of them",
     )
 }
 

@@ -148,7 +148,7 @@ fn require_in_index(backup: &Backup, component: &Component, path: &[u8]) -> Resu
     let whole = component.source.join(crate::entry::to_path(path));
     let fault = Fault::failed(format!("backup {} has no {}", backup.name, shown(whole.as_os_str().as_bytes())));
     Err(match alike.is_empty() {
-        true => fault.hint("\"moodle-backup show\" has its parts; another backup may have it"),
+        true => fault.hint("another backup may have it: \"moodle-backup find --all NAME\" searches all of them"),
         false => fault.hint(format!("of that name there is {}", alike.join(", "))),
     }
     .into())

@@ -5,6 +5,7 @@
 pub mod check;
 pub mod export;
 pub mod extract;
+pub mod find;
 pub mod import;
 
 pub(crate) mod layout;

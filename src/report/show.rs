@@ -126,6 +126,7 @@ fn facts(show: &Show, look: &Look) -> String {
         ("Restore test", show.restore_test.as_ref().map_or("never".into(), |test| restore_test(test, look))),
         ("Made by", show.tool.clone()),
         ("Folder", show.folder.clone()),
+        ("To search", format!("moodle-backup find NAME {}", line.name)),
         ("To restore", format!("moodle-backup restore {}; or by hand, as its RESTORE.txt says", line.name)),
     ]);
     facts.iter().map(|(name, value)| pair(name, value)).collect()

@@ -60,11 +60,16 @@ fn unpack(session: &Session, args: &Restore) -> Result<Option<Unpacked>> {
     unpack::unpack(file, near, &needed, &session.log).map(Some)
 }
 
+/// The backups of the settings, or those in another folder; with them the one that the folder names.
+pub fn store(session: &Session, from: Option<&Path>) -> Result<(Store, Option<String>)> {
+    match from {
+        Some(from) => source::open(from).map(|source| (source.store, source.backup)),
+        None => Ok((listing::existing_store(&session.settings()?)?, None)),
+    }
+}
+
 fn backup(session: &Session, wanted: Option<&str>, from: Option<&Path>) -> Result<(Store, Backup)> {
-    let (store, named) = match from {
-        Some(from) => source::open(from).map(|source| (source.store, source.backup))?,
-        None => (listing::existing_store(&session.settings()?)?, None),
-    };
+    let (store, named) = store(session, from)?;
     let wanted = wanted.or(named.as_deref()).unwrap_or("latest");
     let backups = store.backups()?;
     let backup = backups.find(wanted, &Local)?;

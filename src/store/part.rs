@@ -7,7 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 /// A part of a backup.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// All of ROOT.
     Code,

@@ -1,5 +1,6 @@
 //! Quoting for the commands in RESTORE.txt, which are typed into bash. Starts nothing.
 
+use crate::sys::log::is_plain;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -7,8 +8,18 @@ use std::os::unix::ffi::OsStrExt;
 pub fn quote(word: impl AsRef<OsStr>) -> String {
     let bytes = word.as_ref().as_bytes();
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        Ok(text) if text.chars().all(is_plain) => format!("'{}'", text.replace('\'', r"'\''")),
         _ => ansi_c(bytes),
+    }
+}
+
+/// The same, without quotes where bash needs none.
+pub fn word(word: impl AsRef<OsStr>) -> String {
+    let bytes = word.as_ref().as_bytes();
+    let is_bare = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-:@%+,=".contains(byte);
+    match !bytes.is_empty() && bytes.iter().all(is_bare) {
+        true => String::from_utf8_lossy(bytes).into_owned(),
+        false => quote(word),
     }
 }
 
@@ -38,10 +49,12 @@ mod tests {
         #[test]
         fn bash_reads_the_same_bytes(bytes in proptest::collection::vec(1u8.., 0..40)) {
             let word = OsString::from_vec(bytes.clone());
-            let script = format!("printf %s {}", quote(&word));
-            prop_assert_eq!(script.lines().count(), 1);
-            let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
-            prop_assert_eq!(output.stdout, bytes);
+            for quoted in [quote(&word), super::word(&word)] {
+                let script = format!("printf '%s' {quoted}");
+                prop_assert_eq!(script.lines().count(), 1);
+                let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+                prop_assert_eq!(&output.stdout, &bytes);
+            }
         }
     }
 }

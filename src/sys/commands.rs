@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 const PROGRAM: &str = "moodle-backup ";
 
 /// Commands that are about the site of the settings.
-const OF_A_SITE: [&str; 12] =
-    ["run", "resume", "setup", "check", "list", "show", "status", "restore", "export", "prune", "verify", "pin"];
+const OF_A_SITE: [&str; 13] = [
+    "run", "resume", "setup", "check", "list", "show", "status", "restore", "export", "find", "prune", "verify", "pin",
+];
 
 static SETTINGS: OnceLock<String> = OnceLock::new();
 

@@ -3,12 +3,11 @@
 
 use super::Job;
 use super::own::new_damage;
-use crate::database::Engine;
 use crate::database::scanner::{FilesTable, Scanned, Scanner};
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Collector, Hash};
 use crate::store::manifest::Database;
-use crate::store::{Backup, Damage, layout};
+use crate::store::{Backup, Damage, layout, rows};
 use crate::sys::log::Log;
 use crate::sys::{files, signals};
 use std::collections::{BTreeMap, HashSet};
@@ -24,7 +23,7 @@ const NAMED: usize = 3;
 /// What is wrong with the dump of Moodle's database, and with the list as the dump sees it.
 pub fn check(job: &Job, backup: &Backup, list_is_whole: bool, log: &Log) -> Result<Vec<Damage>> {
     let database = &backup.manifest.database;
-    let Some(engine) = engine(database) else { return Ok(Vec::new()) };
+    let Some(engine) = rows::engine(database) else { return Ok(Vec::new()) };
     let collector = Arc::new(Mutex::new((Collector::new(&job.store.pool()), Ok(()))));
     let mut found = Vec::new();
     let mut tables = BTreeMap::new();
@@ -52,17 +51,8 @@ pub fn check(job: &Job, backup: &Backup, list_is_whole: bool, log: &Log) -> Resu
     Ok(found)
 }
 
-/// The kind of a dump; `None` for one that a later version knows.
-pub fn engine(database: &Database) -> Option<Engine> {
-    match database.engine.as_str() {
-        "mariadb" | "mysql" => Some(Engine::MariaDb),
-        "postgresql" => Some(Engine::Postgres),
-        _ => None,
-    }
-}
-
 /// Reads a dump to its end.
-pub fn scan(path: &Path, mut scanner: Scanner, log: &Log) -> Result<Scanned> {
+fn scan(path: &Path, mut scanner: Scanner, log: &Log) -> Result<Scanned> {
     let fault = || Fault::failed(format!("{} cannot be unpacked", path.display()));
     let mut stream = zstd::Decoder::new(files::open_plain(path).or_fault(fault)?).or_fault(fault)?;
     let mut buffer = vec![0; BUFFER];

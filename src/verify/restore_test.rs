@@ -1,7 +1,6 @@
 //! The restore test: a backup brought back to life beside the site, with a database server, a folder and a config.php of its
 //! own, and taken away again. The site's own database and files are not touched, and its code runs as an ordinary user.
 
-use super::dump;
 use crate::archive::{self, Extract};
 use crate::database::{Connection, Engine, PrivateServer, Tls, Wanted};
 use crate::entry::{Owners, Selection};
@@ -10,7 +9,7 @@ use crate::moodle::Php;
 use crate::settings::Settings;
 use crate::store::manifest::{Component, ComponentKind, Database, Manifest};
 use crate::store::notes::Verified;
-use crate::store::{Backup, Store, layout};
+use crate::store::{Backup, Store, layout, rows};
 use crate::sys::log::Log;
 use crate::sys::privileges::Identity;
 use crate::sys::{files, signals, time};
@@ -238,7 +237,7 @@ fn give(path: &Path, user: &Identity) -> Result<()> {
 }
 
 fn start_server(database: &Database, place: &Place) -> Result<PrivateServer> {
-    let engine = dump::engine(database).filter(|_| database.engine != "mysql");
+    let engine = rows::engine(database).filter(|_| database.engine != "mysql");
     let engine = engine.ok_or_else(|| {
         Fault::unfit(format!("dumps of {} cannot be tried out by a server of our own", database.engine))
             .hint("name an empty database by --scratch-database FILE")
@@ -274,7 +273,7 @@ fn schema_of(database: &Database) -> Option<String> {
 /// The database that an option file leads to, which must be empty.
 fn named(trial: &Trial, file: &Path) -> Result<Connection> {
     let database = &trial.backup.manifest.database;
-    let engine = dump::engine(database)
+    let engine = rows::engine(database)
         .ok_or_else(|| Fault::unfit(format!("dumps of {} are not known to this version", database.engine)))?;
     let nowhere = Connection {
         engine,

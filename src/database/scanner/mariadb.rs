@@ -56,6 +56,8 @@ pub struct Reader {
     sink: Option<Sink>,
     /// Whether the sink's table was described.
     described: bool,
+    /// Whether another was after it.
+    passed: bool,
     /// Positions of the wanted columns in a row, from CREATE TABLE.
     columns: Vec<Option<usize>>,
     /// The same in the rows of this INSERT.
@@ -77,6 +79,7 @@ impl Reader {
             head: Vec::new(),
             sink,
             described: false,
+            passed: false,
             columns: Vec::new(),
             positions: Vec::new(),
             field: 0,
@@ -91,6 +94,10 @@ impl Reader {
 
     pub fn established(&self) -> bool {
         self.established || self.complete
+    }
+
+    pub fn passed(&self) -> bool {
+        self.passed
     }
 
     pub fn finish(mut self) -> Scanned {
@@ -231,6 +238,8 @@ impl Reader {
         if let Some(sink) = self.sink.as_ref().filter(|sink| sink.wants(None, &name)) {
             self.described = true;
             self.columns = sink.positions(&names::column_lines(rest).collect::<Vec<_>>());
+        } else {
+            self.passed |= self.described;
         }
         self.tables.entry(name).or_insert(0);
     }

@@ -135,6 +135,14 @@ impl Scanner {
         }
     }
 
+    /// Whether the wanted table is over: the dumps have all of a table in one place.
+    pub fn passed(&self) -> bool {
+        match &self.reader {
+            Reader::MariaDb(reader) => reader.passed(),
+            Reader::Postgres(reader) => reader.passed(),
+        }
+    }
+
     /// What was found, after the last piece.
     pub fn finish(self) -> Scanned {
         match self.reader {

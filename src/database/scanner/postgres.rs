@@ -59,6 +59,8 @@ pub struct Reader {
     sink: Option<Sink>,
     /// Whether the sink's table was met with its first column.
     seen: bool,
+    /// Whether the rows of another were met after it.
+    passed: bool,
     /// Where the wanted columns stand in the rows that are read; none where no fields are wanted.
     positions: Option<Vec<Option<usize>>>,
     field: usize,
@@ -81,6 +83,7 @@ impl Reader {
             escapes_go_on: false,
             sink,
             seen: false,
+            passed: false,
             positions: None,
             field: 0,
             rows: 0,
@@ -93,6 +96,10 @@ impl Reader {
 
     pub fn established(&self) -> bool {
         self.established
+    }
+
+    pub fn passed(&self) -> bool {
+        self.passed
     }
 
     pub fn finish(mut self) -> Scanned {
@@ -318,6 +325,7 @@ impl Reader {
         let schema = names.pop();
         let columns = memchr(b'(', rest).map(|open| names::list(&rest[open + 1..])).unwrap_or_default();
         let sink = self.sink.as_ref().filter(|sink| sink.wants(schema.as_deref(), &table));
+        self.passed |= self.seen && sink.is_none() && self.sink.as_ref().is_some_and(Sink::is_about_one);
         self.positions = sink.map(|sink| sink.positions(&columns));
         self.seen |= self.positions.as_ref().is_some_and(|all| all.first().is_some_and(Option::is_some));
         self.table = schema.map_or_else(|| table.clone(), |schema| format!("{schema}.{table}"));

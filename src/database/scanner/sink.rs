@@ -66,6 +66,11 @@ impl Sink {
         self.table == table && (self.schema.is_none() || self.schema.as_deref() == schema)
     }
 
+    /// Whether no second table can be meant: without a schema, any schema may have one of that name.
+    pub fn is_about_one(&self) -> bool {
+        self.schema.is_some()
+    }
+
     /// Where in a row each of its columns stands, in a table that has these.
     pub fn positions(&self, columns: &[String]) -> Vec<Option<usize>> {
         self.columns.iter().map(|wanted| columns.iter().position(|column| column == wanted)).collect()
