@@ -1,6 +1,7 @@
 //! From the command line to the exit code: parses, reads the settings, hands the work to one function a command, and
 //! says how it ended. The work itself is elsewhere.
 
+mod aside;
 mod check;
 mod detach;
 mod export;
@@ -127,6 +128,11 @@ impl<'a> Session<'a> {
 
     fn settings_file(&self) -> PathBuf {
         self.global.settings.clone().unwrap_or_else(|| self.paths.settings())
+    }
+
+    /// Whether there are settings, or they are said to be.
+    fn has_settings(&self) -> bool {
+        self.global.settings.is_some() || self.paths.settings().exists()
     }
 
     fn look(&self) -> Look {

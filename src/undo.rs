@@ -221,6 +221,20 @@ pub fn kept(paths: &Paths, dataroot: &Path) -> Result<Vec<Record>> {
     Ok(kept)
 }
 
+/// The newest restore of the site with this ROOT, whatever became of it: it tells where the site's other parts are, for when its
+/// config.php does not. None where no record of such a restore is left.
+pub fn newest(paths: &Paths, root: &Path) -> Result<Option<Record>> {
+    let mut newest: Option<Record> = None;
+    for kind in [Kind::Done, Kind::AtWork] {
+        for file in record::all(paths, kind)? {
+            let of_site = Record::read(&file)?.filter(|record| record.is_of(root));
+            let later = of_site.filter(|one| newest.as_ref().is_none_or(|other| one.started >= other.started));
+            newest = later.or(newest);
+        }
+    }
+    Ok(newest)
+}
+
 /// The restore that an undo takes back, or the undo that a redo takes back: the newest that has made what is there now.
 pub fn last(kept: &[Record], is_undo: bool) -> Option<&Record> {
     let now = &kept.first()?.after;

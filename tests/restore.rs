@@ -128,6 +128,48 @@ fn restores_are_undone_one_after_the_other() {
     }
 }
 
+/// What was set aside lies on the site's own disks: whatever became of that of the backups, it comes back, and can be deleted.
+#[test]
+fn an_undo_needs_no_target() {
+    for engine in Engine::ALL {
+        let site = PocketSite::builder().engine(engine).build();
+        let world = World::builder(site).target(TestTarget::ext4(200)).build();
+        let site = &world.site;
+        world.run(&["run"]).expect_code(0);
+        let yesterday = State::of(site);
+        change(site);
+        let today = State::of(site);
+        world.run(&["restore", "--yes"]).expect_code(0);
+
+        world.target.unmount();
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("the state before backup"), "{status}");
+        let output = world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        assert!(!output.stderr.contains("target"), "{}", output.stderr);
+        today.assert_is(site, "not mounted");
+
+        world.target.mount_again();
+        world.target.lose_disk();
+        world.run(&["restore", "--redo", "--yes"]).expect_code(0);
+        yesterday.assert_is(site, "a disk that is broken");
+
+        // Where the site's own config.php does not tell either where all of it is.
+        world.target.unmount();
+        fs::remove_dir(world.target.path()).unwrap();
+        fs::remove_file(site.root.join("config.php")).unwrap();
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("the state before backup"), "{status}");
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        today.assert_is(site, "no folder, and a site that cannot be read");
+        assert!(site.is_open());
+
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(site));
+        assert_same("tables set aside", tables_aside(site));
+        fs::create_dir(world.target.path()).unwrap();
+    }
+}
+
 /// What was there before is wanted as it was, whatever that was.
 #[test]
 fn a_broken_state_comes_back_too() {

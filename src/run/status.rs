@@ -21,7 +21,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let settings = session.settings()?;
     let mut attention = Vec::new();
     let seen = seen(&settings, &mut attention);
-    let dataroot = dataroot(&settings, seen.as_ref().and_then(Listing::newest), &mut attention);
+    let dataroot = dataroot(&session.paths, &settings, seen.as_ref().and_then(Listing::newest), &mut attention);
     signals::check()?;
     let State { state, because } = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
     let last_run = record::read(&session.paths, &settings);
@@ -78,13 +78,20 @@ fn sentence(before: &str, error: &anyhow::Error) -> String {
     format!("{before}{error:#}{next}")
 }
 
-/// The dataroot, from config.php, or else as the newest backup remembers it.
-fn dataroot(settings: &Settings, newest: Option<&Backup>, attention: &mut Vec<String>) -> Option<PathBuf> {
+/// The dataroot, from config.php, or else as the record of a restore or the newest backup has it.
+fn dataroot(
+    paths: &Paths,
+    settings: &Settings,
+    newest: Option<&Backup>,
+    attention: &mut Vec<String>,
+) -> Option<PathBuf> {
     match preflight::read_site(settings) {
         Ok(site) => Some(site.config.dataroot),
         Err(error) => {
             attention.push(sentence("the next backup would be refused: ", &error));
-            newest.map(|newest| newest.manifest.paths.dataroot.clone())
+            let restored = undo::newest(paths, &settings.site.root).ok().flatten();
+            let restored = restored.map(|record| record.dataroot);
+            restored.or_else(|| newest.map(|newest| newest.manifest.paths.dataroot.clone()))
         }
     }
 }

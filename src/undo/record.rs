@@ -19,6 +19,12 @@ pub struct Record {
     pub site: String,
     /// Its dataroot.
     pub dataroot: PathBuf,
+    /// Its ROOT; not in records of earlier versions.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// Name of the web user; not in records of earlier versions.
+    #[serde(default)]
+    pub web_user: Option<String>,
     /// What was restored, in words: `backup 2026-11-23T010003Z`.
     pub what: String,
     /// Names the folders and tables of this restore; of two of a site the later one is greater.
@@ -89,14 +95,16 @@ pub enum Step {
 }
 
 impl Record {
-    /// A record without any change yet.
-    pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
+    /// A record without any change yet, of the site with this name, ROOT, dataroot and web user.
+    pub fn new(site: &str, root: &Path, dataroot: &Path, web_user: &str, what: String) -> Record {
         let now = crate::sys::time::now();
         // Two restores of a site are further apart than that.
         let id = now.timestamp_millis().to_string();
         Record {
             site: site.to_owned(),
             dataroot: dataroot.to_path_buf(),
+            root: Some(root.to_path_buf()),
+            web_user: Some(web_user.to_owned()),
             what,
             is_undo: false,
             before: format!("before {id}"),
@@ -111,15 +119,20 @@ impl Record {
         }
     }
 
-    /// A record of taking `last` back; `is_undo` unless that was an undo itself.
-    pub fn of_taking_back(last: &Record) -> Record {
+    /// A record of taking `last` back, of the site with this ROOT and web user; `is_undo` unless that was an undo itself.
+    pub fn of_taking_back(last: &Record, root: &Path, web_user: &str) -> Record {
         Record {
             is_undo: !last.is_undo,
             before: last.after.clone(),
             after: last.before.clone(),
             took_back: Some(last.id.clone()),
-            ..Record::new(&last.site, &last.dataroot, last.holds())
+            ..Record::new(&last.site, root, &last.dataroot, web_user, last.holds())
         }
+    }
+
+    /// Whether it is of the site with this ROOT, as settings name it: that may be its public/ folder.
+    pub(super) fn is_of(&self, root: &Path) -> bool {
+        self.root.as_ref().is_some_and(|own| own == root || own.join("public") == root)
     }
 
     /// What it has set aside, in words: `the state before backup 2026-11-23T010003Z`, or of an undo the backup itself.

@@ -1,0 +1,53 @@
+//! `restore` with `--undo`, `--redo` or `--discard`: what becomes of what restores have set aside. The target is not looked at as
+//! long as the site, or the record of a restore, tells where all of it is.
+
+use super::restore::{ask, finish};
+use super::{Session, place};
+use crate::cli;
+use crate::error::Result;
+use crate::report::human;
+use crate::report::restore as view;
+use crate::restore::{self, Undoing};
+use crate::settings::Settings;
+
+/// What no question is asked without.
+const UNASKED: &str = "--yes does it without a question";
+
+/// Undoes a restore, takes an undo back, or deletes what restores have set aside.
+pub fn undo_or_discard(session: &Session, args: &cli::Restore) -> Result<u8> {
+    let settings = settings(session, args)?;
+    let backup = || place::source(session, args).map(|source| source.backup.manifest);
+    let (paths, admin) = (&session.paths, args.database_admin.clone());
+    let job = Undoing { settings: &settings, paths, admin, backup: &backup };
+    if args.discard {
+        return discard(session, &job, args);
+    }
+    let kept = restore::kept(&job, &session.log)?;
+    let last = restore::last(&kept, args.redo)?;
+    ask(session, &settings, &view::take_back_question(last, &session.look()), UNASKED, args.yes)?;
+    finish(session, &settings.site.name, (Vec::new(), None), |log| restore::take_back(&job, last, log))
+}
+
+/// Of the site; where this machine has none, such as stand in for them.
+fn settings(session: &Session, args: &cli::Restore) -> Result<Settings> {
+    let mut settings = match args.from.is_some() && !session.has_settings() {
+        true => place::source(session, args)?.settings,
+        false => session.settings()?,
+    };
+    settings.site.root = args.root.clone().unwrap_or(settings.site.root);
+    Ok(settings)
+}
+
+fn discard(session: &Session, job: &Undoing, args: &cli::Restore) -> Result<u8> {
+    let kept = restore::kept(job, &session.log)?;
+    let dead = restore::undone(job)?;
+    if kept.is_empty() && dead.is_none() {
+        return Err(restore::nothing_aside());
+    }
+    let question = view::discard_question(&kept, dead.as_ref(), &session.look());
+    ask(session, job.settings, &question, UNASKED, args.yes)?;
+    let restores = restore::discard(job, &session.log)?;
+    session.log.finish();
+    session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));
+    Ok(0)
+}
