@@ -11,6 +11,7 @@ mod import;
 mod job;
 mod listing;
 mod logs;
+mod lost;
 mod pins;
 mod place;
 mod plan;

@@ -17,6 +17,8 @@ pub struct Status {
     pub state: SiteState,
     /// Why the site is not open, and since when; what is not known about it.
     pub state_because: Option<String>,
+    /// Parts of the site that are gone, or cannot be reached; not looked for while a restore is at work, or has died.
+    pub lost: Vec<Lost>,
     /// Whether the backups could be looked at.
     pub backups_seen: bool,
     /// The last backup.
@@ -51,8 +53,19 @@ pub enum SiteState {
     Held,
     /// Left closed by a run that was interrupted: `recover` opens it.
     Interrupted,
+    /// Parts of it are gone, or its database does not answer: `lost` tells which.
+    Down,
     /// Could not be found out.
     Unknown,
+}
+
+/// A part of the site that is not there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    /// Which: `code`, `moodledata` or `database`.
+    pub part: &'static str,
+    /// What was found in its place.
+    pub why: String,
 }
 
 /// The last backup.
@@ -132,6 +145,7 @@ fn state(status: &Status) -> String {
         SiteState::Closed => "closed by what is at work on it",
         SiteState::Held => "HELD CLOSED, until \"moodle-backup resume\"",
         SiteState::Interrupted => "LEFT CLOSED by an interrupted run; \"moodle-backup recover\" opens it",
+        SiteState::Down => "DOES NOT WORK",
         SiteState::Unknown => "not known whether it is open",
     };
     match &status.state_because {

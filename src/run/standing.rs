@@ -3,7 +3,7 @@
 
 use super::follow;
 use crate::moodle::MAINTENANCE_PAGE;
-use crate::report::status::SiteState;
+use crate::report::status::{Lost, SiteState};
 use crate::sys::log::Activity;
 use crate::sys::paths::Paths;
 use crate::window::{self, Closure};
@@ -22,6 +22,17 @@ pub struct State {
 impl State {
     fn new(state: SiteState, because: impl Into<Option<String>>) -> Self {
         State { state, because: because.into() }
+    }
+}
+
+impl State {
+    /// What is known when parts of the site are found to be lost: nobody is let into what is not there.
+    pub fn with(self, lost: &[Lost]) -> State {
+        if lost.is_empty() || !matches!(self.state, SiteState::Open | SiteState::Unknown) {
+            return self;
+        }
+        let parts: Vec<&str> = lost.iter().map(|lost| lost.part).collect();
+        State::new(SiteState::Down, format!("not there, or not to be reached: {}", parts.join(", ")))
     }
 }
 
