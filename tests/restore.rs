@@ -754,15 +754,65 @@ fn p9_a_site_that_was_opened_by_hand_since_is_left_as_it_is() {
         fs::remove_file(world.site.maintenance_page()).unwrap();
         world.site.set_config("by_hand", "loaded and worked on");
         let by_hand = State::of(&world.site);
-        for command in [&["recover"][..], &["run"], &["restore", "--yes"]] {
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("for a restore that has died half-way, and opened by other hands"), "{status}");
+        assert!(status.contains("\"moodle-backup recover --keep\" keeps the site as it is"), "{status}");
+        for command in [&["recover"][..], &["run"], &["restore", "--yes"], &["restore", "--undo", "--yes"]] {
             let output = world.run(command).expect_code(1);
             assert!(output.stderr.contains("somebody has opened the site since"), "{command:?}: {}", output.stderr);
-            assert!(output.stderr.contains("recover --undo-restore"), "{command:?}: {}", output.stderr);
+            let words = flat(&output.stderr);
+            assert!(
+                words.contains("recover --keep") && words.contains("recover --undo-restore"),
+                "{command:?}: {words}"
+            );
             by_hand.assert_is(&world.site, "left as it is");
         }
         world.run(&["recover", "--undo-restore"]).expect_code(0);
         today.assert_is(&world.site, "undone when that was asked for");
         assert!(world.site.is_open());
+    }
+}
+
+/// Whoever works on in a site that a restore has left half replaced loses neither that nor what was there before.
+#[test]
+fn a_site_that_was_opened_by_hand_can_be_kept_and_what_was_there_before_too() {
+    let cases = [(Engine::MariaDb, "check"), (Engine::Postgres, "check"), (Engine::MariaDb, "load")];
+    for (engine, step) in cases {
+        let mut world = world(engine);
+        change(&world.site);
+        let today = State::of(&world.site);
+        cut_power(&mut world, step);
+        // A half replaced site that nobody uses is not kept.
+        let output = world.run(&["recover", "--keep"]).expect_code(5);
+        assert!(output.stderr.contains("is still closed, and half replaced"), "{}", output.stderr);
+        assert!(!world.site.is_open());
+
+        fs::remove_file(world.site.maintenance_page()).unwrap();
+        fs::write(world.site.dataroot.join("lang/by-hand"), "worked on").unwrap();
+        // What was not replaced yet is not undone either.
+        if step != "load" {
+            world.site.set_config("by_hand", "worked on");
+        }
+        let by_hand = State::of(&world.site);
+        let output = world.run(&["recover", "--keep"]).expect_code(0);
+        assert!(flat(&output.stderr).contains("pocket is kept as it is now"), "{}", output.stderr);
+        assert!(!output.stderr.contains("reopened"), "{}", output.stderr);
+        by_hand.assert_is(&world.site, "kept");
+        let status = flat(&world.run(&["status"]).stdout);
+        assert!(status.contains("the state before an interrupted restore of backup"), "{status}");
+        assert!(!status.contains("opened by other hands"), "{status}");
+
+        world.run(&["restore", "--undo", "--yes"]);
+        today.assert_is(&world.site, &format!("{step}: undone"));
+        assert!(world.site.is_open());
+        world.run(&["restore", "--redo", "--yes"]);
+        by_hand.assert_is(&world.site, &format!("{step}: brought back"));
+        world.run(&["restore", "--undo", "--yes"]);
+        world.run(&["run"]).expect_code(0);
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(&world.site));
+        assert_same("tables set aside", tables_aside(&world.site));
+        today.assert_is(&world.site, &format!("{step}: at last"));
     }
 }
 

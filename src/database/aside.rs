@@ -43,6 +43,11 @@ impl Aside {
         self.tables.len()
     }
 
+    /// Whether the database was empty: then nothing is aside, and all that it holds came since.
+    pub fn was_empty(&self) -> bool {
+        self.was_empty
+    }
+
     /// Has an administrator put back what only one may: by this option file with his account, and not as it was noted.
     pub fn put_back_by(&mut self, connection: &Connection, admin: &Path) -> Result<()> {
         self.programs.made_by(connection, admin)

@@ -59,6 +59,10 @@ fn closed(closure: &Closure, activities: &[Activity], half_restored: bool) -> St
         return State::new(SiteState::Closed, format!("since {since}, by process {}", closure.pid));
     }
     if closure.page_put_up && matches!(closure.dataroot.join(MAINTENANCE_PAGE).try_exists(), Ok(false)) {
+        if half_restored {
+            let what = format!("closed on {since} for a restore that has died half-way, and opened by other hands");
+            return State::new(SiteState::Open, what);
+        }
         let end = if closure.held.is_some() { "resume" } else { "recover" };
         let what = format!("it was closed on {since} and opened by other hands; \"moodle-backup {end}\" forgets that");
         return State::new(SiteState::Open, what);

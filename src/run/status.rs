@@ -13,6 +13,7 @@ use crate::store::{Backup, Listing, Store};
 use crate::sys::paths::Paths;
 use crate::sys::{files, signals, time};
 use crate::undo;
+use crate::window;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let last_run = record::read(&session.paths, &settings);
     note_state(state, because.as_deref(), &mut attention);
     attention.extend(dataroot.as_deref().and_then(|dataroot| undone(&session.paths, dataroot)));
+    attention.extend(dataroot.as_deref().and_then(|dataroot| opened(&session.paths, dataroot, state)));
     note_runs(&session.paths, dataroot.as_deref(), last_run.as_ref(), &mut attention);
     if let Some(listing) = &seen {
         note_backups(listing, &mut attention);
@@ -234,6 +236,21 @@ fn undone(paths: &Paths, dataroot: &Path) -> Option<String> {
         local(undone.started),
         paths.logs().display()
     ))
+}
+
+/// A restore that had died, where somebody has opened the site since.
+fn opened(paths: &Paths, dataroot: &Path, state: SiteState) -> Option<String> {
+    let restore = undo::at_work(paths, dataroot).ok()??;
+    let opened = state != SiteState::Closed && window::is_opened(paths, &restore).unwrap_or(false);
+    opened.then(|| {
+        format!(
+            "the restore of {} that began at {} died half-way, and somebody has opened the site since: it may be half replaced, and \
+             there are neither backups nor restores until it is said what is to become of it: {}",
+            restore.what,
+            local(restore.started),
+            window::OPENED
+        )
+    })
 }
 
 fn ended(run: record::LastRun) -> LastRun {

@@ -158,6 +158,39 @@ impl Record {
         Ok(Some(record))
     }
 
+    /// A restore that has died, taken for one that is done as far as it came: what it has replaced can be put back by an undo. The state
+    /// that it made is one of its own, also where it was an undo itself: what it had not come to is still where the other has set it aside.
+    pub(super) fn as_kept(mut self) -> Result<Record> {
+        self.leave_out_what_was_not_begun()?;
+        self.what = format!("an interrupted restore of {}", self.what);
+        self.after.clone_from(&self.id);
+        (self.is_undo, self.took_back) = (false, None);
+        self.finished = Some(crate::sys::time::now().timestamp());
+        Ok(self)
+    }
+
+    /// A step is written down before it is made; the last may have been written down only.
+    fn leave_out_what_was_not_begun(&mut self) -> Result<()> {
+        let was_begun = match self.steps.last() {
+            Some(Step::Renamed { to, .. }) => to.symlink_metadata().is_ok(),
+            Some(Step::SetAside { connection, aside }) if !aside.was_empty() && !connection.is_aside(aside)? => {
+                // What cannot be renamed may have been dropped already.
+                connection.put_back(aside)?;
+                false
+            }
+            _ => true,
+        };
+        if !was_begun {
+            self.steps.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether it was to put a site where none was: such a site is closed by a page that nobody has noted.
+    pub fn is_of_new_site(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Occupied { .. }))
+    }
+
     pub(super) fn write(&self, file: &Path) -> Result<()> {
         files::write_durably(file, &serde_json::to_vec_pretty(self)?, 0o600)
     }
