@@ -94,12 +94,29 @@ struct Work {
     changes: Changes,
     window: Option<Window>,
     broom: Broom,
-    site: FolderLock,
+    site: Locked,
+}
+
+/// A site's lock.
+struct Locked {
+    _lock: FolderLock,
+    /// The dataroot, where that had to be made for its lock. It goes with the lock if nothing came into it.
+    made: Option<PathBuf>,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // One that holds anything stays.
+        let _ = self.made.as_ref().map(std::fs::remove_dir);
+    }
 }
 
 impl Work {
-    fn begin(paths: &Paths, record: Record, site: FolderLock, log: &Log) -> Result<Work> {
-        let changes = Changes::begin(paths, record, log)?;
+    fn begin(paths: &Paths, record: Record, site: Locked, log: &Log) -> Result<Work> {
+        let mut changes = Changes::begin(paths, record, log)?;
+        if let Some(made) = &site.made {
+            changes.note_dataroot(made)?;
+        }
         Ok(Work { changes, window: None, broom: Broom::new(paths, log), site })
     }
 
@@ -198,7 +215,7 @@ fn take_down_page(here: &Here) -> Result<()> {
 }
 
 /// The site, and its lock. Whoever held it before, or had died at work, may have changed the site: so it is looked at again.
-fn hold(look: impl Fn() -> Result<Here>, paths: &Paths, site: &str, log: &Log) -> Result<(Here, FolderLock)> {
+fn hold(look: impl Fn() -> Result<Here>, paths: &Paths, site: &str, log: &Log) -> Result<(Here, Locked)> {
     let before = look()?;
     let lock = lock(paths, site, &before, log)?;
     let here = look()?;
@@ -210,13 +227,18 @@ fn hold(look: impl Fn() -> Result<Here>, paths: &Paths, site: &str, log: &Log) -
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock
 /// and the page that closes the site are to be in it.
-fn lock(paths: &Paths, site: &str, here: &Here, log: &Log) -> Result<FolderLock> {
+fn lock(paths: &Paths, site: &str, here: &Here, log: &Log) -> Result<Locked> {
     let dataroot = &here.dataroot;
     here.require_places()?;
-    if !dataroot.exists() && !here.is_new() {
+    let is_lost = !dataroot.exists() && !here.is_new();
+    if is_lost {
         undo::make_folder_for(dataroot, &here.web_user)?;
     }
-    backup::hold_site(paths, site, dataroot, log)
+    let made = is_lost.then(|| dataroot.clone());
+    let lock = backup::hold_site(paths, site, dataroot, log).inspect_err(|_| {
+        let _ = made.as_ref().map(std::fs::remove_dir);
+    })?;
+    Ok(Locked { _lock: lock, made })
 }
 
 /// Closes the site, for as long as it takes.

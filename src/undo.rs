@@ -106,6 +106,18 @@ impl Changes {
         make_folder_for(folder, owner)
     }
 
+    /// Notes that a dataroot was made where none was.
+    pub fn note_dataroot(&mut self, folder: &Path) -> Result<()> {
+        self.note(Step::MadeDataroot { folder: folder.to_path_buf() })
+    }
+
+    /// Notes that a dataroot is to go, with what a new one is to be like when its content comes back.
+    pub fn note_end_of_dataroot(&mut self, folder: &Path) -> Result<()> {
+        let meta = std::fs::metadata(folder)?;
+        let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+        self.note(Step::EmptiedDataroot { folder: folder.to_path_buf(), uid, gid, mode })
+    }
+
     /// Makes a database and its account where they are missing; true if there was anything to make.
     pub fn make_database(&mut self, connection: &Connection, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
         let Some(missing) = connection.missing(wanted, admin)? else { return Ok(false) };

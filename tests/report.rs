@@ -211,6 +211,10 @@ fn status() -> Status {
             when: time("2026-11-23T13:30:00Z"),
             what: format!("the state before backup {NAME}"),
             made: format!("backup {NAME}"),
+            places: vec![
+                "/var/www/.moodle-backup-restore/1795440600000".into(),
+                "489 tables of the database \"moodle\" on localhost, by names that begin with moodle_backup_old_1795440600000_".into(),
+            ],
             back_by: Some("undo"),
         }],
         running: Some(Activity {

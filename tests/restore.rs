@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,6 +100,13 @@ fn restores_are_undone_one_after_the_other() {
         let told =
             [&first, &second].iter().all(|name| words.contains(&format!("the state before backup {name}, replaced")));
         assert!(told, "{words}");
+        // The tables, too, with where they are.
+        let asides = tables_aside(site);
+        let title = if engine == Engine::MariaDb { "tables of the database" } else { "of the database" };
+        let names: BTreeSet<&str> =
+            asides.iter().map(|name| &name[.."moodle_backup_old_1795440600000".len()]).collect();
+        assert!(names.len() == 2 && names.iter().all(|name| words.contains(name)), "{names:?} {words}");
+        assert!(words.contains(title), "{words}");
 
         for (direction, state, what) in [
             ("--undo", &at_first, "one undone"),
@@ -567,6 +575,38 @@ fn a_site_of_which_nothing_is_left_comes_back() {
         assert!(world.site.is_open());
         assert_same("files over the web", world.site.unserved_files());
         world.run(&["run"]).expect_code(0);
+    }
+}
+
+/// What was there before was nothing.
+#[test]
+fn the_undo_after_the_loss_of_everything_leaves_nothing_and_can_be_undone() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+        world.run(&["run"]).expect_code(0);
+        lose(&mut world.site);
+        if let Server::Postgres(server) = &server {
+            server.trust_local_account();
+        }
+        world.run(&["restore", "--yes"]).expect_code(3);
+        world.site.serve();
+        world.site.upload(b"uploaded after the restore");
+        fs::create_dir(world.site.dataroot.join("made-since")).unwrap();
+        let restored = State::of(&world.site);
+        for _ in 0..2 {
+            world.run(&["restore", "--undo", "--yes"]).expect_code(3);
+            assert!(!world.site.root.exists() && !world.site.dataroot.exists(), "as it was before");
+            let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+            assert!(output.stderr.contains("restore --redo"), "{}", output.stderr);
+            assert!(!world.site.dataroot.exists(), "refused");
+            world.run(&["restore", "--redo", "--yes"]).expect_code(0);
+            restored.assert_is(&world.site, "brought back");
+            assert!(world.site.is_open());
+        }
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(&world.site));
+        assert_same("files over the web", world.site.unserved_files());
     }
 }
 

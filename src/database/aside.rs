@@ -48,6 +48,18 @@ impl Aside {
         self.was_empty
     }
 
+    /// Where it is, in words; nothing where nothing is aside.
+    pub fn place(&self, connection: &Connection) -> Option<String> {
+        let title = connection.title();
+        if let Some((_, old)) = &self.schemas {
+            return Some(format!("schema {old} of the {title}"));
+        }
+        let (_, first) = self.tables.first()?;
+        let digits = first[ASIDE.len()..].find('_').map_or(first.len(), |end| ASIDE.len() + end + 1);
+        let tables = human::count(self.tables.len() as u64, "table");
+        Some(format!("{tables} of the {title}, by names that begin with {}", &first[..digits]))
+    }
+
     /// Has an administrator put back what only one may: by this option file with his account, and not as it was noted.
     pub fn put_back_by(&mut self, connection: &Connection, admin: &Path) -> Result<()> {
         self.programs.made_by(connection, admin)

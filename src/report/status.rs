@@ -105,6 +105,8 @@ pub struct SetAside {
     pub what: String,
     /// What was put in its place.
     pub made: String,
+    /// Where it is: folders, and tables or schemas of databases.
+    pub places: Vec<String>,
     /// Which option of `restore` brings it back now: `undo` or `redo`; none where others come first.
     pub back_by: Option<&'static str>,
 }
@@ -173,7 +175,7 @@ fn set_aside(kept: &[SetAside], look: &Look) -> String {
             Some(way) => format!("\"moodle-backup restore --{way}\" brings it back"),
             None => "after the others".into(),
         };
-        format!("{}, replaced at {} ({back})", it.what, look.minute(it.when))
+        format!("{}, replaced at {} ({back}), in {}", it.what, look.minute(it.when), it.places.join(", "))
     });
     let kept: Vec<String> = kept.collect();
     format!("{}; \"moodle-backup restore --discard\" deletes all of it", kept.join("; "))

@@ -2,16 +2,17 @@
 //! undone too. Undone one after the other, restores lead back to what was there before the first. And deleting what was set
 //! aside, when nobody wants it any more.
 
-use super::{Here, Outcome, Work, check, close, hold, read_again};
-use crate::error::{Fault, Result};
+use super::{Here, Locked, Outcome, Work, check, close, hold, read_again};
+use crate::error::{Fault, OrFault, Result};
+use crate::moodle::{MAINTENANCE_PAGE, UNFINISHED_PAGE};
 use crate::settings::Settings;
 use crate::store::manifest::Manifest;
-use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::signals;
 use crate::undo::{self, Changes, Record, Step, Undone};
 use crate::window;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 /// Of which site restores are to be undone, or what they have set aside to be deleted. All that takes lies on the site's own disks
@@ -32,7 +33,7 @@ impl Undoing<'_> {
         Here::look_without_backup(self.settings, self.paths, self.backup)
     }
 
-    fn hold(&self, log: &Log) -> Result<(Here, FolderLock)> {
+    fn hold(&self, log: &Log) -> Result<(Here, Locked)> {
         hold(|| self.look(), self.paths, &self.settings.site.name, log)
     }
 }
@@ -51,7 +52,7 @@ pub fn kept(job: &Undoing, log: &Log) -> Result<Vec<Record>> {
 
 /// The site and its lock; an error if taking that has undone a restore that had died: whoever asks for an undo means that one, and
 /// no other before it.
-fn hold_alone(job: &Undoing, log: &Log) -> Result<(Here, FolderLock)> {
+fn hold_alone(job: &Undoing, log: &Log) -> Result<(Here, Locked)> {
     let before = undone(job)?;
     let (here, lock) = job.hold(log)?;
     match undo::undone(job.paths, &here.dataroot).filter(|now| before.as_ref() != Some(now)) {
@@ -108,6 +109,7 @@ pub fn take_back(job: &Undoing, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("reopen")?;
     window::reload(&job.settings.site.services, log);
     let (record, closed_seconds) = work.keep()?;
+    last.steps.iter().for_each(remove_what_was_made);
     if let Some(site) = &site {
         check::over_http(site, false, log);
     }
@@ -159,7 +161,33 @@ fn take_step_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> R
             }
             changes.bring_back(connection, aside)
         }
+        Step::MadeDataroot { folder } => set_content_aside(folder, changes),
+        Step::EmptiedDataroot { folder, uid, gid, mode } => chown(folder, Some(*uid), Some(*gid))
+            .and_then(|()| std::fs::set_permissions(folder, PermissionsExt::from_mode(*mode)))
+            .or_fault(|| Fault::failed(format!("cannot set owner and mode of {}", folder.display()))),
         Step::MadeDatabase { .. } | Step::Occupied { .. } | Step::BroughtBack { .. } => Ok(()),
+    }
+}
+
+/// All that has come into a folder that was not there, users' files among it. The page that closes the site stays until that is opened.
+fn set_content_aside(folder: &Path, changes: &mut Changes) -> Result<()> {
+    changes.note_end_of_dataroot(folder)?;
+    let left = [undo::FOLDER, MAINTENANCE_PAGE, UNFINISHED_PAGE];
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    for entry in entries.or_fault(|| Fault::failed(format!("cannot read the folder {}", folder.display())))? {
+        if left.iter().all(|name| entry.file_name() != *name) {
+            let aside = free_name(&changes.folder_for(folder)?, &entry.path());
+            changes.rename(&entry.path(), &aside)?;
+        }
+    }
+    Ok(())
+}
+
+/// When nothing is in it any more.
+fn remove_what_was_made(step: &Step) {
+    if let Step::MadeDataroot { folder } = step {
+        // Whatever somebody has put there meanwhile stays, and with it the folder.
+        let _ = std::fs::remove_dir(folder);
     }
 }
 

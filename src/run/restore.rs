@@ -176,7 +176,7 @@ pub(super) fn finish(
         new: outcome.new,
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
-        set_aside_in: outcome.record.folders.iter().map(|folder| folder.display().to_string()).collect(),
+        set_aside_in: if outcome.new { Vec::new() } else { outcome.record.places() },
         took_seconds: steps.iter().map(|step| step.seconds).sum(),
         steps,
         log: session.log.activity().log.map(|path| path.display().to_string()),

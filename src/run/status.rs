@@ -222,7 +222,8 @@ fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
             id if id == redo => Some("redo"),
             _ => None,
         };
-        Some(SetAside { when, what: record.holds(), made: record.what.clone(), back_by })
+        let (what, made, places) = (record.holds(), record.what.clone(), record.places());
+        Some(SetAside { when, what, made, places, back_by })
     });
     told.collect()
 }

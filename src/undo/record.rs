@@ -85,6 +85,22 @@ pub enum Step {
         /// Whether it was there.
         was_there: bool,
     },
+    /// The dataroot of a site was made that was lost with it: all that is in it came since.
+    MadeDataroot {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// All that was in such a dataroot was set aside, and the folder itself is to go.
+    EmptiedDataroot {
+        /// The folder.
+        folder: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// What an earlier restore had set aside was brought back.
     BroughtBack {
         /// The database.
@@ -141,6 +157,16 @@ impl Record {
             Some(what) if self.is_undo => what.to_owned(),
             _ => format!("{BEFORE}{}", self.what),
         }
+    }
+
+    /// Where what it has set aside is, in words: folders, and tables or schemas of databases.
+    pub fn places(&self) -> Vec<String> {
+        let folders = self.folders.iter().map(|folder| folder.display().to_string());
+        let databases = self.steps.iter().filter_map(|step| match step {
+            Step::SetAside { connection, aside } => aside.place(connection),
+            _ => None,
+        });
+        folders.chain(databases).collect()
     }
 
     /// Reads a record; `None` where there is none.
@@ -260,7 +286,8 @@ impl Record {
                 Step::BroughtBack { connection, aside } if !connection.is_aside(aside)? => {
                     connection.set_aside(aside)?;
                 }
-                Step::BroughtBack { .. } => {}
+                // Users' files that are in it already save the next restore from copying them again.
+                Step::BroughtBack { .. } | Step::MadeDataroot { .. } | Step::EmptiedDataroot { .. } => {}
             }
         }
         Ok(())
