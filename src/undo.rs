@@ -319,7 +319,7 @@ fn recover_file(paths: &Paths, file: &Path, judge: Judge) -> Result<Option<(Reco
 }
 
 fn keep_dead(paths: &Paths, file: &Path, record: Record) -> Result<Record> {
-    let record = record.as_kept()?;
+    let record = record.into_kept()?;
     record.write(file)?;
     // Where no site was, nothing was replaced that an undo would bring back.
     let kept = match record.is_of_new_site() {

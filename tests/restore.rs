@@ -350,6 +350,24 @@ fn where_the_backup_has_lost_a_file_all_else_comes_back_when_that_is_asked_for()
     assert!(site.root.join("lib/setup.php").exists() && site.is_open());
 }
 
+/// What cannot be brought back whole is not laid ready to its end first.
+#[test]
+fn where_users_files_are_lost_unpacking_ends_too() {
+    let world = World::builder(PocketSite::builder().code_files(20_000).build()).build();
+    world.run(&["run"]).expect_code(0);
+    for filedir in [world.site.filedir(), world.site_folder().join("filedir")] {
+        fs::remove_dir_all(&filedir).unwrap();
+        fs::create_dir(&filedir).unwrap();
+    }
+    let output = world.run(&["restore", "--yes"]).expect_code(1);
+    let words = flat(&output.stderr);
+    assert!(words.contains("are missing in the pool and are not here either"), "{words}");
+    // What comes after the code.
+    assert!(words.contains("unpacking code.tar.zst") && !words.contains("copying moodledata"), "{words}");
+    assert!(!words.contains("given up"), "the cause is told, and not what came of it: {words}");
+    assert_same("folders set aside", set_aside(&world.site));
+}
+
 /// The name of the newest backup.
 fn latest(world: &World) -> String {
     let latest = fs::read_link(world.site_folder().join("latest")).unwrap();

@@ -186,7 +186,7 @@ impl Record {
 
     /// A restore that has died, taken for one that is done as far as it came: what it has replaced can be put back by an undo. The state
     /// that it made is one of its own, also where it was an undo itself: what it had not come to is still where the other has set it aside.
-    pub(super) fn as_kept(mut self) -> Result<Record> {
+    pub(super) fn into_kept(mut self) -> Result<Record> {
         self.leave_out_what_was_not_begun()?;
         self.what = format!("an interrupted restore of {}", self.what);
         self.after.clone_from(&self.id);
