@@ -292,7 +292,7 @@ _moodle__backup() {
             return 0
             ;;
         moodle__backup__subcmd__recover)
-            opts="-q -v -h --undo-restore --settings --json --quiet --verbose --color --help"
+            opts="-q -v -h --undo-restore --keep --settings --json --quiet --verbose --color --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -117,6 +117,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -l 
 always\t''
 never\t''"
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -l undo-restore -d 'Undo an interrupted restore although the site was opened by hand since: what was done there since is lost'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -l keep -d 'Keep a site as it is now that was opened by hand after a restore had died: what that had replaced stays set aside, for "restore --undo" or "restore --discard"'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -l json -d 'Print the result as JSON, for other programs'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -s q -l quiet -d 'Print warnings and errors only'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand recover" -s v -l verbose -d 'Print everything that goes into the log'

@@ -573,6 +573,11 @@ pub struct Recover {
     /// since: what was done there since is lost
     #[arg(long, verbatim_doc_comment)]
     pub undo_restore: bool,
+    /// Keep a site as it is now that was opened by hand after a restore
+    /// had died: what that had replaced stays set aside, for
+    /// "restore --undo" or "restore --discard"
+    #[arg(long, conflicts_with = "undo_restore", verbatim_doc_comment)]
+    pub keep: bool,
 }
 
 /// `prune`

@@ -22,7 +22,7 @@ pub use code_changes::CodeChanges;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
-pub use revert::{discard, kept, last, nothing_aside, take_back, undone};
+pub use revert::{Undoing, discard, kept, last, nothing_aside, take_back, undone};
 
 use crate::backup;
 use crate::error::{Fault, OrFault, Result, unpanicked};
@@ -98,13 +98,30 @@ struct Work {
     changes: Changes,
     window: Option<Window>,
     broom: Broom,
-    site: FolderLock,
+    site: Locked,
+}
+
+/// A site's lock.
+struct Locked {
+    _lock: FolderLock,
+    /// The dataroot, where that had to be made for its lock. It goes with the lock if nothing came into it.
+    made: Option<PathBuf>,
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // One that holds anything stays.
+        let _ = self.made.as_ref().map(std::fs::remove_dir);
+    }
 }
 
 impl Work {
-    fn begin(job: &Job, record: Record, site: FolderLock, log: &Log) -> Result<Work> {
-        let changes = Changes::begin(job.paths, record, log)?;
-        Ok(Work { changes, window: None, broom: Broom::new(job.paths, log), site })
+    fn begin(paths: &Paths, record: Record, site: Locked, log: &Log) -> Result<Work> {
+        let mut changes = Changes::begin(paths, record, log)?;
+        if let Some(made) = &site.made {
+            changes.note_dataroot(made)?;
+        }
+        Ok(Work { changes, window: None, broom: Broom::new(paths, log), site })
     }
 
     /// All is well: opens the site, then deletes what is left of a restore that was taken back. For how many seconds it was closed.
@@ -126,7 +143,7 @@ pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
 fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
     let _held = job.backup.hold()?;
-    let (here, lock) = hold(job, log)?;
+    let (here, lock) = hold(|| Here::look(job), job.paths, &job.settings.site.name, log)?;
 
     log.step("preflight")?;
     here.require(job, log)?;
@@ -137,8 +154,9 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
     stage::verify(job, log)?;
 
     log.step("stage")?;
-    let record = Record::new(&job.settings.site.name, &here.dataroot, format!("backup {}", job.backup.name));
-    let mut work = Work::begin(job, record, lock, log)?;
+    let what = format!("backup {}", job.backup.name);
+    let record = Record::new(&job.settings.site.name, &here.root, &here.dataroot, &here.web_user.name, what);
+    let mut work = Work::begin(job.paths, record, lock, log)?;
     if here.is_new() {
         work.changes.occupy(&here.dataroot, &here.web_user)?;
         put_up_page(&here)?;
@@ -147,14 +165,16 @@ fn restored(job: &Job, log: &Log) -> Result<Outcome> {
 
     log.step("close")?;
     if !here.is_new() {
-        work.window = Some(close(job, &here, log)?);
+        work.window = Some(close(job.paths, job.settings, &here, log)?);
     }
 
     log.step("exchange")?;
     exchange::all(job, &here, &staged, &mut work.changes, log)?;
     let site = match (&job.place, staged.config.take()) {
         (Some(place), Some(config)) => Some(config.prove(job, &here, place, log)?),
-        _ => read_again(job, &here)?,
+        // The site's code is not there, and was not asked for.
+        _ if !job.wants(&Part::Code) && here.site.is_none() => None,
+        _ => Some(read_again(job.settings, &here)?),
     };
 
     log.step("load")?;
@@ -199,10 +219,10 @@ fn take_down_page(here: &Here) -> Result<()> {
 }
 
 /// The site, and its lock. Whoever held it before, or had died at work, may have changed the site: so it is looked at again.
-fn hold(job: &Job, log: &Log) -> Result<(Here, FolderLock)> {
-    let before = Here::look(job)?;
-    let lock = lock(job, &before, log)?;
-    let here = Here::look(job)?;
+fn hold(look: impl Fn() -> Result<Here>, paths: &Paths, site: &str, log: &Log) -> Result<(Here, Locked)> {
+    let before = look()?;
+    let lock = lock(paths, site, &before, log)?;
+    let here = look()?;
     match here.dataroot == before.dataroot {
         true => Ok((here, lock)),
         false => Err(Fault::failed("the site was changed by another restore just now").hint("try again").into()),
@@ -211,22 +231,27 @@ fn hold(job: &Job, log: &Log) -> Result<(Here, FolderLock)> {
 
 /// The site's lock; then what an interrupted restore or run has left is undone. A dataroot that is gone is made: the lock
 /// and the page that closes the site are to be in it.
-fn lock(job: &Job, here: &Here, log: &Log) -> Result<FolderLock> {
+fn lock(paths: &Paths, site: &str, here: &Here, log: &Log) -> Result<Locked> {
     let dataroot = &here.dataroot;
     here.require_places()?;
-    if !dataroot.exists() && !here.is_new() {
+    let is_lost = !dataroot.exists() && !here.is_new();
+    if is_lost {
         undo::make_folder_for(dataroot, &here.web_user)?;
     }
-    backup::hold_site(job.paths, &job.settings.site.name, dataroot, log)
+    let made = is_lost.then(|| dataroot.clone());
+    let lock = backup::hold_site(paths, site, dataroot, log).inspect_err(|_| {
+        let _ = made.as_ref().map(std::fs::remove_dir);
+    })?;
+    Ok(Locked { _lock: lock, made })
 }
 
 /// Closes the site, for as long as it takes.
-fn close(job: &Job, here: &Here, log: &Log) -> Result<Window> {
+fn close(paths: &Paths, settings: &Settings, here: &Here, log: &Log) -> Result<Window> {
     let made = here.site.as_ref().and_then(|site| maintenance_page(&site.layout, &site.php).ok());
     let page = made.unwrap_or_else(window::fallback_page);
     let request = Request {
-        paths: job.paths,
-        site: &job.settings.site.name,
+        paths,
+        site: &settings.site.name,
         dataroot: &here.dataroot,
         user: &here.web_user,
         page: &page,
@@ -237,20 +262,16 @@ fn close(job: &Job, here: &Here, log: &Log) -> Result<Window> {
         restoring: true,
     };
     let window = Window::close(&request, log)?;
-    let settings = &job.settings.window;
     // A site whose database is gone has come to rest.
     if let Some(mut session) = here.site.as_ref().and_then(|site| site.connection.session().ok()) {
-        window::drain(&mut session, settings.drain, log)?;
+        window::drain(&mut session, settings.window.drain, log)?;
     }
     Ok(window)
 }
 
-/// The site as it is with what was brought back; `None` where its code is not there and was not asked for.
-fn read_again(job: &Job, here: &Here) -> Result<Option<Site>> {
-    if !job.wants(&Part::Code) && here.site.is_none() {
-        return Ok(None);
-    }
-    let site = read_site(job.settings)?;
+/// The site as it is with what was brought back.
+fn read_again(settings: &Settings, here: &Here) -> Result<Site> {
+    let site = read_site(settings)?;
     if site.config.dataroot != here.dataroot {
         return Err(Fault::failed(format!(
             "the config.php that was brought back names the dataroot {}, and the site here has {}",
@@ -260,5 +281,5 @@ fn read_again(job: &Job, here: &Here) -> Result<Option<Site>> {
         .hint("--keep-config keeps the present config.php")
         .into());
     }
-    Ok(Some(site))
+    Ok(site)
 }

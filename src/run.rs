@@ -1,6 +1,7 @@
 //! From the command line to the exit code: parses, reads the settings, hands the work to one function a command, and
 //! says how it ended. The work itself is elsewhere.
 
+mod aside;
 mod check;
 mod detach;
 mod export;
@@ -11,12 +12,14 @@ mod import;
 mod job;
 mod listing;
 mod logs;
+mod lost;
 mod pins;
 mod place;
 mod plan;
 mod prompt;
 mod prune;
 mod record;
+mod recover;
 mod restore;
 mod setup;
 mod standing;
@@ -34,8 +37,7 @@ use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{limits, privileges, signals, time};
-use crate::undo;
-use crate::window::{self, Closure, Recovered};
+use crate::window;
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -87,7 +89,7 @@ impl<'a> Session<'a> {
         match command {
             Command::Run(run) => job::run(self, run),
             Command::Attach => follow::attach(self),
-            Command::Recover(recover) => self.recover(recover.undo_restore),
+            Command::Recover(args) => recover::recover(self, args),
             Command::Resume => self.resume(),
             Command::Setup(args) => setup::setup(self, args),
             Command::Check => check::check(self),
@@ -131,6 +133,11 @@ impl<'a> Session<'a> {
         self.global.settings.clone().unwrap_or_else(|| self.paths.settings())
     }
 
+    /// Whether there are settings, or they are said to be.
+    fn has_settings(&self) -> bool {
+        self.global.settings.is_some() || self.paths.settings().exists()
+    }
+
     fn look(&self) -> Look {
         let color = match self.global.color {
             ColorChoice::Always => true,
@@ -149,55 +156,6 @@ impl<'a> Session<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             written => Ok(written?),
         }
-    }
-
-    fn recover(&self, undo_restore: bool) -> Result<u8> {
-        let objection = |dataroot: &Path| match undo_restore {
-            true => Ok(()),
-            false => window::require_not_opened(&self.paths, dataroot),
-        };
-        let undone = undo::recover(&self.paths, &objection, &self.log);
-        // Whatever became of one site, the others are opened.
-        let recovered = window::recover(&self.paths, &self.log);
-        for restore in undone? {
-            self.log.info(format!("undid an interrupted restore of {}: it is as it was before", restore.site));
-        }
-        undo::sweep(&self.paths, &self.log);
-        let recovered = recovered?;
-        if recovered.is_empty() {
-            self.log.info("no site was left closed");
-        }
-        for one in recovered {
-            match one {
-                // Somebody will wonder why it was closed.
-                Recovered::Reopened(site) => self.log.warn(reopened(&site)),
-                Recovered::Held(site) => {
-                    self.log.info(format!("{} is kept closed on purpose; \"moodle-backup resume\" opens it", site.site))
-                }
-                Recovered::Running(site) => {
-                    self.log.info(format!("a run is at work on {} (process {})", site.site, site.pid));
-                }
-            }
-        }
-        if let Err(error) = self.remove_half_made() {
-            self.log.warn(format!(
-                "it was not looked whether anything half made is on the target: {error:#}; the next run looks"
-            ));
-        }
-        Ok(0)
-    }
-
-    /// What an interrupted run has left on the target, where settings tell which that is and no run is at work there.
-    fn remove_half_made(&self) -> Result<()> {
-        // Without settings, or with such as are not filled in yet, there was no run.
-        let Ok(settings) = self.settings() else { return Ok(()) };
-        let Some(store) = listing::store(&settings)? else { return Ok(()) };
-        if let Some(lock) = store.try_lock()? {
-            for name in store.clean_partials(&lock)? {
-                self.log.info(format!("removed {name}, which an interrupted run had left"));
-            }
-        }
-        Ok(())
     }
 
     /// The dataroot of the site to resume. A site whose code is broken can be resumed too, by its name.
@@ -225,16 +183,6 @@ impl<'a> Session<'a> {
         }
         Ok(0)
     }
-}
-
-fn reopened(site: &Closure) -> String {
-    let since = standing::local(site.closed_at);
-    let log = site.log.as_ref().map_or(String::new(), |log| format!("; its log is {}", log.display()));
-    format!(
-        "reopened {} ({}): a run closed it on {since} and was ended before it could open it{log}",
-        site.site,
-        site.dataroot.display()
-    )
 }
 
 /// The exit code of a run that made its backup.

@@ -106,6 +106,18 @@ impl Changes {
         make_folder_for(folder, owner)
     }
 
+    /// Notes that a dataroot was made where none was.
+    pub fn note_dataroot(&mut self, folder: &Path) -> Result<()> {
+        self.note(Step::MadeDataroot { folder: folder.to_path_buf() })
+    }
+
+    /// Notes that a dataroot is to go, with what a new one is to be like when its content comes back.
+    pub fn note_end_of_dataroot(&mut self, folder: &Path) -> Result<()> {
+        let meta = std::fs::metadata(folder)?;
+        let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
+        self.note(Step::EmptiedDataroot { folder: folder.to_path_buf(), uid, gid, mode })
+    }
+
     /// Makes a database and its account where they are missing; true if there was anything to make.
     pub fn make_database(&mut self, connection: &Connection, wanted: &Wanted, admin: Option<&Path>) -> Result<bool> {
         let Some(missing) = connection.missing(wanted, admin)? else { return Ok(false) };
@@ -221,6 +233,20 @@ pub fn kept(paths: &Paths, dataroot: &Path) -> Result<Vec<Record>> {
     Ok(kept)
 }
 
+/// The newest restore of the site with this ROOT, whatever became of it: it tells where the site's other parts are, for when its
+/// config.php does not. None where no record of such a restore is left.
+pub fn newest(paths: &Paths, root: &Path) -> Result<Option<Record>> {
+    let mut newest: Option<Record> = None;
+    for kind in [Kind::Done, Kind::AtWork] {
+        for file in record::all(paths, kind)? {
+            let of_site = Record::read(&file)?.filter(|record| record.is_of(root));
+            let later = of_site.filter(|one| newest.as_ref().is_none_or(|other| one.started >= other.started));
+            newest = later.or(newest);
+        }
+    }
+    Ok(newest)
+}
+
 /// The restore that an undo takes back, or the undo that a redo takes back: the newest that has made what is there now.
 pub fn last(kept: &[Record], is_undo: bool) -> Option<&Record> {
     let now = &kept.first()?.after;
@@ -233,24 +259,33 @@ pub fn discard(paths: &Paths, record: &Record) -> Result<()> {
     remove_file(&paths.restored(&record.dataroot, &record.id))
 }
 
-/// Says by an error why a restore of the site with this dataroot must not be undone; asked only if it has changed anything.
-pub type Objection<'a> = &'a dyn Fn(&Path) -> Result<()>;
-
-/// Puts back what a restore of this site has moved that died. The caller holds the site's lock, which shows that it
-/// is dead.
-pub fn recover_site(paths: &Paths, dataroot: &Path, objection: Objection) -> Result<Option<Record>> {
-    recover_file(paths, &paths.restoring(dataroot), objection)
+/// What becomes of a restore that has died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// All that it has moved is put back.
+    Undone,
+    /// The site stays as it is; what was set aside is kept, as by a restore that has succeeded.
+    Kept,
 }
 
-/// Puts back what dead restores have moved, on all sites. Returns those records.
-pub fn recover(paths: &Paths, objection: Objection, log: &Log) -> Result<Vec<Record>> {
+/// Decides on a restore that has died; an error if neither is to be done now. Asked only if it has changed anything.
+pub type Judge<'a> = &'a dyn Fn(&Record) -> Result<Fate>;
+
+/// Puts back what a restore of this site has moved that died, or keeps it. The caller holds the site's lock, which shows that it
+/// is dead.
+pub fn recover_site(paths: &Paths, dataroot: &Path, judge: Judge) -> Result<Option<(Record, Fate)>> {
+    recover_file(paths, &paths.restoring(dataroot), judge)
+}
+
+/// Puts back what dead restores have moved, on all sites, or keeps it. Returns those records.
+pub fn recover(paths: &Paths, judge: Judge, log: &Log) -> Result<Vec<(Record, Fate)>> {
     let mut recovered = Vec::new();
     let mut failed = None;
     for file in record::all(paths, Kind::AtWork)? {
         let Some(record) = Record::read(&file)? else { continue };
         let lock = FolderLock::hold_within(&record.dataroot, &paths.lock(&record.dataroot), A_MOMENT)?;
         // Whoever holds it is at work on that very restore.
-        match if lock.is_none() { Ok(None) } else { recover_file(paths, &file, objection) } {
+        match if lock.is_none() { Ok(None) } else { recover_file(paths, &file, judge) } {
             Ok(one) => recovered.extend(one),
             // One site that cannot be put in order must not keep another from it.
             Err(error) => {
@@ -262,12 +297,14 @@ pub fn recover(paths: &Paths, objection: Objection, log: &Log) -> Result<Vec<Rec
     failed.map_or(Ok(recovered), Err)
 }
 
-fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Option<Record>> {
+fn recover_file(paths: &Paths, file: &Path, judge: Judge) -> Result<Option<(Record, Fate)>> {
     let Some(record) = Record::read(file)? else { return Ok(None) };
     if record.has_changed_anything() {
         // First: on a disk that is not mounted nothing of the site can be seen.
         record.require_folders()?;
-        objection(&record.dataroot)?;
+        if judge(&record)? == Fate::Kept {
+            return keep_dead(paths, file, record).map(|record| Some((record, Fate::Kept)));
+        }
     }
     roll_back(paths, file, &record).or_fault(|| {
         Fault::failed(format!(
@@ -278,7 +315,24 @@ fn recover_file(paths: &Paths, file: &Path, objection: Objection) -> Result<Opti
     })?;
     let undone = Undone { what: record.what.clone(), started: record.started };
     files::write_durably(&paths.undone(&record.dataroot), &serde_json::to_vec(&undone)?, 0o600)?;
-    Ok(Some(record))
+    Ok(Some((record, Fate::Undone)))
+}
+
+fn keep_dead(paths: &Paths, file: &Path, record: Record) -> Result<Record> {
+    let record = record.into_kept()?;
+    record.write(file)?;
+    // Where no site was, nothing was replaced that an undo would bring back.
+    let kept = match record.is_of_new_site() {
+        true => paths.swept(&record.dataroot, &record.id),
+        false => paths.restored(&record.dataroot, &record.id),
+    };
+    files::rename_durably(file, &kept)?;
+    Ok(record)
+}
+
+/// The restore of a site that is at work, or has died.
+pub fn at_work(paths: &Paths, dataroot: &Path) -> Result<Option<Record>> {
+    Record::read(&paths.restoring(dataroot))
 }
 
 /// A restore that had died, and was undone by somebody else.

@@ -351,6 +351,27 @@ fn p9_an_end_in_the_middle_leaves_nothing_of_the_new_place() {
     }
 }
 
+/// A new site that somebody has taken into use is not taken away again because its restore did not end well.
+#[test]
+fn a_new_site_that_was_opened_by_hand_is_kept_when_that_is_asked_for() {
+    let mut world = world(Engine::MariaDb);
+    let beside = Beside::new(&world, "clone_kept");
+    world.set_env("MOODLE_BACKUP_FAILPOINT", "check=kill");
+    world.run(&with(&["restore", "--clone", "--yes"], &beside.options()));
+    world.set_env("MOODLE_BACKUP_FAILPOINT", "");
+    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+    world.run(&["recover", "--keep"]).expect_code(5);
+    fs::remove_file(beside.dataroot().join("climaintenance.html")).unwrap();
+    let output = world.run(&["recover"]).expect_code(1);
+    assert!(output.stderr.contains("somebody has opened the site since"), "{}", output.stderr);
+    let output = world.run(&["recover", "--keep"]).expect_code(0);
+    assert!(output.stderr.contains("is kept as it is now"), "{}", output.stderr);
+    let left = fs::read_dir(beside.root().parent().unwrap()).unwrap().count();
+    assert_eq!(left, 2, "code and data, and nothing of ours");
+    world.run(&["recover"]).expect_code(0);
+    assert!(beside.site(&world.site).is_open());
+}
+
 /// On another server: the target was mounted there, there are no settings, and root makes database and account.
 #[test]
 fn a_site_comes_to_a_server_that_knows_nothing_of_it() {

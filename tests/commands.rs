@@ -217,6 +217,54 @@ fn a_backup_is_found_by_name_or_time_and_nothing_else() {
     assert!(output.stderr.contains("next: give a name"), "{}", output.stderr);
 }
 
+fn parts_lost(status: &Value) -> Vec<&str> {
+    status["lost"].as_array().unwrap().iter().map(|lost| lost["part"].as_str().unwrap()).collect()
+}
+
+/// Whoever has lost a site is told what of it, and how it comes back.
+#[test]
+fn status_tells_what_is_lost_and_what_brings_it_back() {
+    for engine in Engine::ALL {
+        let world = World::builder(PocketSite::builder().engine(engine).build()).build();
+        let site = &world.site;
+        world.run(&["run"]).expect_code(0);
+        assert_eq!(parts_lost(&status(&world, 0)), [""; 0]);
+
+        let moved = |from: &Path| {
+            let to = from.with_extension("away");
+            std::fs::rename(from, &to).unwrap();
+            to
+        };
+        let filedir = moved(&site.filedir());
+        let told = status(&world, 3);
+        assert_eq!((&told["state"], parts_lost(&told)), (&"down".into(), vec!["moodledata"]));
+        std::fs::rename(filedir, site.filedir()).unwrap();
+
+        let (code, data) = (moved(&site.root), moved(&site.dataroot));
+        let told = status(&world, 3);
+        assert_eq!((&told["state"], parts_lost(&told)), (&"down".into(), vec!["code", "moodledata"]));
+        let words = attention(&told);
+        assert!(words.contains("see first whether all file systems are mounted"), "{words}");
+        assert!(words.contains("\"moodle-backup restore\" brings back"), "{words}");
+        let text = world.run(&["status"]).expect_code(3).stdout;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains("DOES NOT WORK (not there, or not to be reached: code, moodledata)"), "{text}");
+
+        // A disk that is not mounted leaves an empty folder.
+        std::fs::rename(code, &site.root).unwrap();
+        std::fs::create_dir(&site.dataroot).unwrap();
+        std::os::unix::fs::chown(&site.dataroot, Some(33), Some(33)).unwrap();
+        assert_eq!(parts_lost(&status(&world, 3)), ["moodledata"]);
+        std::fs::remove_dir(&site.dataroot).unwrap();
+        std::fs::rename(data, &site.dataroot).unwrap();
+
+        site.database.lose();
+        let told = status(&world, 3);
+        assert_eq!((&told["state"], parts_lost(&told)), (&"down".into(), vec!["database"]));
+        assert!(attention(&told).contains("see first whether the database server runs"), "{told}");
+    }
+}
+
 /// What is needed most when the site is broken must not need the site.
 #[test]
 fn backups_can_be_seen_and_kept_when_moodle_is_broken() {
@@ -230,8 +278,10 @@ fn backups_can_be_seen_and_kept_when_moodle_is_broken() {
 
     server.kill();
     world.site.stop_serving();
-    let standing = status(&world, 0);
-    assert_eq!((&standing["state"], &standing["last"]["name"]), (&"open".into(), &names[1].as_str().into()));
+    let standing = status(&world, 3);
+    assert_eq!((&standing["state"], &standing["last"]["name"]), (&"down".into(), &names[1].as_str().into()));
+    assert_eq!(parts_lost(&standing), ["database"]);
+    assert!(attention(&standing).contains("is the database server running"), "{standing}");
 
     std::fs::remove_dir_all(&world.site.root).unwrap();
     assert_eq!(list(&world)["backups"].as_array().unwrap().len(), 2);
@@ -241,8 +291,8 @@ fn backups_can_be_seen_and_kept_when_moodle_is_broken() {
     assert_eq!(json(&world, &["pin", &names[0]], 0, "`pin` and `unpin`")["changed"], false);
     json(&world, &["prune", "--dry-run"], 0, "`prune`");
     let standing = status(&world, 3);
-    assert_eq!(standing["state"], "open", "as its dataroot says");
-    assert!(attention(&standing).contains("the next backup would be refused"), "{standing}");
+    assert_eq!(parts_lost(&standing), ["code"], "whether the database answers is not known without it");
+    assert!(attention(&standing).contains("\"moodle-backup restore\""), "{standing}");
     let refused = world.run(&["run", "--dry-run"]).expect_code(5);
     assert!(refused.stderr.contains("error: there is no folder"), "{}", refused.stderr);
 }

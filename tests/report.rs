@@ -14,7 +14,7 @@ use moodle_backup::report::outcome::{Ending, Outcome};
 use moodle_backup::report::pin::Pin;
 use moodle_backup::report::plan::{Fate, Plan, Prune, Step};
 use moodle_backup::report::show::{Part, Show};
-use moodle_backup::report::status::{Last, LastRun, SetAside, SiteState, Status};
+use moodle_backup::report::status::{Last, LastRun, Lost, SetAside, SiteState, Status};
 use moodle_backup::report::verify::{Damage, RestoreTest, Verdict, Verify};
 use moodle_backup::report::{self, Failure, Look};
 use moodle_backup::restore;
@@ -191,6 +191,7 @@ fn status() -> Status {
         site: "moodle".into(),
         state: SiteState::Held,
         state_because: Some("run --restart half, since 2026-11-23 14:00".into()),
+        lost: vec![Lost { part: "moodledata", why: "/srv/moodledata is not there, or empty".into() }],
         backups_seen: true,
         last: Some(Last {
             name: NAME.into(),
@@ -211,6 +212,10 @@ fn status() -> Status {
             when: time("2026-11-23T13:30:00Z"),
             what: format!("the state before backup {NAME}"),
             made: format!("backup {NAME}"),
+            places: vec![
+                "/var/www/.moodle-backup-restore/1795440600000".into(),
+                "489 tables of the database \"moodle\" on localhost, by names that begin with moodle_backup_old_1795440600000_".into(),
+            ],
             back_by: Some("undo"),
         }],
         running: Some(Activity {
@@ -361,6 +366,7 @@ fn bare_status() -> Status {
     Status {
         state: SiteState::Open,
         state_because: None,
+        lost: Vec::new(),
         last: None,
         recent_enough: Some(false),
         last_run: None,
@@ -733,11 +739,11 @@ fn json_is_as_documented() {
 #[test]
 fn words_with_a_meaning_are_documented() {
     use Ending::{Done, Failed, Interrupted, Refused, Skipped, Warnings};
-    use SiteState::{Closed, Held, Interrupted as Left, Maintenance, Open, Unknown};
+    use SiteState::{Closed, Down, Held, Interrupted as Left, Maintenance, Open, Unknown};
     let document = include_str!("../docs/json.md");
     let words = [
         ("`run`\n", json(&[Done, Warnings, Failed, Interrupted, Skipped, Refused])),
-        ("`status`", json(&[Open, Maintenance, Closed, Held, Left, Unknown])),
+        ("`status`", json(&[Open, Maintenance, Closed, Held, Left, Down, Unknown])),
         ("`check`", json(&[Level::Fine, Level::Warning, Level::Problem])),
     ];
     for (title, words) in words {

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -99,6 +100,13 @@ fn restores_are_undone_one_after_the_other() {
         let told =
             [&first, &second].iter().all(|name| words.contains(&format!("the state before backup {name}, replaced")));
         assert!(told, "{words}");
+        // The tables, too, with where they are.
+        let asides = tables_aside(site);
+        let title = if engine == Engine::MariaDb { "tables of the database" } else { "of the database" };
+        let names: BTreeSet<&str> =
+            asides.iter().map(|name| &name[.."moodle_backup_old_1795440600000".len()]).collect();
+        assert!(names.len() == 2 && names.iter().all(|name| words.contains(name)), "{names:?} {words}");
+        assert!(words.contains(title), "{words}");
 
         for (direction, state, what) in [
             ("--undo", &at_first, "one undone"),
@@ -125,6 +133,48 @@ fn restores_are_undone_one_after_the_other() {
         assert_same("folders set aside", set_aside(site));
         assert_same("tables set aside", tables_aside(site));
         today.assert_is(site, "discarded");
+    }
+}
+
+/// What was set aside lies on the site's own disks: whatever became of that of the backups, it comes back, and can be deleted.
+#[test]
+fn an_undo_needs_no_target() {
+    for engine in Engine::ALL {
+        let site = PocketSite::builder().engine(engine).build();
+        let world = World::builder(site).target(TestTarget::ext4(200)).build();
+        let site = &world.site;
+        world.run(&["run"]).expect_code(0);
+        let yesterday = State::of(site);
+        change(site);
+        let today = State::of(site);
+        world.run(&["restore", "--yes"]).expect_code(0);
+
+        world.target.unmount();
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("the state before backup"), "{status}");
+        let output = world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        assert!(!output.stderr.contains("target"), "{}", output.stderr);
+        today.assert_is(site, "not mounted");
+
+        world.target.mount_again();
+        world.target.lose_disk();
+        world.run(&["restore", "--redo", "--yes"]).expect_code(0);
+        yesterday.assert_is(site, "a disk that is broken");
+
+        // Where the site's own config.php does not tell either where all of it is.
+        world.target.unmount();
+        fs::remove_dir(world.target.path()).unwrap();
+        fs::remove_file(site.root.join("config.php")).unwrap();
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("the state before backup"), "{status}");
+        world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+        today.assert_is(site, "no folder, and a site that cannot be read");
+        assert!(site.is_open());
+
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(site));
+        assert_same("tables set aside", tables_aside(site));
+        fs::create_dir(world.target.path()).unwrap();
     }
 }
 
@@ -298,6 +348,24 @@ fn where_the_backup_has_lost_a_file_all_else_comes_back_when_that_is_asked_for()
     let output = world.run(&["restore", "--yes", "--force"]).expect_code(3);
     assert!(output.stderr.contains(&hash), "{}", output.stderr);
     assert!(site.root.join("lib/setup.php").exists() && site.is_open());
+}
+
+/// What cannot be brought back whole is not laid ready to its end first.
+#[test]
+fn where_users_files_are_lost_unpacking_ends_too() {
+    let world = World::builder(PocketSite::builder().code_files(20_000).build()).build();
+    world.run(&["run"]).expect_code(0);
+    for filedir in [world.site.filedir(), world.site_folder().join("filedir")] {
+        fs::remove_dir_all(&filedir).unwrap();
+        fs::create_dir(&filedir).unwrap();
+    }
+    let output = world.run(&["restore", "--yes"]).expect_code(1);
+    let words = flat(&output.stderr);
+    assert!(words.contains("are missing in the pool and are not here either"), "{words}");
+    // What comes after the code.
+    assert!(words.contains("unpacking code.tar.zst") && !words.contains("copying moodledata"), "{words}");
+    assert!(!words.contains("given up"), "the cause is told, and not what came of it: {words}");
+    assert_same("folders set aside", set_aside(&world.site));
 }
 
 /// The name of the newest backup.
@@ -527,6 +595,38 @@ fn a_site_of_which_nothing_is_left_comes_back() {
         assert!(world.site.is_open());
         assert_same("files over the web", world.site.unserved_files());
         world.run(&["run"]).expect_code(0);
+    }
+}
+
+/// What was there before was nothing.
+#[test]
+fn the_undo_after_the_loss_of_everything_leaves_nothing_and_can_be_undone() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+        world.run(&["run"]).expect_code(0);
+        lose(&mut world.site);
+        if let Server::Postgres(server) = &server {
+            server.trust_local_account();
+        }
+        world.run(&["restore", "--yes"]).expect_code(3);
+        world.site.serve();
+        world.site.upload(b"uploaded after the restore");
+        fs::create_dir(world.site.dataroot.join("made-since")).unwrap();
+        let restored = State::of(&world.site);
+        for _ in 0..2 {
+            world.run(&["restore", "--undo", "--yes"]).expect_code(3);
+            assert!(!world.site.root.exists() && !world.site.dataroot.exists(), "as it was before");
+            let output = world.run(&["restore", "--undo", "--yes"]).expect_code(5);
+            assert!(output.stderr.contains("restore --redo"), "{}", output.stderr);
+            assert!(!world.site.dataroot.exists(), "refused");
+            world.run(&["restore", "--redo", "--yes"]).expect_code(0);
+            restored.assert_is(&world.site, "brought back");
+            assert!(world.site.is_open());
+        }
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(&world.site));
+        assert_same("files over the web", world.site.unserved_files());
     }
 }
 
@@ -813,15 +913,65 @@ fn p9_a_site_that_was_opened_by_hand_since_is_left_as_it_is() {
         fs::remove_file(world.site.maintenance_page()).unwrap();
         world.site.set_config("by_hand", "loaded and worked on");
         let by_hand = State::of(&world.site);
-        for command in [&["recover"][..], &["run"], &["restore", "--yes"]] {
+        let status = flat(&world.run(&["status"]).expect_code(3).stdout);
+        assert!(status.contains("for a restore that has died half-way, and opened by other hands"), "{status}");
+        assert!(status.contains("\"moodle-backup recover --keep\" keeps the site as it is"), "{status}");
+        for command in [&["recover"][..], &["run"], &["restore", "--yes"], &["restore", "--undo", "--yes"]] {
             let output = world.run(command).expect_code(1);
             assert!(output.stderr.contains("somebody has opened the site since"), "{command:?}: {}", output.stderr);
-            assert!(output.stderr.contains("recover --undo-restore"), "{command:?}: {}", output.stderr);
+            let words = flat(&output.stderr);
+            assert!(
+                words.contains("recover --keep") && words.contains("recover --undo-restore"),
+                "{command:?}: {words}"
+            );
             by_hand.assert_is(&world.site, "left as it is");
         }
         world.run(&["recover", "--undo-restore"]).expect_code(0);
         today.assert_is(&world.site, "undone when that was asked for");
         assert!(world.site.is_open());
+    }
+}
+
+/// Whoever works on in a site that a restore has left half replaced loses neither that nor what was there before.
+#[test]
+fn a_site_that_was_opened_by_hand_can_be_kept_and_what_was_there_before_too() {
+    let cases = [(Engine::MariaDb, "check"), (Engine::Postgres, "check"), (Engine::MariaDb, "load")];
+    for (engine, step) in cases {
+        let mut world = world(engine);
+        change(&world.site);
+        let today = State::of(&world.site);
+        cut_power(&mut world, step);
+        // A half replaced site that nobody uses is not kept.
+        let output = world.run(&["recover", "--keep"]).expect_code(5);
+        assert!(output.stderr.contains("is still closed, and half replaced"), "{}", output.stderr);
+        assert!(!world.site.is_open());
+
+        fs::remove_file(world.site.maintenance_page()).unwrap();
+        fs::write(world.site.dataroot.join("lang/by-hand"), "worked on").unwrap();
+        // What was not replaced yet is not undone either.
+        if step != "load" {
+            world.site.set_config("by_hand", "worked on");
+        }
+        let by_hand = State::of(&world.site);
+        let output = world.run(&["recover", "--keep"]).expect_code(0);
+        assert!(flat(&output.stderr).contains("pocket is kept as it is now"), "{}", output.stderr);
+        assert!(!output.stderr.contains("reopened"), "{}", output.stderr);
+        by_hand.assert_is(&world.site, "kept");
+        let status = flat(&world.run(&["status"]).stdout);
+        assert!(status.contains("the state before an interrupted restore of backup"), "{status}");
+        assert!(!status.contains("opened by other hands"), "{status}");
+
+        world.run(&["restore", "--undo", "--yes"]);
+        today.assert_is(&world.site, &format!("{step}: undone"));
+        assert!(world.site.is_open());
+        world.run(&["restore", "--redo", "--yes"]);
+        by_hand.assert_is(&world.site, &format!("{step}: brought back"));
+        world.run(&["restore", "--undo", "--yes"]);
+        world.run(&["run"]).expect_code(0);
+        world.run(&["restore", "--discard", "--yes"]).expect_code(0);
+        assert_same("folders set aside", set_aside(&world.site));
+        assert_same("tables set aside", tables_aside(&world.site));
+        today.assert_is(&world.site, &format!("{step}: at last"));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::entry::{Entry, Kind, Owners, Selection, shown, split};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
 use crate::sys::priority::Effort;
+use crate::sys::threads::GivenUp;
 use crate::sys::{signals, threads};
 use crate::tree::{Folder, Place};
 use nix::errno::Errno;
@@ -40,6 +41,8 @@ pub struct Extract<'a> {
     pub owners: &'a Owners,
     /// How much of the machine it may take: threads that make files, beside the one that reads the archive.
     pub effort: Effort,
+    /// Ends it early when something else that is done at the same time has failed.
+    pub given_up: &'a GivenUp,
 }
 
 /// What was brought back.
@@ -129,7 +132,7 @@ fn each_member(job: &Extract<'_>, visit: &mut dyn FnMut(Member, &mut dyn Read) -
         let mut archive = tar::Archive::new(uncompressed(&mut summed)?);
         let mut extensions = Extensions::default();
         for entry in archive.entries()?.raw(true) {
-            signals::check()?;
+            job.given_up.check()?;
             let mut entry = entry.or_fault(|| damaged(&last))?;
             let header = entry.header().clone();
             if extensions.take(&header, &mut entry).or_fault(|| damaged(&last))? {

@@ -11,7 +11,7 @@ use crate::sys::lock::{Lock, Mode};
 use crate::sys::log::{Activity, Log};
 use crate::sys::paths::Paths;
 use crate::sys::time;
-use crate::undo;
+use crate::undo::{self, Fate, Record};
 use crate::window;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,8 +72,8 @@ pub fn hold_site(paths: &Paths, site: &str, dataroot: &Path, log: &Log) -> Resul
 
 /// Undoes what an interrupted restore or run of this site has left. The caller holds its lock.
 fn recover(paths: &Paths, dataroot: &Path, log: &Log) -> Result<()> {
-    if let Some(restore) = undo::recover_site(paths, dataroot, &|dataroot| window::require_not_opened(paths, dataroot))?
-    {
+    let judge = |record: &Record| window::require_not_opened(paths, record).map(|()| Fate::Undone);
+    if let Some((restore, _)) = undo::recover_site(paths, dataroot, &judge)? {
         log.warn(format!("a restore (process {}) had died before it was complete; it was undone", restore.pid));
     }
     if let Some(closure) = window::recover_site(paths, dataroot, log)? {

@@ -7,6 +7,7 @@ use super::postgres::LOAD_APPLICATION;
 use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
 use crate::error::Result;
+use crate::sys::human;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use std::path::Path;
@@ -44,6 +45,23 @@ impl Aside {
     /// How many tables are to be set aside; not counted with PostgreSQL.
     pub fn tables(&self) -> usize {
         self.tables.len()
+    }
+
+    /// Whether the database was empty: then nothing is aside, and all that it holds came since.
+    pub fn was_empty(&self) -> bool {
+        self.was_empty
+    }
+
+    /// Where it is, in words; nothing where nothing is aside.
+    pub fn place(&self, connection: &Connection) -> Option<String> {
+        let title = connection.title();
+        if let Some((_, old)) = &self.schemas {
+            return Some(format!("schema {old} of the {title}"));
+        }
+        let (_, first) = self.tables.first()?;
+        let digits = first[ASIDE.len()..].find('_').map_or(first.len(), |end| ASIDE.len() + end + 1);
+        let tables = human::count(self.tables.len() as u64, "table");
+        Some(format!("{tables} of the {title}, by names that begin with {}", &first[..digits]))
     }
 
     /// Has an administrator put back what only one may: by this option file with his account, and not as it was noted.

@@ -11,13 +11,13 @@ use crate::pool;
 use crate::store::manifest::{Component, ComponentKind};
 use crate::store::{Part, inside, layout, owners};
 use crate::sys::log::Log;
+use crate::sys::threads::GivenUp;
 use crate::sys::{files, signals};
 use crate::tree::{self, Restore};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component as Step, Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 /// So many names go into a warning.
 const NAMED: usize = 5;
@@ -120,7 +120,7 @@ impl<'a> Parts<'a> {
             let extracted = inside::component(&self.job.backup.path, component).and_then(|file| {
                 files::make_folders(files::parent(&into), 0o700)?;
                 let (only, owners, effort) = (&wanted.only, &self.owners, sums::effort());
-                let job = Extract { file: &file, into: &into, only, owners, effort };
+                let job = Extract { file: &file, into: &into, only, owners, effort, given_up: &GivenUp::never() };
                 archive::extract(&job, self.log)
             });
             match extracted {
@@ -176,6 +176,7 @@ impl<'a> Parts<'a> {
                 into: &into,
                 only: &wanted.only,
                 owners: &self.owners,
+                given_up: &GivenUp::never(),
             },
             self.log,
         )?;
@@ -222,7 +223,7 @@ impl<'a> Parts<'a> {
                 effort: sums::effort(),
                 set_aside: &|_, _| Ok(()),
                 expected: self.job.backup.manifest.pool.files,
-                given_up: &AtomicBool::new(false),
+                given_up: &GivenUp::never(),
             },
             list,
             self.log,

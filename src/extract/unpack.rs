@@ -9,6 +9,7 @@ use crate::store::manifest::{ComponentKind, Manifest};
 use crate::store::{Part, label, layout};
 use crate::sys::files;
 use crate::sys::log::Log;
+use crate::sys::threads::GivenUp;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub fn unpack(file: &Path, near: &Path, needed: &Needed, log: &Log) -> Result<Un
     log.info(format!("unpacking {}", file.display()));
     let owners = Owners::as_they_were();
     let (into, effort) = (&unpacked.folder, sums::effort());
-    archive::extract(&Extract { file, into, only: &only, owners: &owners, effort }, log)?;
+    archive::extract(&Extract { file, into, only: &only, owners: &owners, effort, given_up: &GivenUp::never() }, log)?;
     require_plain(&unpacked.folder, &inner)?;
     Ok(unpacked)
 }

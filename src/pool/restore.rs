@@ -8,6 +8,7 @@ use super::standing;
 use crate::error::{Fault, OrFault, Result};
 use crate::hashes::{self, Hash};
 use crate::sys::log::Log;
+use crate::sys::threads::GivenUp;
 use crate::sys::{files, priority, signals};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat, renameat2};
@@ -69,18 +70,7 @@ pub struct Restore<'a> {
     /// How many files there are, for the progress display; 0 if not known.
     pub expected: u64,
     /// Set by whoever does something else at the same time, when that has failed: then this ends too.
-    pub given_up: &'a AtomicBool,
-}
-
-impl Restore<'_> {
-    /// An error when this is to end early.
-    fn check(&self) -> Result<()> {
-        signals::check()?;
-        match self.given_up.load(Ordering::Relaxed) {
-            true => Err(Fault::failed("bringing back users' files was given up").into()),
-            false => Ok(()),
-        }
-    }
+    pub given_up: &'a GivenUp,
 }
 
 /// What was done.
@@ -129,7 +119,7 @@ pub fn restore(job: &Restore<'_>, list: impl Iterator<Item = Result<Hash>> + Sen
             break;
         }
         let known = known.as_mut().map(|known| known.take(batch.len()).collect()).transpose()?;
-        let same = standing::same_in_both(job, &batch, known, &|| job.check())?;
+        let same = standing::same_in_both(job, &batch, known, &|| job.given_up.check())?;
         let others: Vec<Hash> = batch.iter().zip(&same).filter(|(_, same)| !**same).map(|(hash, _)| *hash).collect();
         all.present += (batch.len() - others.len()) as u64;
         all.add(bring_back(job, &others, all.present + all.copied, log)?);
@@ -155,7 +145,7 @@ fn bring_back(job: &Restore<'_>, wanted: &[Hash], before: u64, log: &Log) -> Res
                 break;
             }
             for hash in &share {
-                job.check()?;
+                job.given_up.check()?;
                 worker.one(hash)?;
             }
             let before = done.fetch_add(share.len() as u64, Ordering::Relaxed);
@@ -294,7 +284,7 @@ impl<'a> Worker<'a> {
             return Ok(Standing::Right);
         }
         let found = open_file(&self.filedir, below).and_then(|mut file| self.hash(&mut file, None));
-        self.job.check()?;
+        self.job.given_up.check()?;
         Ok(if found.is_ok_and(|(found, _)| found == *hash) { Standing::Right } else { Standing::Wrong })
     }
 
@@ -331,7 +321,7 @@ impl<'a> Worker<'a> {
             }
             Err(error) => {
                 discard(self)?;
-                self.job.check()?;
+                self.job.given_up.check()?;
                 match error.downcast::<Unwritable>() {
                     Ok(Unwritable(error)) => Err(error).or_fault(|| self.unwritable(below)),
                     Err(error) => unreadable(self, &error),
@@ -359,7 +349,7 @@ impl<'a> Worker<'a> {
                 Err(error) => return Err(error.into()),
             }
             if bytes > BUFFER as u64 {
-                self.job.check()?;
+                self.job.given_up.check()?;
             }
         }
     }

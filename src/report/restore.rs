@@ -28,7 +28,7 @@ pub struct Done {
     pub closed_seconds: f64,
     /// Users' files that were brought back.
     pub pool_files: u64,
-    /// Folders with what was replaced.
+    /// Where what was replaced is: folders, and tables or schemas of databases.
     pub set_aside_in: Vec<String>,
     /// How long it took, in seconds.
     pub took_seconds: f64,
@@ -146,8 +146,8 @@ pub fn done_text(done: &Done, look: &Look) -> String {
     }
     text += &pair("Took", &human::duration(done.took_seconds));
     text += &pair("Files", &format!("{} brought back", human::count(done.pool_files, "file")));
-    for folder in &done.set_aside_in {
-        text += &pair("Set aside", folder);
+    for place in &done.set_aside_in {
+        text += &pair("Set aside", place);
     }
     if let Some(log) = &done.log {
         text += &pair("Log", log);

@@ -17,6 +17,8 @@ pub struct Status {
     pub state: SiteState,
     /// Why the site is not open, and since when; what is not known about it.
     pub state_because: Option<String>,
+    /// Parts of the site that are gone, or cannot be reached; not looked for while a restore is at work, or has died.
+    pub lost: Vec<Lost>,
     /// Whether the backups could be looked at.
     pub backups_seen: bool,
     /// The last backup.
@@ -51,8 +53,19 @@ pub enum SiteState {
     Held,
     /// Left closed by a run that was interrupted: `recover` opens it.
     Interrupted,
+    /// Parts of it are gone, or its database does not answer: `lost` tells which.
+    Down,
     /// Could not be found out.
     Unknown,
+}
+
+/// A part of the site that is not there.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lost {
+    /// Which: `code`, `moodledata` or `database`.
+    pub part: &'static str,
+    /// What was found in its place.
+    pub why: String,
 }
 
 /// The last backup.
@@ -92,6 +105,8 @@ pub struct SetAside {
     pub what: String,
     /// What was put in its place.
     pub made: String,
+    /// Where it is: folders, and tables or schemas of databases.
+    pub places: Vec<String>,
     /// Which option of `restore` brings it back now: `undo` or `redo`; none where others come first.
     pub back_by: Option<&'static str>,
 }
@@ -132,6 +147,7 @@ fn state(status: &Status) -> String {
         SiteState::Closed => "closed by what is at work on it",
         SiteState::Held => "HELD CLOSED, until \"moodle-backup resume\"",
         SiteState::Interrupted => "LEFT CLOSED by an interrupted run; \"moodle-backup recover\" opens it",
+        SiteState::Down => "DOES NOT WORK",
         SiteState::Unknown => "not known whether it is open",
     };
     match &status.state_because {
@@ -159,7 +175,7 @@ fn set_aside(kept: &[SetAside], look: &Look) -> String {
             Some(way) => format!("\"moodle-backup restore --{way}\" brings it back"),
             None => "after the others".into(),
         };
-        format!("{}, replaced at {} ({back})", it.what, look.minute(it.when))
+        format!("{}, replaced at {} ({back}), in {}", it.what, look.minute(it.when), it.places.join(", "))
     });
     let kept: Vec<String> = kept.collect();
     format!("{}; \"moodle-backup restore --discard\" deletes all of it", kept.join("; "))

@@ -7,11 +7,14 @@ use super::{Job, lacking, lost, room};
 use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result, hint};
 use crate::preflight::{Site, read_site};
+use crate::settings::Settings;
 use crate::store::Part;
+use crate::store::manifest::Manifest;
 use crate::sys::files;
 use crate::sys::log::Log;
+use crate::sys::paths::Paths;
 use crate::sys::privileges::Identity;
-use crate::undo;
+use crate::undo::{self, Record};
 use std::path::{Path, PathBuf};
 
 /// Where the site is, or was.
@@ -44,18 +47,54 @@ impl Here {
             return Ok(Here::in_place(job, place));
         }
         match read_site(job.settings) {
-            Ok(site) => Ok(Here {
-                root: site.layout.root.clone(),
-                dataroot: site.config.dataroot.clone(),
-                filedir: site.config.filedir.clone(),
-                trashdir: site.config.trashdir.clone(),
-                web_user: site.web_user().clone(),
-                site: Some(site),
-                trouble: None,
-                lost: None,
-                new: false,
-            }),
-            Err(error) => Here::remembered(job, &error),
+            Ok(site) => Ok(Here::of(site)),
+            Err(error) => Ok(Here::remembered(job.settings, &job.backup.manifest, &error)?.with_what_comes_back(job)),
+        }
+    }
+
+    /// With the way to its database that the config.php of the backup tells, where that comes back.
+    fn with_what_comes_back(mut self, job: &Job) -> Here {
+        if job.wants(&Part::Database) && job.wants(&Part::Code) && !job.keep_config {
+            let told = lost::connection(job, &self.root, &self.web_user);
+            self.lost = Some(told.map_err(|error| format!("{error:#}")));
+        }
+        self
+    }
+
+    /// Looks, as far as a site can be found without a backup: by config.php, or else by the record of a restore. Only if there is none
+    /// either, what a backup says is asked for.
+    pub fn look_without_backup(
+        settings: &Settings,
+        paths: &Paths,
+        backup: &dyn Fn() -> Result<Manifest>,
+    ) -> Result<Here> {
+        let error = match read_site(settings) {
+            Ok(site) => return Ok(Here::of(site)),
+            Err(error) => error,
+        };
+        if let Some(record) = undo::newest(paths, &settings.site.root)? {
+            return Here::recorded(settings, record, &error);
+        }
+        let manifest = backup().or_fault(|| {
+            Fault::unfit(format!(
+                "it cannot be told where the parts of the site are: {error:#}; and the backups do not tell"
+            ))
+            .hint("mount the target, or put config.php back in its place")
+        })?;
+        Here::remembered(settings, &manifest, &error)
+    }
+
+    fn of(site: Site) -> Here {
+        Here {
+            root: site.layout.root.clone(),
+            dataroot: site.config.dataroot.clone(),
+            filedir: site.config.filedir.clone(),
+            trashdir: site.config.trashdir.clone(),
+            web_user: site.web_user().clone(),
+            site: Some(site),
+            trouble: None,
+            lost: None,
+            new: false,
         }
     }
 
@@ -91,19 +130,11 @@ impl Here {
     }
 
     /// As the backup remembers it.
-    fn remembered(job: &Job, error: &anyhow::Error) -> Result<Here> {
-        let manifest = &job.backup.manifest;
-        let name = job.settings.site.web_user.as_deref().unwrap_or(&manifest.site.web_user);
-        let web_user = Identity::by_name(name).or_fault(|| {
-            Fault::unfit(format!("the web server's user was {name:?}, which this machine does not know"))
-                .hint("install the web server, or set web_user in [site] of the settings to its user here")
-        })?;
+    fn remembered(settings: &Settings, manifest: &Manifest, error: &anyhow::Error) -> Result<Here> {
+        let web_user = web_user(settings, &manifest.site.web_user)?;
         let paths = &manifest.paths;
-        let comes_back = job.wants(&Part::Database) && job.wants(&Part::Code) && !job.keep_config;
-        let lost =
-            comes_back.then(|| lost::connection(job, &paths.root, &web_user).map_err(|error| format!("{error:#}")));
         Ok(Here {
-            lost,
+            lost: None,
             root: paths.root.clone(),
             dataroot: paths.dataroot.clone(),
             filedir: paths.filedir.clone(),
@@ -111,6 +142,23 @@ impl Here {
             web_user,
             site: None,
             trouble: Some(format!("{error:#}")),
+            new: false,
+        })
+    }
+
+    /// As the record of a restore has it.
+    fn recorded(settings: &Settings, record: Record, error: &anyhow::Error) -> Result<Here> {
+        let web_user = web_user(settings, record.web_user.as_deref().unwrap_or("www-data"))?;
+        Ok(Here {
+            root: record.root.unwrap_or_else(|| settings.site.root.clone()),
+            // Where these are does not matter to an undo.
+            filedir: record.dataroot.join("filedir"),
+            trashdir: record.dataroot.join("trashdir"),
+            dataroot: record.dataroot,
+            web_user,
+            site: None,
+            trouble: Some(format!("{error:#}")),
+            lost: None,
             new: false,
         })
     }
@@ -216,6 +264,15 @@ impl Here {
         );
         kept
     }
+}
+
+/// The web server's user: as the settings name him, or else as he was called.
+fn web_user(settings: &Settings, then: &str) -> Result<Identity> {
+    let name = settings.site.web_user.as_deref().unwrap_or(then);
+    Identity::by_name(name).or_fault(|| {
+        Fault::unfit(format!("the web server's user was {name:?}, which this machine does not know"))
+            .hint("install the web server, or set web_user in [site] of the settings to its user here")
+    })
 }
 
 /// The nearest folder that is there.

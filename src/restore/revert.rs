@@ -2,32 +2,59 @@
 //! undone too. Undone one after the other, restores lead back to what was there before the first. And deleting what was set
 //! aside, when nobody wants it any more.
 
-use super::{Here, Job, Outcome, Work, check, close, hold, read_again};
-use crate::error::{Fault, Result};
-use crate::sys::folder_lock::FolderLock;
+use super::{Here, Locked, Outcome, Work, check, close, hold, read_again};
+use crate::error::{Fault, OrFault, Result};
+use crate::moodle::{MAINTENANCE_PAGE, UNFINISHED_PAGE};
+use crate::settings::Settings;
+use crate::store::manifest::Manifest;
 use crate::sys::log::Log;
+use crate::sys::paths::Paths;
 use crate::sys::signals;
 use crate::undo::{self, Changes, Record, Step, Undone};
 use crate::window;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+/// Of which site restores are to be undone, or what they have set aside to be deleted. All that takes lies on the site's own disks
+/// and in the program's own folders: no backup, and no target.
+pub struct Undoing<'a> {
+    /// The site and all about it.
+    pub settings: &'a Settings,
+    /// The program's own folders.
+    pub paths: &'a Paths,
+    /// An option file with an administrator's account of the database server.
+    pub admin: Option<PathBuf>,
+    /// What the newest backup says of the site. Asked only where neither config.php nor the record of a restore tells where it is.
+    pub backup: &'a dyn Fn() -> Result<Manifest>,
+}
+
+impl Undoing<'_> {
+    fn look(&self) -> Result<Here> {
+        Here::look_without_backup(self.settings, self.paths, self.backup)
+    }
+
+    fn hold(&self, log: &Log) -> Result<(Here, Locked)> {
+        hold(|| self.look(), self.paths, &self.settings.site.name, log)
+    }
+}
+
 /// The restore of this site that had died and was undone, as long as it is remembered.
-pub fn undone(job: &Job) -> Result<Option<Undone>> {
-    Ok(undo::undone(job.paths, &Here::look(job)?.dataroot))
+pub fn undone(job: &Undoing) -> Result<Option<Undone>> {
+    Ok(undo::undone(job.paths, &job.look()?.dataroot))
 }
 
 /// The restores and undos of this site whose replaced state is kept, the newest first. An error if one that had died was undone just
 /// now: then that is what was done.
-pub fn kept(job: &Job, log: &Log) -> Result<Vec<Record>> {
+pub fn kept(job: &Undoing, log: &Log) -> Result<Vec<Record>> {
     let (here, _lock) = hold_alone(job, log)?;
     undo::kept(job.paths, &here.dataroot)
 }
 
-/// The site and its lock, as [`hold`]; an error if that has undone a restore that had died: whoever asks for an undo means that one, and
+/// The site and its lock; an error if taking that has undone a restore that had died: whoever asks for an undo means that one, and
 /// no other before it.
-fn hold_alone(job: &Job, log: &Log) -> Result<(Here, FolderLock)> {
+fn hold_alone(job: &Undoing, log: &Log) -> Result<(Here, Locked)> {
     let before = undone(job)?;
-    let (here, lock) = hold(job, log)?;
+    let (here, lock) = job.hold(log)?;
     match undo::undone(job.paths, &here.dataroot).filter(|now| before.as_ref() != Some(now)) {
         None => Ok((here, lock)),
         Some(dead) => {
@@ -46,7 +73,7 @@ pub fn last(kept: &[Record], is_undo: bool) -> Result<&Record> {
 
 /// Puts back what a restore, or an undo, has replaced: `wanted`, which is the last of its kind. An error if another has come
 /// between, or if one that had died was undone just now.
-pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
+pub fn take_back(job: &Undoing, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
     let (here, lock) = hold_alone(job, log)?;
     let kept = undo::kept(job.paths, &here.dataroot)?;
@@ -56,11 +83,11 @@ pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
         return Err(Fault::failed(words).hint("look at it (moodle-backup status), and begin again").into());
     }
     last.require_set_aside()?;
-    let record = Record::of_taking_back(last);
-    let mut work = Work::begin(job, record, lock, log)?;
+    let record = Record::of_taking_back(last, &here.root, &here.web_user.name);
+    let mut work = Work::begin(job.paths, record, lock, log)?;
 
     log.step("close")?;
-    work.window = Some(close(job, &here, log)?);
+    work.window = Some(close(job.paths, job.settings, &here, log)?);
 
     log.step("exchange")?;
     for step in last.steps.iter().rev() {
@@ -69,8 +96,8 @@ pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
 
     log.step("check")?;
     // It was wanted as it was, and that may have been broken.
-    let site = match read_again(job, &here) {
-        Ok(site) => site,
+    let site = match read_again(job.settings, &here) {
+        Ok(site) => Some(site),
         Err(error) => {
             signals::check()?;
             log.warn(format!("the site is as it was when it was set aside, and cannot be read: {error:#}"));
@@ -82,6 +109,7 @@ pub fn take_back(job: &Job, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("reopen")?;
     window::reload(&job.settings.site.services, log);
     let (record, closed_seconds) = work.keep()?;
+    last.steps.iter().for_each(remove_what_was_made);
     if let Some(site) = &site {
         check::over_http(site, false, log);
     }
@@ -133,7 +161,33 @@ fn take_step_back(step: &Step, changes: &mut Changes, admin: Option<&Path>) -> R
             }
             changes.bring_back(connection, aside)
         }
+        Step::MadeDataroot { folder } => set_content_aside(folder, changes),
+        Step::EmptiedDataroot { folder, uid, gid, mode } => chown(folder, Some(*uid), Some(*gid))
+            .and_then(|()| std::fs::set_permissions(folder, PermissionsExt::from_mode(*mode)))
+            .or_fault(|| Fault::failed(format!("cannot set owner and mode of {}", folder.display()))),
         Step::MadeDatabase { .. } | Step::Occupied { .. } | Step::BroughtBack { .. } => Ok(()),
+    }
+}
+
+/// All that has come into a folder that was not there, users' files among it. The page that closes the site stays until that is opened.
+fn set_content_aside(folder: &Path, changes: &mut Changes) -> Result<()> {
+    changes.note_end_of_dataroot(folder)?;
+    let left = [undo::FOLDER, MAINTENANCE_PAGE, UNFINISHED_PAGE];
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    for entry in entries.or_fault(|| Fault::failed(format!("cannot read the folder {}", folder.display())))? {
+        if left.iter().all(|name| entry.file_name() != *name) {
+            let aside = free_name(&changes.folder_for(folder)?, &entry.path());
+            changes.rename(&entry.path(), &aside)?;
+        }
+    }
+    Ok(())
+}
+
+/// When nothing is in it any more.
+fn remove_what_was_made(step: &Step) {
+    if let Step::MadeDataroot { folder } = step {
+        // Whatever somebody has put there meanwhile stays, and with it the folder.
+        let _ = std::fs::remove_dir(folder);
     }
 }
 
@@ -144,8 +198,8 @@ fn free_name(folder: &Path, of: &Path) -> PathBuf {
 }
 
 /// Deletes what restores of this site have set aside, and forgets one that had died. Returns how many have set something aside.
-pub fn discard(job: &Job, log: &Log) -> Result<usize> {
-    let (here, _lock) = hold(job, log)?;
+pub fn discard(job: &Undoing, log: &Log) -> Result<usize> {
+    let (here, _lock) = job.hold(log)?;
     let kept = undo::kept(job.paths, &here.dataroot)?;
     let dead = undo::forget_undone(job.paths, &here.dataroot)?;
     if kept.is_empty() && !dead {

@@ -15,6 +15,7 @@ use crate::store::{Part, inside, layout, owners, sums};
 use crate::sys::files;
 use crate::sys::log::Log;
 use crate::sys::priority::{Effort, Io};
+use crate::sys::threads::GivenUp;
 use crate::tree;
 use crate::undo::Changes;
 use std::fs::DirBuilder;
@@ -22,7 +23,6 @@ use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is ready.
@@ -68,15 +68,18 @@ pub(super) fn effort(job: &Job) -> Effort {
 /// Lays everything ready. Users' files are looked at while the rest is unpacked: the one waits for disks, the other for a processor.
 pub fn stage(job: &Job, here: &Here, changes: &mut Changes, log: &Log) -> Result<Staged> {
     let owners = owners::of_backup(&job.backup.path, &job.backup.manifest, web_user(job, here));
-    let work = Stage { job, here, owners, changes: Mutex::new(changes), given_up: AtomicBool::new(false), log };
-    std::thread::scope(|scope| {
-        let pool_files = scope.spawn(|| unpanicked(|| work.pool_files()));
-        let trees = unpanicked(|| work.trees()).inspect_err(|_| work.given_up.store(true, Ordering::Relaxed));
-        let pool_files = pool_files.join().unwrap_or_else(|_| Err(Fault::failed("a thread panicked").into()));
-        // Its error first: the other's may be of its making.
-        let staged = trees?;
-        Ok(Staged { pool_files: pool_files?, ..staged })
-    })
+    let (changes, failure) = (Mutex::new(changes), Mutex::new(None));
+    let work = Stage { job, here, owners, changes, given_up: GivenUp::default(), failure, log };
+    let staged = std::thread::scope(|scope| {
+        let pool_files = scope.spawn(|| work.unless_given_up(Stage::pool_files));
+        let staged = work.unless_given_up(Stage::trees)?;
+        Some(Staged { pool_files: pool_files.join().ok()??, ..staged })
+    });
+    let failure = work.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match (failure, staged) {
+        (None, Some(staged)) => Ok(staged),
+        (failure, _) => Err(failure.unwrap_or_else(|| Fault::failed("a thread panicked").into())),
+    }
 }
 
 /// What is at work on it.
@@ -86,11 +89,24 @@ struct Stage<'a> {
     owners: Owners,
     changes: Mutex<&'a mut Changes>,
     /// The one has failed, so the other can end too.
-    given_up: AtomicBool,
+    given_up: GivenUp,
+    /// The first error: another may be of its making.
+    failure: Mutex<Option<anyhow::Error>>,
     log: &'a Log,
 }
 
 impl<'a> Stage<'a> {
+    /// What comes of some work; nothing if it fails, and then the other is to end.
+    fn unless_given_up<T>(&self, work: impl FnOnce(&Self) -> Result<T>) -> Option<T> {
+        let failed = match unpanicked(|| work(self)) {
+            Ok(done) => return Some(done),
+            Err(error) => error,
+        };
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failed);
+        self.given_up.give_up();
+        None
+    }
+
     /// Everything but users' files.
     fn trees(&self) -> Result<Staged> {
         let Stage { job, here, log, .. } = self;
@@ -133,7 +149,14 @@ impl<'a> Stage<'a> {
         let into = self.folder_for(place)?.join(format!("new-{}", files::slug(file)));
         let source = inside::named(&job.backup.path, file)?;
         let extracted = archive::extract(
-            &Extract { file: &source, into: &into, only: &Selection::all(), owners, effort: effort(job) },
+            &Extract {
+                file: &source,
+                into: &into,
+                only: &Selection::all(),
+                owners,
+                effort: effort(job),
+                given_up: &self.given_up,
+            },
             log,
         )?;
         let expected = sums::find(&job.backup.path.join(layout::SUMS), file.as_os_str().as_bytes())?;
@@ -149,7 +172,8 @@ impl<'a> Stage<'a> {
         let into = self.folder_for(&here.dataroot)?.join("new-moodledata");
         let source = job.backup.path.join(layout::MOODLEDATA);
         let index = job.backup.path.join(layout::moodledata_index());
-        let work = tree::Restore { source: &source, index: Some(&index), into: &into, only: &Selection::all(), owners };
+        let (only, given_up) = (&Selection::all(), &self.given_up);
+        let work = tree::Restore { source: &source, index: Some(&index), into: &into, only, owners, given_up };
         let restored = tree::restore(&work, log)?;
         if let Some(missing) = restored.missing.first() {
             return Err(damaged(job, &format!("{}/{} is missing", layout::MOODLEDATA, shown(missing))));

@@ -39,7 +39,7 @@ pub fn source(session: &Session, args: &cli::Restore) -> Result<Source> {
     let unpacked =
         export.map(|file| unpack(file, files::parent(file), &Needed::Everything, &session.log)).transpose()?;
     let from = unpacked.as_ref().map(Unpacked::folder).or(args.from.as_deref());
-    let (mut settings, backup) = match from {
+    let (settings, backup) = match from {
         None => {
             let settings = session.settings()?;
             let backup = listing::existing_store(&settings)?.find(wanted.unwrap_or("latest"))?;
@@ -48,21 +48,19 @@ pub fn source(session: &Session, args: &cli::Restore) -> Result<Source> {
         Some(from) => {
             let source = source::open(from)?;
             let backup = source.store.find(wanted.or(source.backup.as_deref()).unwrap_or("latest"))?;
-            let known = session.global.settings.is_some() || session.settings_file().exists();
-            let settings = match known {
+            let settings = match session.has_settings() {
                 true => session.settings()?,
                 false => stand_in(&backup.manifest, files::parent(source.store.folder()))?,
             };
             (settings, backup)
         }
     };
-    let place = match args.undo || args.discard {
-        true => {
-            settings.site.root = args.root.clone().unwrap_or(settings.site.root);
-            None
-        }
+    // An undo is of a site that is here.
+    let place = match args.undo || args.redo || args.discard {
+        true => None,
         false => place(session, &settings, &backup.manifest, args)?,
     };
+    let mut settings = settings;
     if let Some(place) = &place {
         settings.site.root.clone_from(&place.root);
         settings.site.web_user = Some(place.web_user.name.clone());

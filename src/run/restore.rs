@@ -1,18 +1,19 @@
 //! The command `restore`, in place: the plan, the question, the work, the result.
 
 use super::place::{self, Source};
-use super::{Session, exit_code, extract, job, prompt};
+use super::{Session, aside, exit_code, extract, job, prompt};
 use crate::cli;
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::layout::wrapped;
 use crate::report::restore::{self as view, Done};
-use crate::report::{Look, human, outcome};
+use crate::report::{Look, outcome};
 use crate::restore::{self, Job, Outcome, Place, Plan};
 use crate::settings::Settings;
 use crate::store::{Backup, Part};
 use crate::sys::log::Log;
 use crate::sys::{files, signals, time};
 use std::io::IsTerminal;
+use std::path::Path;
 
 const BACKUP_FIRST_HELP: &str = "A backup like that of each night: it takes as long, and closes the site for about a second; if it fails, \
      nothing is restored. Without it the restore can be undone all the same, as long as what it sets aside is not deleted (restore \
@@ -21,42 +22,28 @@ const BACKUP_FIRST_HELP: &str = "A backup like that of each night: it takes as l
 const RESTORE_HELP: &str = "What would be done stands above. If anything goes wrong on the way, everything is put back; afterwards \
      \"moodle-backup restore --undo\" does so. Anything but the name ends this, and nothing is changed.";
 
-const TAKE_BACK_HELP: &str = "What is there now changes place with what was set aside: \"moodle-backup restore --redo\" takes an undo \
-     back, and --undo once more goes one restore further back. Anything but the name ends this, and nothing is changed.";
-
-const DISCARD_HELP: &str = "Nothing brings back what is deleted here. It takes room on the disks of the site and of its database, and is \
-     needed for nothing but \"moodle-backup restore --undo\". Anything but the name ends this, and nothing is changed.";
-
 /// What somebody is to confirm.
-struct Confirmation<'a> {
+pub(super) struct Confirmation<'a> {
     /// What is to be done.
-    what: &'a str,
+    pub what: &'a str,
     /// What `?` shows.
-    help: &'a str,
+    pub help: &'a str,
     /// What to do where nobody can be asked.
-    hint: &'a str,
+    pub hint: &'a str,
 }
 
 const INTERRUPTED: &str = "what it had changed was put back; \"moodle-backup status\" tells how the site is now";
 
-/// Restores, undoes a restore, takes an undo back, or deletes what restores have set aside.
+/// Restores.
 pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     if args.to.is_some() || args.table.is_some() {
         return extract::restore(session, args);
     }
+    if args.undo || args.redo || args.discard {
+        return aside::undo_or_discard(session, args);
+    }
     let Source { settings, backup, place, unpacked: _until_done } = place::source(session, args)?;
     let job = job(session, &settings, &backup, place, args)?;
-    if args.discard {
-        return discard(session, &job, args);
-    }
-    if args.undo || args.redo {
-        let kept = restore::kept(&job, &session.log)?;
-        let last = restore::last(&kept, args.redo)?;
-        let what = view::take_back_question(last, &session.look());
-        let confirmation = Confirmation { what: &what, help: TAKE_BACK_HELP, hint: "--yes does it without a question" };
-        ask(session, &settings, &confirmation, args.yes)?;
-        return finish(session, &job, |job, log| restore::take_back(job, last, log));
-    }
     // To be shown, or to be asked by: it looks for each of users' files.
     let is_shown = args.plan || !args.yes || !(session.global.json || session.global.quiet);
     let plan = is_shown.then(|| restore::plan(&job, args.plan || !args.yes)).transpose()?;
@@ -78,7 +65,8 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
         let hint = "--plan shows what would be done; --yes does it";
         ask(session, &settings, &Confirmation { what: &question(plan), help: RESTORE_HELP, hint }, args.yes)?;
     }
-    finish(session, &job, restore::run)
+    let place = job.place.as_ref().map(|place| place.root.as_path());
+    finish(session, &settings.site.name, (some_parts(&job), place), |log| restore::run(&job, log))
 }
 
 fn job<'a>(
@@ -153,7 +141,7 @@ fn question(plan: &Plan) -> String {
 }
 
 /// On a terminal the name of the site is to be typed; elsewhere `--yes` is needed.
-fn ask(session: &Session, settings: &Settings, confirmation: &Confirmation, yes: bool) -> Result<()> {
+pub(super) fn ask(session: &Session, settings: &Settings, confirmation: &Confirmation, yes: bool) -> Result<()> {
     if yes {
         return Ok(());
     }
@@ -168,22 +156,27 @@ fn ask(session: &Session, settings: &Settings, confirmation: &Confirmation, yes:
     }
 }
 
-fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<Outcome>) -> Result<u8> {
+/// Does the work, with a log of its own, and tells how it ended; beside the outcome by the parts that were brought back, where those
+/// are not all, and by the place, if it was another one.
+pub(super) fn finish(
+    session: &Session,
+    site: &str,
+    (parts, place): (Vec<String>, Option<&Path>),
+    work: impl FnOnce(&Log) -> Result<Outcome>,
+) -> Result<u8> {
     let stamp = time::now().format("%Y-%m-%dT%H%M%S%.3fZ");
-    let log = session.paths.logs().join(format!("{}-restore-{stamp}.log", job.settings.site.name));
+    let log = session.paths.logs().join(format!("{site}-restore-{stamp}.log"));
     session.log.mark_restore();
     let _alive = job::log_in(session, log, "restore");
     // A lost connection must not undo the work of an hour.
     signals::ignore_hangup()?;
     let syslog = super::syslog::Syslog::open();
-    syslog.info(format!("restore of site {} begins", job.settings.site.name));
-    let result = work(job, &session.log);
+    syslog.info(format!("restore of site {site} begins"));
+    let result = work(&session.log);
     session.log.finish();
     match &result {
-        Ok(outcome) => {
-            syslog.info(format!("restore of site {} is done: {}", job.settings.site.name, outcome.record.what))
-        }
-        Err(error) => syslog.error(format!("restore of site {} failed: {error:#}", job.settings.site.name)),
+        Ok(outcome) => syslog.info(format!("restore of site {site} is done: {}", outcome.record.what)),
+        Err(error) => syslog.error(format!("restore of site {site} failed: {error:#}")),
     }
     let outcome = result.map_err(|error| match error::kind(&error) {
         error::Kind::Interrupted => error.context(Fault::interrupted("the restore was interrupted").hint(INTERRUPTED)),
@@ -192,15 +185,15 @@ fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<
     let warnings = session.log.warnings();
     let steps = session.log.step_times();
     let done = Done {
-        site: job.settings.site.name.clone(),
+        site: site.to_owned(),
         restored: outcome.record.what.clone(),
         is_undo: outcome.record.is_undo,
-        parts: if outcome.record.took_back.is_some() { Vec::new() } else { some_parts(job) },
-        place: job.place.as_ref().filter(|_| outcome.new).map(|place| place.root.display().to_string()),
+        parts,
+        place: place.filter(|_| outcome.new).map(|place| place.display().to_string()),
         new: outcome.new,
         closed_seconds: outcome.closed_seconds,
         pool_files: outcome.pool_files,
-        set_aside_in: outcome.record.folders.iter().map(|folder| folder.display().to_string()).collect(),
+        set_aside_in: if outcome.new { Vec::new() } else { outcome.record.places() },
         took_seconds: steps.iter().map(|step| step.seconds).sum(),
         steps,
         log: session.log.activity().log.map(|path| path.display().to_string()),
@@ -215,19 +208,4 @@ fn finish(session: &Session, job: &Job, work: impl FnOnce(&Job, &Log) -> Result<
 fn some_parts(job: &Job) -> Vec<String> {
     let is_whole = [Part::Code, Part::Moodledata, Part::Database].iter().all(|part| job.parts.contains(part));
     if is_whole { Vec::new() } else { job.parts.iter().map(Part::to_string).collect() }
-}
-
-fn discard(session: &Session, job: &Job, args: &cli::Restore) -> Result<u8> {
-    let kept = restore::kept(job, &session.log)?;
-    let dead = restore::undone(job)?;
-    if kept.is_empty() && dead.is_none() {
-        return Err(restore::nothing_aside());
-    }
-    let question = view::discard_question(&kept, dead.as_ref(), &session.look());
-    let hint = "--yes does it without a question";
-    ask(session, job.settings, &Confirmation { what: &question, help: DISCARD_HELP, hint }, args.yes)?;
-    let restores = restore::discard(job, &session.log)?;
-    session.log.finish();
-    session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));
-    Ok(0)
 }

@@ -3,7 +3,7 @@
 
 use super::follow;
 use crate::moodle::MAINTENANCE_PAGE;
-use crate::report::status::SiteState;
+use crate::report::status::{Lost, SiteState};
 use crate::sys::log::Activity;
 use crate::sys::paths::Paths;
 use crate::window::{self, Closure};
@@ -22,6 +22,17 @@ pub struct State {
 impl State {
     fn new(state: SiteState, because: impl Into<Option<String>>) -> Self {
         State { state, because: because.into() }
+    }
+}
+
+impl State {
+    /// What is known when parts of the site are found to be lost: nobody is let into what is not there.
+    pub fn with(self, lost: &[Lost]) -> State {
+        if lost.is_empty() || !matches!(self.state, SiteState::Open | SiteState::Unknown) {
+            return self;
+        }
+        let parts: Vec<&str> = lost.iter().map(|lost| lost.part).collect();
+        State::new(SiteState::Down, format!("not there, or not to be reached: {}", parts.join(", ")))
     }
 }
 
@@ -48,6 +59,10 @@ fn closed(closure: &Closure, activities: &[Activity], half_restored: bool) -> St
         return State::new(SiteState::Closed, format!("since {since}, by process {}", closure.pid));
     }
     if closure.page_put_up && matches!(closure.dataroot.join(MAINTENANCE_PAGE).try_exists(), Ok(false)) {
+        if half_restored {
+            let what = format!("closed on {since} for a restore that has died half-way, and opened by other hands");
+            return State::new(SiteState::Open, what);
+        }
         let end = if closure.held.is_some() { "resume" } else { "recover" };
         let what = format!("it was closed on {since} and opened by other hands; \"moodle-backup {end}\" forgets that");
         return State::new(SiteState::Open, what);

@@ -2,9 +2,9 @@
 //! on the target, and says what it cannot see; the settings are all that it must have.
 
 use super::standing::{self, State, local};
-use super::{Session, follow, listing, record, timer};
+use super::{Session, follow, listing, lost, record, timer};
 use crate::error::{self, EXIT_WARNINGS, Kind, Result};
-use crate::preflight;
+use crate::preflight::{self, Site};
 use crate::report::human;
 use crate::report::outcome::Ending;
 use crate::report::status::{self, Last, LastRun, SetAside, SiteState, Status};
@@ -13,6 +13,7 @@ use crate::store::{Backup, Listing, Store};
 use crate::sys::paths::Paths;
 use crate::sys::{files, signals, time};
 use crate::undo;
+use crate::window;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,12 +22,26 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let settings = session.settings()?;
     let mut attention = Vec::new();
     let seen = seen(&settings, &mut attention);
-    let dataroot = dataroot(&settings, seen.as_ref().and_then(Listing::newest), &mut attention);
+    let newest = seen.as_ref().and_then(Listing::newest);
+    let site = preflight::read_site(&settings);
+    let dataroot = dataroot(&session.paths, &settings, site.as_ref().ok(), newest);
     signals::check()?;
-    let State { state, because } = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
+    let state = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
+    let lost = match is_being_restored(&session.paths, &state, dataroot.as_deref()) {
+        true => Vec::new(),
+        false => lost::lost(&settings, site.as_ref().ok(), dataroot.as_deref(), newest.map(|newest| &newest.manifest)),
+    };
+    signals::check()?;
+    let State { state, because } = state.with(&lost);
+    match site {
+        _ if !lost.is_empty() => attention.push(lost::words(&lost)),
+        Err(error) => attention.push(sentence("the next backup would be refused: ", &error)),
+        Ok(_) => {}
+    }
     let last_run = record::read(&session.paths, &settings);
     note_state(state, because.as_deref(), &mut attention);
     attention.extend(dataroot.as_deref().and_then(|dataroot| undone(&session.paths, dataroot)));
+    attention.extend(dataroot.as_deref().and_then(|dataroot| opened(&session.paths, dataroot, state)));
     note_runs(&session.paths, dataroot.as_deref(), last_run.as_ref(), &mut attention);
     if let Some(listing) = &seen {
         note_backups(listing, &mut attention);
@@ -36,8 +51,9 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
         site: settings.site.name.clone(),
         state,
         state_because: because,
+        lost,
         backups_seen: seen.is_some(),
-        last: seen.as_ref().and_then(Listing::newest).map(last),
+        last: newest.map(last),
         max_age_seconds: max_age.map(|age| age.as_secs()),
         recent_enough,
         last_run: last_run.map(ended),
@@ -78,15 +94,16 @@ fn sentence(before: &str, error: &anyhow::Error) -> String {
     format!("{before}{error:#}{next}")
 }
 
-/// The dataroot, from config.php, or else as the newest backup remembers it.
-fn dataroot(settings: &Settings, newest: Option<&Backup>, attention: &mut Vec<String>) -> Option<PathBuf> {
-    match preflight::read_site(settings) {
-        Ok(site) => Some(site.config.dataroot),
-        Err(error) => {
-            attention.push(sentence("the next backup would be refused: ", &error));
-            newest.map(|newest| newest.manifest.paths.dataroot.clone())
-        }
-    }
+/// The dataroot, from config.php, or else as the record of a restore or the newest backup has it.
+fn dataroot(paths: &Paths, settings: &Settings, site: Option<&Site>, newest: Option<&Backup>) -> Option<PathBuf> {
+    let restored = || undo::newest(paths, &settings.site.root).ok().flatten().map(|record| record.dataroot);
+    let here = site.map(|site| site.config.dataroot.clone()).or_else(restored);
+    here.or_else(|| newest.map(|newest| newest.manifest.paths.dataroot.clone()))
+}
+
+/// Whether something is at work on the site, or a restore has died half-way: then that comes first.
+fn is_being_restored(paths: &Paths, state: &State, dataroot: Option<&Path>) -> bool {
+    state.state == SiteState::Closed || dataroot.is_some_and(|dataroot| paths.restoring(dataroot).exists())
 }
 
 fn note_room(settings: &Settings, attention: &mut Vec<String>) {
@@ -112,7 +129,8 @@ fn note_state(state: SiteState, because: Option<&str>, attention: &mut Vec<Strin
             Some("the site was left closed by an interrupted run: open it with \"moodle-backup recover\"".to_owned())
         }
         SiteState::Unknown => Some(format!("it is not known whether the site is open{why}: look at it in a browser")),
-        SiteState::Open | SiteState::Maintenance | SiteState::Closed => None,
+        // What is lost was told.
+        SiteState::Open | SiteState::Maintenance | SiteState::Closed | SiteState::Down => None,
     });
 }
 
@@ -204,7 +222,8 @@ fn set_aside(paths: &Paths, dataroot: &Path) -> Vec<SetAside> {
             id if id == redo => Some("redo"),
             _ => None,
         };
-        Some(SetAside { when, what: record.holds(), made: record.what.clone(), back_by })
+        let (what, made, places) = (record.holds(), record.what.clone(), record.places());
+        Some(SetAside { when, what, made, places, back_by })
     });
     told.collect()
 }
@@ -218,6 +237,21 @@ fn undone(paths: &Paths, dataroot: &Path) -> Option<String> {
         local(undone.started),
         paths.logs().display()
     ))
+}
+
+/// A restore that had died, where somebody has opened the site since.
+fn opened(paths: &Paths, dataroot: &Path, state: SiteState) -> Option<String> {
+    let restore = undo::at_work(paths, dataroot).ok()??;
+    let opened = state != SiteState::Closed && window::is_opened(paths, &restore).unwrap_or(false);
+    opened.then(|| {
+        format!(
+            "the restore of {} that began at {} died half-way, and somebody has opened the site since: it may be half replaced, and \
+             there are neither backups nor restores until it is said what is to become of it: {}",
+            restore.what,
+            local(restore.started),
+            window::OPENED
+        )
+    })
 }
 
 fn ended(run: record::LastRun) -> LastRun {

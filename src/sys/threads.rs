@@ -1,11 +1,37 @@
 //! Work that is handed to several threads piece by piece. What the work is, is the caller's matter.
 
 use super::priority::{self, Effort};
+use super::signals;
 use crate::error::{Fault, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
+
+/// Shared by those who do parts of one thing at the same time: when one has failed, the others are to end too.
+#[derive(Debug, Default)]
+pub struct GivenUp(AtomicBool);
+
+impl GivenUp {
+    /// For work that nothing else belongs to.
+    pub const fn never() -> GivenUp {
+        GivenUp(AtomicBool::new(false))
+    }
+
+    /// Has the others end.
+    pub fn give_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// An error when this is to end early: because of that, or on a signal.
+    pub fn check(&self) -> Result<()> {
+        signals::check()?;
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(Fault::failed("it was given up, since something that belongs to it has failed").into()),
+            false => Ok(()),
+        }
+    }
+}
 
 /// Lets threads of this effort do `work` on each piece that `give`, on the calling thread, hands out; each with a state
 /// of its own from `begin`. Little is handed out ahead. The first error ends all, and is returned.

@@ -10,6 +10,7 @@ use crate::entry::{
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::log::Log;
 use crate::sys::signals;
+use crate::sys::threads::GivenUp;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, copy_file_range};
 use nix::sys::stat::fstat;
@@ -38,6 +39,8 @@ pub struct Restore<'a> {
     pub only: &'a Selection,
     /// Who owns things here.
     pub owners: &'a Owners,
+    /// Ends it early when something else that is done at the same time has failed.
+    pub given_up: &'a GivenUp,
 }
 
 /// What was brought back.
@@ -145,7 +148,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn entry(&mut self, found: &Entry, at: At<'_>) -> Result<()> {
-        signals::check()?;
+        self.job.given_up.check()?;
         let entry = self.as_it_was(found)?;
         if found.kind == Kind::Folder {
             let wanted = entry.filter(|entry| self.job.only.wants_in(&entry.path));

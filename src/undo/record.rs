@@ -19,6 +19,12 @@ pub struct Record {
     pub site: String,
     /// Its dataroot.
     pub dataroot: PathBuf,
+    /// Its ROOT; not in records of earlier versions.
+    #[serde(default)]
+    pub root: Option<PathBuf>,
+    /// Name of the web user; not in records of earlier versions.
+    #[serde(default)]
+    pub web_user: Option<String>,
     /// What was restored, in words: `backup 2026-11-23T010003Z`.
     pub what: String,
     /// Names the folders and tables of this restore; of two of a site the later one is greater.
@@ -79,6 +85,22 @@ pub enum Step {
         /// Whether it was there.
         was_there: bool,
     },
+    /// The dataroot of a site was made that was lost with it: all that is in it came since.
+    MadeDataroot {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// All that was in such a dataroot was set aside, and the folder itself is to go.
+    EmptiedDataroot {
+        /// The folder.
+        folder: PathBuf,
+        /// Its owner.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// What an earlier restore had set aside was brought back.
     BroughtBack {
         /// The database.
@@ -89,14 +111,16 @@ pub enum Step {
 }
 
 impl Record {
-    /// A record without any change yet.
-    pub fn new(site: &str, dataroot: &Path, what: String) -> Record {
+    /// A record without any change yet, of the site with this name, ROOT, dataroot and web user.
+    pub fn new(site: &str, root: &Path, dataroot: &Path, web_user: &str, what: String) -> Record {
         let now = crate::sys::time::now();
         // Two restores of a site are further apart than that.
         let id = now.timestamp_millis().to_string();
         Record {
             site: site.to_owned(),
             dataroot: dataroot.to_path_buf(),
+            root: Some(root.to_path_buf()),
+            web_user: Some(web_user.to_owned()),
             what,
             is_undo: false,
             before: format!("before {id}"),
@@ -111,15 +135,20 @@ impl Record {
         }
     }
 
-    /// A record of taking `last` back; `is_undo` unless that was an undo itself.
-    pub fn of_taking_back(last: &Record) -> Record {
+    /// A record of taking `last` back, of the site with this ROOT and web user; `is_undo` unless that was an undo itself.
+    pub fn of_taking_back(last: &Record, root: &Path, web_user: &str) -> Record {
         Record {
             is_undo: !last.is_undo,
             before: last.after.clone(),
             after: last.before.clone(),
             took_back: Some(last.id.clone()),
-            ..Record::new(&last.site, &last.dataroot, last.holds())
+            ..Record::new(&last.site, root, &last.dataroot, web_user, last.holds())
         }
+    }
+
+    /// Whether it is of the site with this ROOT, as settings name it: that may be its public/ folder.
+    pub(super) fn is_of(&self, root: &Path) -> bool {
+        self.root.as_ref().is_some_and(|own| own == root || own.join("public") == root)
     }
 
     /// What it has set aside, in words: `the state before backup 2026-11-23T010003Z`, or of an undo the backup itself.
@@ -128,6 +157,16 @@ impl Record {
             Some(what) if self.is_undo => what.to_owned(),
             _ => format!("{BEFORE}{}", self.what),
         }
+    }
+
+    /// Where what it has set aside is, in words: folders, and tables or schemas of databases.
+    pub fn places(&self) -> Vec<String> {
+        let folders = self.folders.iter().map(|folder| folder.display().to_string());
+        let databases = self.steps.iter().filter_map(|step| match step {
+            Step::SetAside { connection, aside } => aside.place(connection),
+            _ => None,
+        });
+        folders.chain(databases).collect()
     }
 
     /// Reads a record; `None` where there is none.
@@ -143,6 +182,39 @@ impl Record {
             )
         })?;
         Ok(Some(record))
+    }
+
+    /// A restore that has died, taken for one that is done as far as it came: what it has replaced can be put back by an undo. The state
+    /// that it made is one of its own, also where it was an undo itself: what it had not come to is still where the other has set it aside.
+    pub(super) fn into_kept(mut self) -> Result<Record> {
+        self.leave_out_what_was_not_begun()?;
+        self.what = format!("an interrupted restore of {}", self.what);
+        self.after.clone_from(&self.id);
+        (self.is_undo, self.took_back) = (false, None);
+        self.finished = Some(crate::sys::time::now().timestamp());
+        Ok(self)
+    }
+
+    /// A step is written down before it is made; the last may have been written down only.
+    fn leave_out_what_was_not_begun(&mut self) -> Result<()> {
+        let was_begun = match self.steps.last() {
+            Some(Step::Renamed { to, .. }) => to.symlink_metadata().is_ok(),
+            Some(Step::SetAside { connection, aside }) if !aside.was_empty() && !connection.is_aside(aside)? => {
+                // What cannot be renamed may have been dropped already.
+                connection.put_back(aside)?;
+                false
+            }
+            _ => true,
+        };
+        if !was_begun {
+            self.steps.pop();
+        }
+        Ok(())
+    }
+
+    /// Whether it was to put a site where none was: such a site is closed by a page that nobody has noted.
+    pub fn is_of_new_site(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Occupied { .. }))
     }
 
     pub(super) fn write(&self, file: &Path) -> Result<()> {
@@ -214,7 +286,8 @@ impl Record {
                 Step::BroughtBack { connection, aside } if !connection.is_aside(aside)? => {
                     connection.set_aside(aside)?;
                 }
-                Step::BroughtBack { .. } => {}
+                // Users' files that are in it already save the next restore from copying them again.
+                Step::BroughtBack { .. } | Step::MadeDataroot { .. } | Step::EmptiedDataroot { .. } => {}
             }
         }
         Ok(())

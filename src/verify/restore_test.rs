@@ -12,6 +12,7 @@ use crate::store::notes::Verified;
 use crate::store::{Backup, Store, layout, rows};
 use crate::sys::log::Log;
 use crate::sys::privileges::Identity;
+use crate::sys::threads::GivenUp;
 use crate::sys::{files, signals, time};
 use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
@@ -214,6 +215,7 @@ fn unpack(trial: &Trial, place: &Place, user: &Identity, log: &Log) -> Result<u6
         only: &Selection::all(),
         owners: &Owners::as_they_were(),
         effort: super::reading(trial.settings).effort,
+        given_up: &GivenUp::never(),
     };
     let done = archive::extract(&job, log)?;
     if done.entries != part.entries {

@@ -149,9 +149,12 @@ impl Closure {
     pub(super) fn undo(&self, state: &Path, log: &Log) -> Result<()> {
         let page = page::take_down(self);
         let services = services::start(&self.services, log);
-        page?;
+        let was_there = page?;
         services?;
-        self.require_dataroot(state)?;
+        // Where the page was seen, its folder is mounted, whatever else is in it.
+        if !was_there {
+            self.require_dataroot(state)?;
+        }
         match std::fs::remove_file(state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => files::sync_folder(files::parent(state)),

@@ -18,7 +18,7 @@ pub use closure::{Closure, Hold};
 pub use drain::drain;
 pub use guard::watch;
 pub use page::fallback_page;
-pub use recover::{Recovered, closures, held, recover, recover_site, require_not_opened, resume};
+pub use recover::{OPENED, Recovered, closures, held, is_opened, recover, recover_site, require_not_opened, resume};
 pub use services::{active, reload};
 pub use tally::{Tally, Totals};
 

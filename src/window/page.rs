@@ -83,14 +83,15 @@ fn is_ours(closure: &Closure) -> Result<bool> {
     Ok(String::from_utf8_lossy(&content).contains(&mark(closure)))
 }
 
-/// Takes our page down; another's is left.
-pub fn take_down(closure: &Closure) -> Result<()> {
-    let take = || -> Result<()> {
+/// Takes our page down; another's is left. Whether ours stood there.
+pub fn take_down(closure: &Closure) -> Result<bool> {
+    let take = || -> Result<bool> {
         let _ = std::fs::remove_file(closure.dataroot.join(UNFINISHED_PAGE));
-        if is_ours(closure)? {
+        let is_ours = is_ours(closure)?;
+        if is_ours {
             std::fs::remove_file(path(closure))?;
         }
-        Ok(())
+        Ok(is_ours)
     };
     as_user(&closure.user, take).or_fault(|| {
         Fault::failed(format!("cannot reopen the site: {} cannot be deleted", path(closure).display()))

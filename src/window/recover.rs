@@ -3,9 +3,11 @@
 use super::closure::Closure;
 use super::page;
 use crate::error::{Fault, OrFault, Result};
+use crate::moodle::MAINTENANCE_PAGE;
 use crate::sys::folder_lock::FolderLock;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
+use crate::undo::{self, Record};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -81,25 +83,42 @@ pub(super) fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
         .into())
 }
 
-/// An error if somebody has opened a site by hand that an interrupted restore had left closed: what was done there since,
-/// such as a dump that was loaded by hand, would be lost if the restore were undone now.
-pub fn require_not_opened(paths: &Paths, dataroot: &Path) -> Result<()> {
-    let Some(closure) = read(&Closure::file_for(paths, dataroot)).transpose()? else { return Ok(()) };
-    if !closure.restoring || !closure.page_put_up || !dataroot.exists() || page::stands(&closure)? {
+/// Whether somebody has opened a site by hand that this restore, which has died, had left closed.
+pub fn is_opened(paths: &Paths, restore: &Record) -> Result<bool> {
+    let dataroot = &restore.dataroot;
+    match read(&Closure::file_for(paths, dataroot)).transpose()? {
+        Some(closure) if closure.restoring && closure.page_put_up && dataroot.exists() => Ok(!page::stands(&closure)?),
+        None if restore.is_of_new_site() => Ok(is_in_use(dataroot)),
+        _ => Ok(false),
+    }
+}
+
+/// Whether a place that was empty before a restore has got something, and no page closes it: the page comes first of all.
+fn is_in_use(dataroot: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dataroot) else { return false };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let own = [undo::FOLDER, "lost+found"];
+    names.iter().any(|name| own.iter().all(|own| name != own)) && !names.iter().any(|name| name == MAINTENANCE_PAGE)
+}
+
+/// An error if somebody has opened the site since this restore has died: what was done there since, such as a dump that was
+/// loaded by hand, would be lost if the restore were undone now.
+pub fn require_not_opened(paths: &Paths, restore: &Record) -> Result<()> {
+    if !is_opened(paths, restore)? {
         return Ok(());
     }
     Err(Fault::failed(format!(
         "a restore of {} was interrupted, and somebody has opened the site since: it is left as it is now",
-        closure.site
+        restore.site
     ))
-    .hint(format!(
-        "to undo the restore, and with it what was done since: moodle-backup recover --undo-restore; to keep the site as it \
-         is: delete {} and {}",
-        paths.restoring(dataroot).display(),
-        Closure::file_for(paths, dataroot).display()
-    ))
+    .hint(OPENED)
     .into())
 }
+
+/// What can be done with a site that was opened by hand.
+pub const OPENED: &str = "\"moodle-backup recover --keep\" keeps the site as it is, and what the restore had replaced set aside: \
+     \"moodle-backup restore --undo\" can then still bring that back, and set aside what was done since; \"moodle-backup recover \
+     --undo-restore\" brings it back at once, and what was done since is LOST";
 
 /// The note about a site that is held closed on purpose.
 pub fn held(paths: &Paths, dataroot: &Path) -> Result<Option<Closure>> {

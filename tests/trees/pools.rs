@@ -6,12 +6,12 @@ use moodle_backup::hashes::{self, Hash};
 use moodle_backup::pool::marks::{self, Marks};
 use moodle_backup::pool::{self, Effort, Ownership, Restore, Restored};
 use moodle_backup::sys::priority::Io;
+use moodle_backup::sys::threads::GivenUp;
 use sha1::{Digest, Sha1};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 
 const MAKE: Ownership = Ownership { uid: 33, gid: 34, folder_mode: 0o2775, file_mode: 0o664 };
 
@@ -62,7 +62,7 @@ impl Work {
             effort: Effort { threads: 3, nice: 0, io: Io::Normal },
             set_aside: &set_aside,
             expected: 0,
-            given_up: &AtomicBool::new(false),
+            given_up: &GivenUp::never(),
         };
         pool::restore(&job, list.into_iter().map(Ok), &log())
     }

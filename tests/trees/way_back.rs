@@ -8,6 +8,7 @@ use moodle_backup::archive::{self, Extract};
 use moodle_backup::entry::owners::Then;
 use moodle_backup::entry::{Owners, Selection};
 use moodle_backup::sys::priority::{Effort, Io};
+use moodle_backup::sys::threads::GivenUp;
 use moodle_backup::tree::{self, Restore};
 use std::fs;
 use std::io::Read;
@@ -20,8 +21,11 @@ const EFFORT: Effort = Effort { threads: 5, nice: 0, io: Io::Normal };
 
 fn extract_some(file: &Path, into: &Path, only: &Selection) -> Result<archive::Extracted, String> {
     let owners = Owners::as_they_were();
-    archive::extract(&Extract { file, into, only, owners: &owners, effort: EFFORT }, &log())
-        .map_err(|error| format!("{error:#}"))
+    archive::extract(
+        &Extract { file, into, only, owners: &owners, effort: EFFORT, given_up: &GivenUp::never() },
+        &log(),
+    )
+    .map_err(|error| format!("{error:#}"))
 }
 
 fn extract(file: &Path, into: &Path) -> Result<archive::Extracted, String> {
@@ -30,7 +34,7 @@ fn extract(file: &Path, into: &Path) -> Result<archive::Extracted, String> {
 
 fn restore(source: &Path, into: &Path, only: &Selection) -> Result<tree::Restored, String> {
     let (index, owners) = (index_of(source), Owners::as_they_were());
-    let job = Restore { source, index: Some(&index), into, only, owners: &owners };
+    let job = Restore { source, index: Some(&index), into, only, owners: &owners, given_up: &GivenUp::never() };
     tree::restore(&job, &log()).map_err(|error| format!("{error:#}"))
 }
 
@@ -165,10 +169,24 @@ fn owners_are_mapped() {
 
     let (unpacked, restored) = (disk.path().join("unpacked"), disk.path().join("restored"));
     let only = Selection::all();
-    let job = Extract { file: &file, into: &unpacked, only: &only, owners: &owners, effort: EFFORT };
+    let job = Extract {
+        file: &file,
+        into: &unpacked,
+        only: &only,
+        owners: &owners,
+        effort: EFFORT,
+        given_up: &GivenUp::never(),
+    };
     archive::extract(&job, &log()).unwrap();
     let index = index_of(&copy);
-    let job = Restore { source: &copy, index: Some(&index), into: &restored, only: &only, owners: &owners };
+    let job = Restore {
+        source: &copy,
+        index: Some(&index),
+        into: &restored,
+        only: &only,
+        owners: &owners,
+        given_up: &GivenUp::never(),
+    };
     tree::restore(&job, &log()).unwrap();
 
     for back in [unpacked, restored] {
