@@ -77,6 +77,13 @@ impl Job<'_> {
     fn wants(&self, part: &Part) -> bool {
         self.parts.contains(part)
     }
+
+    /// Whether what others had defined in the database may become theirs again by this backup's word. A backup from elsewhere may have
+    /// been written by anybody, who would so become the database's root; and in another place the names in it may still lead to the
+    /// original, where Moodle's account of there does not come.
+    fn may_give_definers(&self) -> bool {
+        self.place.is_none() && !self.from_elsewhere
+    }
 }
 
 /// What a restore leaves.

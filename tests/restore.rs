@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use support::{
     Engine, HOOK_USER, Layout, PocketSite, Server, Snapshot, TestTarget, TreeCompare, World, assert_same,
-    compare_snapshots, rows_snapshot, wait_for,
+    compare_snapshots, rows_snapshot, text, wait_for,
 };
 
 /// Folders of moodledata that Moodle fills again by itself.
@@ -703,12 +703,14 @@ fn what_others_had_defined_is_theirs_again_after_the_loss_of_everything() {
     assert!(!output.stderr.contains("has defined now what others had"), "{}", output.stderr);
     before.assert_is(&world.site, "brought back");
 
+    // Anybody may have written a backup that comes from elsewhere: by its word nobody becomes root of the database.
+    lose_again(&world.site, &server);
+    let from = text(world.target.path()).to_owned();
+    let output = world.run(&["restore", "--from", &from, "--yes"]).expect_code(3);
+    assert!(flat(&output.stderr).contains("has defined now what others had: trigger mdl_of_root"), "{}", output.stderr);
+
     // Somebody has made the database by hand, and no administrator is let in.
-    let site = &world.site;
-    fs::remove_dir_all(&site.root).unwrap();
-    fs::remove_dir_all(&site.dataroot).unwrap();
-    let (name, user) = (site.database.identifier(&site.database.name), site.database.identifier(&site.database.user));
-    server.database("mysql", "", "").query(&format!("DROP DATABASE {name}; DROP USER {user}@localhost"));
+    lose_again(&world.site, &server);
     shut_root_out(&server);
     let told = flat(&world.run(&["restore", "--yes"]).expect_code(5).stderr);
     make_by_hand(&world.site, &told, false);
@@ -717,6 +719,14 @@ fn what_others_had_defined_is_theirs_again_after_the_loss_of_everything() {
     assert!(plan.contains(words) && plan.contains("--database-admin FILE"), "{plan}");
     let output = world.run(&["restore", "--yes"]).expect_code(3);
     assert!(flat(&output.stderr).contains("has defined now what others had: trigger mdl_of_root"), "{}", output.stderr);
+}
+
+/// As [`lose`], of a site that was brought back: a restore makes one account.
+fn lose_again(site: &PocketSite, server: &Server) {
+    fs::remove_dir_all(&site.root).unwrap();
+    fs::remove_dir_all(&site.dataroot).unwrap();
+    let (name, user) = (site.database.identifier(&site.database.name), site.database.identifier(&site.database.user));
+    server.database("mysql", "", "").query(&format!("DROP DATABASE {name}; DROP USER {user}@localhost"));
 }
 
 /// Types the statements that were told, as another administrator than the one who was refused.

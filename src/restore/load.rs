@@ -128,8 +128,7 @@ fn exchange(
     let mut replaced = load(job, then, connection, log)?;
     let given_back = connection.give_back_definers(&aside)?;
     replaced.retain(|it| !given_back.contains(&(it.kind.clone(), it.name.clone())));
-    // In another place the names in them may still lead to the original, where Moodle's account of there does not come.
-    if !replaced.is_empty() && job.place.is_none() {
+    if !replaced.is_empty() && job.may_give_definers() {
         let given = connection.give_definers(&then.of_others, scope, job.admin.as_deref())?;
         replaced.retain(|it| !given.contains(&(it.kind.clone(), it.name.clone())));
     }

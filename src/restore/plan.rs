@@ -222,7 +222,7 @@ fn changed(job: &Job, here: &Here) -> Vec<String> {
 /// What others have defined, where it cannot be given back to them.
 fn definers(job: &Job, here: &Here) -> Option<String> {
     let others = &job.backup.manifest.database.of_others;
-    let may = |it: &Connection| job.place.is_none() && it.may_give_definers(job.admin.as_deref());
+    let may = |it: &Connection| job.may_give_definers() && it.may_give_definers(job.admin.as_deref());
     if !job.wants(&Part::Database) || others.is_empty() || here.connection().is_some_and(may) {
         return None;
     }
@@ -230,7 +230,7 @@ fn definers(job: &Job, here: &Here) -> Option<String> {
     Some(format!(
         "Moodle's account will have defined what others had: {}; only an administrator of the database server can give it back{}",
         named.join(", "),
-        if job.place.is_none() { ", whom --database-admin FILE names" } else { "" }
+        if job.may_give_definers() { ", whom --database-admin FILE names" } else { "" }
     ))
 }
 
