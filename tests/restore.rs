@@ -1237,20 +1237,23 @@ fn a_backup_is_made_first_where_that_is_wanted() {
     }
 }
 
-/// Ctrl-C at a question ends it at once, without Enter.
+/// Ctrl-C at a question ends it at once, without Enter; so does the end of what is typed, after which nobody answers anything.
 #[test]
-fn questions_are_left_by_ctrl_c() {
+fn questions_are_left_by_ctrl_c_and_ctrl_d() {
     let world = world(Engine::MariaDb);
     change(&world.site);
     let today = State::of(&world.site);
     for (question, keys) in [("Make a backup of the site", ""), ("Type the name of the site", "no\n")] {
-        let mut terminal = support::Terminal::start(world.command(&["restore"]));
-        terminal.wait_for_text("Make a backup of the site");
-        terminal.type_keys(keys);
-        terminal.wait_for_text(question);
-        terminal.type_keys("\x03");
-        assert_eq!(terminal.wait().code(), Some(1), "{}", terminal.text());
-        today.assert_is(&world.site, question);
+        for end in ["\x03", "\x04"] {
+            let mut terminal = support::Terminal::start(world.command(&["restore"]));
+            terminal.wait_for_text("Make a backup of the site");
+            terminal.type_keys(keys);
+            terminal.wait_for_text(question);
+            terminal.type_keys(end);
+            assert_eq!(terminal.wait().code(), Some(1), "{}", terminal.text());
+            assert!(end == "\x03" || terminal.text().contains("nobody here to answer"), "{}", terminal.text());
+            today.assert_is(&world.site, question);
+        }
     }
 }
 

@@ -139,23 +139,6 @@ impl Connection {
         self.give_back_definers_of(&aside.programs)
     }
 
-    /// Whether the database holds nothing, where Moodle's tables are to be.
-    pub fn is_empty(&self) -> Result<bool> {
-        let mut session = self.session()?;
-        match self.engine {
-            Engine::MariaDb => Ok(mariadb_tables(&mut session)?.iter().all(|(name, _)| name.starts_with(ASIDE))),
-            Engine::Postgres => {
-                let live = self.schema.as_ref().map_or("current_schema()".to_owned(), |schema| self.sql_text(schema));
-                let sql = format!(
-                    "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                     WHERE n.nspname = {live} AND relkind IN ('r', 'p', 'f') AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
-                     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
-                );
-                Ok(session.value(&sql)?.is_none_or(|count| count == "0"))
-            }
-        }
-    }
-
     /// Whether anything is aside.
     pub fn is_aside(&self, aside: &Aside) -> Result<bool> {
         self.still_aside(aside).map(|(some, _)| some)
@@ -305,6 +288,26 @@ impl Connection {
             })
             .collect();
         format!("SET SESSION foreign_key_checks = 0;\n{drops}")
+    }
+}
+
+impl Session {
+    /// Whether the database holds nothing, where Moodle's tables are to be.
+    pub fn is_empty(&mut self) -> Result<bool> {
+        match self.engine() {
+            Engine::MariaDb => Ok(mariadb_tables(self)?.iter().all(|(name, _)| name.starts_with(ASIDE))),
+            Engine::Postgres => {
+                let connection = self.connection();
+                let named = connection.schema.as_ref().map(|schema| connection.sql_text(schema));
+                let live = named.unwrap_or_else(|| "current_schema()".into());
+                let sql = format!(
+                    "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = {live} AND relkind IN ('r', 'p', 'f') AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d \
+                     WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"
+                );
+                Ok(self.value(&sql)?.is_none_or(|count| count == "0"))
+            }
+        }
     }
 }
 

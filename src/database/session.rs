@@ -58,12 +58,17 @@ impl Drop for Session {
 impl Connection {
     /// Connects. The server's refusal is an error in words for an administrator.
     pub fn session(&self) -> Result<Session> {
+        self.session_within(QUERY_LIMIT)
+    }
+
+    /// The same where nobody waits longer than that for any answer.
+    pub fn session_within(&self, limit: Duration) -> Result<Session> {
         let (program, flavour) = self.query_client()?;
         let mut session = Session {
             connection: self.clone(),
             program,
             flavour,
-            limit: QUERY_LIMIT,
+            limit,
             ends_after: None,
             client: None,
             last_look: None,

@@ -308,7 +308,7 @@ impl Database {
 /// A database that is not this very site's own is loaded into only if nothing is in it.
 pub(super) fn require_empty(connection: &Connection, here: &Here) -> Result<()> {
     let own = |it: &Connection| it.title() == connection.title() && it.schema == connection.schema;
-    if here.connection().is_some_and(own) || connection.is_empty()? {
+    if here.connection().is_some_and(own) || connection.session()?.is_empty()? {
         return Ok(());
     }
     Err(Fault::unfit(format!("the {} is not empty, and not that of the site that is replaced", connection.title()))

@@ -226,7 +226,12 @@ fn definers(job: &Job, here: &Here) -> Option<String> {
     if !job.wants(&Part::Database) || others.is_empty() || here.connection().is_some_and(may) {
         return None;
     }
-    let named: Vec<String> = others.iter().map(ToString::to_string).collect();
+    // What the server shows now with the very same text it gives back by itself.
+    let now = here.connection().and_then(|it| it.session().ok()?.defined_by_others().ok()).unwrap_or_default();
+    let named: Vec<String> = others.iter().filter(|it| !now.contains(it)).map(ToString::to_string).collect();
+    if named.is_empty() {
+        return None;
+    }
     Some(format!(
         "Moodle's account will have defined what others had: {}; only an administrator of the database server can give it back{}",
         named.join(", "),

@@ -9,6 +9,10 @@ use crate::settings::Settings;
 use crate::store::manifest::Manifest;
 use crate::undo;
 use std::path::Path;
+use std::time::Duration;
+
+/// Whoever asks for the status wants an answer soon, also of a server that hangs.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What is lost of the site, as far as that can be seen: where it was by config.php, or else by `dataroot` and the newest backup.
 pub fn lost(settings: &Settings, site: Option<&Site>, dataroot: Option<&Path>, then: Option<&Manifest>) -> Vec<Lost> {
@@ -56,7 +60,7 @@ fn is_empty(folder: &Path) -> bool {
 
 fn database(site: &Site) -> Option<Lost> {
     let connection = &site.connection;
-    let why = match connection.is_empty() {
+    let why = match connection.session_within(LIMIT).and_then(|mut session| session.is_empty()) {
         Ok(false) => return None,
         Ok(true) => format!("the {} is empty", connection.title()),
         Err(error) => {

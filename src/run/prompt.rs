@@ -1,15 +1,15 @@
 //! A question on the terminal outside of the set-up: one line is read, and a signal ends the wait for it. What is asked is the
 //! caller's matter.
 
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::report::layout::wrapped;
 use crate::sys::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Write;
 use std::os::fd::AsFd;
 
-/// Shows a question, and `help` for each `?`; returns what is typed, without blanks around it; empty at the end of the input. An
-/// error on a signal.
+/// Shows a question, and `help` for each `?`; returns what is typed, without blanks around it. An error on a signal, and at the end
+/// of the input: who has gone away answers none of the questions that may follow.
 pub fn ask(question: &str, help: &str) -> Result<String> {
     loop {
         match line(question)?.as_str() {
@@ -35,6 +35,12 @@ fn line(question: &str) -> Result<String> {
         // Straight from the descriptor, which gives a line at a time: what a buffer holds poll does not see.
         let mut bytes = [0; 1024];
         let count = nix::unistd::read(&stdin, &mut bytes)?;
+        if count == 0 && typed.is_empty() {
+            eprintln!();
+            return Err(Fault::interrupted("there is nobody here to answer; nothing was changed")
+                .hint("--yes does it without a question")
+                .into());
+        }
         typed.extend_from_slice(&bytes[..count]);
         if count == 0 || typed.ends_with(b"\n") {
             return Ok(String::from_utf8_lossy(&typed).trim().to_owned());

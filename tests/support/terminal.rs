@@ -6,18 +6,23 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
 use nix::unistd::setsid;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// Within which what a program has shown is read.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A program on a terminal of its own; dropping it closes the terminal.
 pub struct Terminal {
     child: Child,
     keyboard: Option<OwnedFd>,
     shown: Arc<Mutex<Vec<u8>>>,
+    /// Reads what is shown, until nobody has the terminal open any more.
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -41,13 +46,13 @@ impl Terminal {
         drop(pty.slave);
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (kept, mut screen) = (Arc::clone(&shown), side(&pty.master));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut buffer) {
                 kept.lock().expect("nobody panics with it").extend_from_slice(&buffer[..count]);
             }
         });
-        Terminal { child, keyboard: Some(pty.master), shown }
+        Terminal { child, keyboard: Some(pty.master), shown, reader }
     }
 
     pub fn id(&self) -> u32 {
@@ -76,17 +81,20 @@ impl Terminal {
         }
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end, and until its last words are read: that takes longer where the machine is busy.
     #[track_caller]
     pub fn wait(&mut self) -> ExitStatus {
-        let end = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
-                return status;
-            }
-            assert!(Instant::now() < end, "it does not end:\n{}", self.text());
-            std::thread::sleep(Duration::from_millis(5));
+        let mut status = None;
+        super::wait_for("the program on the terminal to end", LIMIT, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        // What it has started may have the terminal open for longer.
+        let end = Instant::now() + LAST_WORDS;
+        while !self.reader.is_finished() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
         }
+        status.expect("it has ended")
     }
 
     /// Ends the program as the kernel does when a connection is lost: its whole session is hung up.
