@@ -66,6 +66,8 @@ pub struct Job<'a> {
     pub scheduled: bool,
     /// The administrator's note.
     pub label: Option<String>,
+    /// Whether no backup is removed, whatever the rules ask for.
+    pub keep_all: bool,
     /// Where the new backup is to be written as one file too.
     pub export: Option<PathBuf>,
     /// Where the run keeps account of how long it has closed the site, for its end, whatever that is.
@@ -303,7 +305,10 @@ impl Capture<'_> {
 /// Where the settings allow it and room is short: removes what the rules do not ask for, before anything is copied. An
 /// error if that is not enough.
 fn make_room(job: &Job, ready: &Ready, store: &Store, locks: &locks::Locks, log: &Log) -> Result<()> {
-    if !job.settings.retention.make_room || preflight::require_room(job.settings, ready.forecast).is_ok() {
+    if job.keep_all
+        || !job.settings.retention.make_room
+        || preflight::require_room(job.settings, ready.forecast).is_ok()
+    {
         return Ok(());
     }
     prune(job, store, locks, log)?;
@@ -337,7 +342,9 @@ fn after_publishing(
     };
     attempt(&mut || {
         log.step("prune")?;
-        pruned = prune(job, store, locks, log)?;
+        if !job.keep_all {
+            pruned = prune(job, store, locks, log)?;
+        }
         Ok(())
     });
     attempt(&mut || {

@@ -307,6 +307,9 @@ pub struct Run {
     /// Where the log goes
     #[arg(long, hide = true)]
     pub log: Option<PathBuf>,
+    /// Leave all backups there are, whatever the rules ask for
+    #[arg(long, hide = true)]
+    pub keep_all: bool,
 }
 
 const FIND_AFTER: &str = "\

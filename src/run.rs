@@ -36,7 +36,7 @@ use crate::report::{self, Look};
 use crate::settings::{self, Settings};
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
-use crate::sys::{limits, privileges, signals, time};
+use crate::sys::{files, limits, privileges, signals, time};
 use crate::window;
 use clap::{ColorChoice, Parser};
 use std::ffi::OsString;
@@ -151,9 +151,13 @@ impl<'a> Session<'a> {
     fn print<T: serde::Serialize>(&self, view: &T, text: impl FnOnce(&T, &Look) -> String) -> Result<()> {
         use std::io::Write;
         let text = if self.global.json { report::json(view)? } else { text(view, &self.look()) };
-        // A reader that has seen enough (head, less) is no failure.
+        // A reader that has seen enough (head, less) is no failure, nor is a terminal that is closed meanwhile.
+        let is_gone = |error: &std::io::Error| {
+            let hung_up = || error.raw_os_error() == Some(nix::libc::EIO) && files::is_device(std::io::stdout());
+            error.kind() == std::io::ErrorKind::BrokenPipe || hung_up()
+        };
         match std::io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
             written => Ok(written?),
         }
     }

@@ -1261,13 +1261,14 @@ fn questions_are_left_by_ctrl_c_and_ctrl_d() {
 #[test]
 fn a_restore_whose_backup_is_not_waited_for_is_not_begun() {
     let world = world(Engine::MariaDb);
-    world.write_settings(&format!("group = \"{HOOK_USER}\"\n[hooks]\nuser = \"{HOOK_USER}\"\n"));
+    let keep = "[retention]\nlast = 1\ndaily = 0\nweekly = 0\nmonthly = 0\nyearly = 0\n";
+    world.write_settings(&format!("group = \"{HOOK_USER}\"\n[hooks]\nuser = \"{HOOK_USER}\"\n{keep}"));
     let first = world.backups()[0].clone();
     change(&world.site);
     let today = State::of(&world.site);
     let gate = world.scratch().join("go-on");
     let held = format!("until [ -e {} ]; do sleep 0.05; done", gate.display());
-    support::add_hook(&world, "post-job.d", "10-hold", &held);
+    support::add_hook(&world, "pre-job.d", "10-hold", &held);
     let mut restore = world.spawn(&["restore", &first, "--yes", "--backup-first"]);
     restore.wait_for_words("10-hold");
     restore.signal(Signal::SIGINT);
@@ -1275,8 +1276,8 @@ fn a_restore_whose_backup_is_not_waited_for_is_not_begun() {
     assert_eq!(output.code, Some(1), "{}", output.stderr);
     assert!(output.stderr.contains("nothing was restored"), "{}", output.stderr);
     fs::write(gate, "").unwrap();
-    wait_for("the backup to end", LIMIT, || {
-        world.run(&["status"]).stdout.contains("before the restore") || world.backups().len() == 2
-    });
+    wait_for("the backup to end", LIMIT, || world.processes().is_empty());
     today.assert_is(&world.site, "not restored");
+    assert_eq!(world.backups().len(), 2, "the one that is to be restored is still there");
+    assert_eq!(world.backups()[0], first);
 }

@@ -75,6 +75,31 @@ fn p2_make_room_removes_what_the_rules_let_go_and_nothing_else() {
     }
 }
 
+/// A day with many uploads is not the rule: the next run needs no room for the like. And what it needs room for is seen beforehand.
+#[test]
+fn the_room_that_is_asked_for_is_that_for_what_is_new() {
+    let world = World::builder(PocketSite::builder().files(5).build()).target(TestTarget::ext4(256)).build();
+    world.write_settings("min_free = \"0\"\n");
+    world.run(&["run"]).expect_code(0);
+    let upload = |seed: u8, mebibytes: u64| {
+        let content: Vec<u8> = (0..mebibytes * MIB / 8).flat_map(|n| (n * 8 + u64::from(seed)).to_le_bytes()).collect();
+        let hash = moodle_backup::hashes::to_hex(&<sha1::Sha1 as sha1::Digest>::digest(&content));
+        let folder = world.site.filedir().join(&hash[..2]).join(&hash[2..4]);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(hash), content).unwrap();
+    };
+    upload(1, 100);
+    world.run(&["run"]).expect_code(0);
+    assert!(world.target.free_bytes() < 150 * MIB, "less than twice as much again");
+    world.run(&["run"]).expect_code(0);
+    upload(2, 170);
+    for command in ["check", "run"] {
+        let refused = world.run(&[command]).expect_code(5);
+        let said = refused.stdout + &refused.stderr;
+        assert!(said.contains("this backup needs about 17"), "{said}");
+    }
+}
+
 /// A server with its data on a disk; PostgreSQL's log of changes is in `log`.
 fn server_on(disk: &TestTarget, engine: Engine, log: &Scratch) -> Server {
     let scratch = Scratch::below(disk.path());

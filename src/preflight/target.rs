@@ -4,8 +4,9 @@ use super::database::Databases;
 use super::findings::Findings;
 use super::site::Site;
 use crate::error::{Fault, OrFault, Result};
+use crate::pool;
 use crate::settings::Settings;
-use crate::store::manifest::{ComponentKind, Manifest};
+use crate::store::manifest::{ComponentKind, Manifest, Pool};
 use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
 use crate::sys::human;
@@ -18,6 +19,13 @@ use std::path::{Path, PathBuf};
 
 /// Dumps compress to about a fifth; a third leaves room for growth.
 const DUMP_SHARE: u64 = 3;
+
+/// Of what is in the pool a day does not add more than the tenth part, nor more than that, as a rule.
+const PLENTY: u64 = 10;
+const MUCH: u64 = 10 << 30;
+
+/// What a file takes at least on a disk.
+const BLOCK: u64 = 4096;
 
 /// What a run will probably write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,9 +77,11 @@ pub(super) fn examine(
         return Some((store, Forecast::default()));
     }
     log.detail("estimating the room that is needed");
-    let forecast = match newest {
-        Some(manifest) => next_forecast(&manifest),
-        None => findings.keep("target", first_forecast(site, databases, settings, store.as_ref()))?,
+    let forecast = match (newest, &store) {
+        (Some(manifest), Some(store)) => {
+            findings.keep("target", next_forecast(&manifest, settings, site, store, log))?
+        }
+        _ => findings.keep("target", first_forecast(site, databases, settings, store.as_ref()))?,
     };
     match require_room(settings, forecast) {
         Err(error) if settings.retention.make_room && store.is_some() => findings.warning(
@@ -174,9 +184,25 @@ pub fn require_outside<'a>(target: &Path, site_name: &str, mut parts: impl Itera
         .into())
 }
 
-/// After the first backup the last one tells what is to be expected: the same files of changing size anew, and as
-/// many new pool files again, twice.
-fn next_forecast(last: &Manifest) -> Forecast {
+/// After the first backup the last one tells what is to be expected. Where the disk has not much more room than that, what is new
+/// in the pool is looked for by name: a day with many uploads is neither to be taken for the rule, nor to come as a surprise.
+fn next_forecast(last: &Manifest, settings: &Settings, site: &Site, store: &Store, log: &Log) -> Result<Forecast> {
+    let guess = guess_by(last);
+    let space = files::space(&settings.target.path)?;
+    let reserve = settings.target.min_free.bytes(space.total_bytes);
+    let unlikely = guess.bytes + reserve + (last.pool.bytes / PLENTY).max(MUCH);
+    if space.free_bytes >= unlikely && space.free_inodes >= guess.inodes + last.pool.files / PLENTY {
+        return Ok(guess);
+    }
+    let lacking = pool::lacking(&site.config.filedir, Some(&store.pool()), last.pool.files, log)?;
+    let quiet = guess_by(&Manifest { pool: Pool { files: last.pool.files, ..Pool::default() }, ..last.clone() });
+    // Files take whole blocks.
+    let bytes = quiet.bytes + lacking.bytes + lacking.files * (BLOCK / 2);
+    Ok(Forecast { bytes, inodes: quiet.inodes + lacking.files, ..guess })
+}
+
+/// The same files of changing size anew, and as many new pool files again, twice.
+fn guess_by(last: &Manifest) -> Forecast {
     let rewritten = |kind: &ComponentKind| !matches!(kind, ComponentKind::Moodledata | ComponentKind::PoolList);
     let stored = last.components.iter().filter(|part| rewritten(&part.kind)).map(|part| part.stored_bytes);
     let rest = last.components.iter().filter(|part| part.kind == ComponentKind::Moodledata);
@@ -221,7 +247,7 @@ fn measure(path: &Path, left_out: &[PathBuf], held: Option<&Path>, forecast: &mu
     forecast.inodes += 1;
     if !meta.is_dir() {
         // What a file takes on the disk, in whole blocks.
-        forecast.bytes += meta.len().div_ceil(4096) * 4096;
+        forecast.bytes += meta.len().div_ceil(BLOCK) * BLOCK;
         return Ok(u64::from(meta.size() > 0));
     }
     let mut count = 0;

@@ -62,6 +62,7 @@ fn arguments(settings: &Settings, run: &cli::Run, log: &Path) -> Vec<OsString> {
     if let Some(export) = run.export.as_ref().and_then(|export| std::path::absolute(export).ok()) {
         args.extend(["--export".into(), export.into()]);
     }
+    args.extend(run.keep_all.then(|| "--keep-all".into()));
     args.extend(run.label.iter().map(|label| format!("--label={label}").into()));
     args
 }

@@ -47,6 +47,8 @@ pub fn run_apart(session: &Session, label: &str) -> Result<Outcome> {
         export: None,
         dry_run: false,
         log: None,
+        // Nobody may be there any more to hold the backup for whose sake it is made.
+        keep_all: true,
     };
     let log = logs::new_path(&session.paths, &settings.site.name, time::now());
     let started = detach::start(session, &settings, &run, &log)?;
@@ -70,6 +72,7 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         },
         scheduled: run.scheduled,
         label: run.label.clone(),
+        keep_all: run.keep_all,
         export: export_file(run)?,
         closed: Tally::default(),
     };

@@ -232,7 +232,8 @@ fn undone(paths: &Paths, dataroot: &Path) -> Option<String> {
     let undone = undo::undone(paths, dataroot)?;
     Some(format!(
         "the restore of {} that began at {} died before it was complete, and was undone: its log in {} tells how far it came; \
-         begin it again if it is still wanted; \"moodle-backup restore --discard\" forgets it",
+         begin it again if it is still wanted; this is told until a restore has succeeded, or \"moodle-backup restore --discard\" \
+         has deleted all that restores have set aside",
         undone.what,
         local(undone.started),
         paths.logs().display()

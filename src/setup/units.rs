@@ -88,6 +88,11 @@ impl Units {
         let time = text.lines().rev().find_map(|line| line.strip_prefix("OnCalendar=*-*-* ")).map(str::to_owned);
         time.or_else(|| systemd_runs().then(|| USUAL.to_owned()))
     }
+
+    /// Whether the backups are read again each week; `None` where no timer is switched on yet, or that cannot be known.
+    pub fn verifies(&self) -> Option<bool> {
+        (systemd_runs() && is_enabled(&self.timer())).then(|| is_enabled(&self.verify_timer()))
+    }
 }
 
 /// Whether something starts the backups by itself: this timer, or a line of cron.

@@ -4,6 +4,7 @@
 use crate::error::{Fault, OrFault, Result};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::stat::SFlag;
 use nix::sys::statvfs::statvfs;
 use sha1::{Digest, Sha1};
 use std::fs::{File, OpenOptions};
@@ -71,6 +72,12 @@ pub fn open_plain(path: &Path) -> std::io::Result<File> {
         true => Ok(file),
         false => Err(std::io::Error::other("it is no plain file")),
     }
+}
+
+/// Whether what is open is a device, such as a terminal.
+pub fn is_device(file: impl AsFd) -> bool {
+    let kind = nix::sys::stat::fstat(file).map(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+    kind.is_ok_and(|kind| kind == SFlag::S_IFCHR)
 }
 
 /// Renames and waits until the disk has the new name.

@@ -164,6 +164,7 @@ fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool,
         export: None,
         dry_run: false,
         log: None,
+        keep_all: false,
     };
     let ran = job::run(session, &run)?;
     if ran != 0 && ran != error::EXIT_WARNINGS {

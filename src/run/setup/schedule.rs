@@ -35,7 +35,8 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
     let help = "Disks err without a word. Once a week the newest backup is read again, with a part of the users' files \
                 each time, and compared with its checksums. It takes up to some hours, at low priority, and stands in the \
                 way of nothing.";
-    let default = wizard.answers.schedule.weekly_verify.unwrap_or(true);
+    let present = || wizard.old.as_ref().and_then(|_| units.verifies());
+    let default = wizard.answers.schedule.weekly_verify.or_else(present).unwrap_or(true);
     let Reply::Given(verify) =
         wizard.person.yes("Are the backups to be read again each week, to find damage?", help, default)?
     else {
