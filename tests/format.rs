@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use support::{Disk, Engine, Person, World, newcomer, number_of, succeed, unmount};
+use support::{Disk, Engine, Person, World, elsewhere, newcomer, number_of, script, succeed, unmount};
 
 fn photos() -> Disk {
     Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"])
@@ -133,6 +133,30 @@ fn what_is_in_use_or_has_backups_on_it_cannot_be_lost() {
     person.answer("", "\x03");
     program.kill().unwrap();
     program.wait().unwrap();
+}
+
+/// Whoever ends it while a disk is formatted must not believe that the disk is as it was.
+#[test]
+fn what_was_begun_is_not_told_as_not_done() {
+    let world = newcomer(Engine::MariaDb);
+    let (disk, place) = (photos(), world.scratch().join("backup"));
+    let slow = world.scratch().join("slow");
+    let begun = world.scratch().join("begun");
+    let text =
+        format!("case \"$*\" in *loop*) touch '{}'; exec sleep 60;; esac; exec mke2fs -t ext4 \"$@\"", begun.display());
+    script(&slow, "mkfs.ext4", &text);
+    let stand_in = format!("mount --bind '{}/mkfs.ext4' /usr/sbin/mkfs.ext4", slow.display());
+    let mut person = Person::of(elsewhere(&world, &["setup"], &stand_in));
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    up_to_the_summary(&mut person, &disk, &place);
+    // Nothing is taken for granted where something is lost.
+    person.wait_for("[no]");
+    person.answer("", "yes\n");
+    support::wait_for("mkfs.ext4", std::time::Duration::from_secs(60), || begun.exists());
+    person.terminal.type_keys("\x03");
+    person.wait_for("begun, and not complete: make an ext4 file system on");
+    assert_eq!(person.terminal.wait().code(), Some(1), "{}", person.terminal.text());
 }
 
 /// Between the summary and the work, somebody else is at work too.

@@ -1257,6 +1257,22 @@ fn questions_are_left_by_ctrl_c_and_ctrl_d() {
     }
 }
 
+/// What was typed before a question was shown is no answer to it.
+#[test]
+fn keys_that_were_typed_ahead_agree_to_nothing() {
+    let world = world(Engine::MariaDb);
+    change(&world.site);
+    let today = State::of(&world.site);
+    let mut terminal = support::Terminal::start(world.command(&["restore"]));
+    terminal.type_keys("no\npocket\n");
+    terminal.wait_for_text("Make a backup of the site as it is now first? (yes, no, or ? for help) [no]: ");
+    terminal.type_keys("\n");
+    terminal.wait_for_text("Type the name of the site");
+    terminal.type_keys("\x03");
+    assert_eq!(terminal.wait().code(), Some(1), "{}", terminal.text());
+    today.assert_is(&world.site, "not restored");
+}
+
 /// A backup that is not seen to its end is none that a restore may rely on.
 #[test]
 fn a_restore_whose_backup_is_not_waited_for_is_not_begun() {

@@ -564,6 +564,31 @@ fn a_pg_dump_that_is_older_than_the_server_is_not_enough() {
     person.wait_for("nothing more was changed");
 }
 
+/// The backup goes on, and nothing is said to be wrong; that it is not verified is said.
+#[test]
+fn who_does_not_wait_for_the_first_backup_is_told_so() {
+    let world = newcomer(Engine::MariaDb);
+    let gate = world.scratch().join("go-on");
+    support::add_hook(&world, "pre-job.d", "10-hold", &format!("until [ -e {} ]; do sleep 0.05; done", gate.display()));
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.choose("a plain folder");
+    person.answer("Which folder?", &format!("{}\n", target(&world)));
+    person.answer_up_to_the_summary();
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "yes\n");
+    person.wait_for("pre-job");
+    person.terminal.type_keys("\x03");
+    person.wait_for("The backup goes on");
+    person.wait_for("It is not verified then");
+    person.terminal.wait();
+    assert!(!person.terminal.text().contains("error:"), "{}", person.terminal.text());
+    fs::write(gate, "").unwrap();
+    support::wait_for("the backup to end", std::time::Duration::from_secs(60), || world.processes().is_empty());
+    assert!(Path::new(&target(&world)).join("moodle/latest/manifest.json").exists());
+}
+
 #[test]
 fn who_goes_away_leaves_nothing_half_done() {
     let world = newcomer(Engine::MariaDb);

@@ -148,7 +148,27 @@ impl<'a> Record<'a> {
             ..Component::default()
         });
         self.note_losses(files, previous, log);
+        self.note_lost_tables(previous, log);
         Ok(())
+    }
+
+    /// Tables that the backup before had, of the same Moodle. An upgrade drops some, and so does who removes a plugin; else somebody
+    /// will want to know before the backups that have them are gone.
+    fn note_lost_tables(&self, previous: Option<&Backup>, log: &Log) {
+        let same = |before: &&Backup| before.manifest.site.release == self.manifest.site.release;
+        let Some(before) = previous.filter(same) else { return };
+        let now = &self.manifest.database.tables;
+        let lost: Vec<String> =
+            before.manifest.database.tables.keys().filter(|table| !now.contains_key(*table)).cloned().collect();
+        if !lost.is_empty() {
+            log.warn(format!(
+                "the database lacks tables that it had in the backup before: {}; unless a plugin was removed, keep backup {}, which \
+                 has them: moodle-backup pin {}",
+                some_of(&lost),
+                before.name,
+                before.name
+            ));
+        }
     }
 
     fn note_losses(&mut self, files: &Files, previous: Option<&Backup>, log: &Log) {

@@ -5,12 +5,15 @@ use crate::error::{Fault, Result};
 use crate::report::layout::wrapped;
 use crate::sys::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{FlushArg, tcflush};
 use std::io::Write;
 use std::os::fd::AsFd;
 
 /// Shows a question, and `help` for each `?`; returns what is typed, without blanks around it. An error on a signal, and at the end
 /// of the input: who has gone away answers none of the questions that may follow.
 pub fn ask(question: &str, help: &str) -> Result<String> {
+    // What was typed before it was shown answers something else.
+    let _ = tcflush(std::io::stdin(), FlushArg::TCIFLUSH);
     loop {
         match line(question)?.as_str() {
             "?" => eprint!("{}", wrapped("", help)),

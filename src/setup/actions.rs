@@ -10,7 +10,7 @@ use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
 use super::refusal::{About, Refusal};
 use super::units::{self, Units};
-use crate::error::{Fault, OrFault, Result};
+use crate::error::{Fault, Kind, OrFault, Result};
 use crate::moodle::overrides::Secret;
 use crate::settings::edit::{self, Change};
 use crate::settings::{self, Settings, reference};
@@ -95,6 +95,11 @@ impl Plan {
     /// What will be done, in words.
     pub fn steps(&self) -> Vec<&str> {
         self.actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect()
+    }
+
+    /// Whether something is lost by it for good.
+    pub fn destroys(&self) -> bool {
+        self.steps().iter().any(|step| step.contains(prepare::LOSS))
     }
 
     fn add(&mut self, action: Action, words: Vec<String>) {
@@ -362,13 +367,23 @@ fn in_sections(text: &str) -> Vec<String> {
 /// Does all of it, and tells each step. On an error it says what was done, and what was not.
 pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, tell: &dyn Fn(&str)) -> Result<()> {
     for (number, (action, words)) in plan.actions.iter().enumerate() {
-        crate::sys::signals::check().and_then(|()| one(action, answers, context, log)).map_err(|error| {
+        let mut begun = false;
+        let done = crate::sys::signals::check().and_then(|()| {
+            begun = true;
+            one(action, answers, context, log)
+        });
+        done.map_err(|error| {
             let told = |actions: &[(Action, Vec<String>)]| {
                 let words: Vec<&str> = actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect();
                 if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
             };
             tell(&format!("done: {}", told(&plan.actions[..number])));
-            tell(&format!("not done: {}", told(&plan.actions[number..])));
+            // What is refused at the last moment was not begun.
+            let begun = usize::from(begun && crate::error::kind(&error) != Kind::Unfit);
+            if begun > 0 {
+                tell(&format!("begun, and not complete: {}", told(&plan.actions[number..=number])));
+            }
+            tell(&format!("not done: {}", told(&plan.actions[number + begun..])));
             let hint = crate::error::hint(&error).map_or(String::new(), |hint| format!("{hint}; then "));
             let fault = Fault::failed("the set-up is not complete")
                 .hint(format!("{hint}call \"moodle-backup setup\" again: what is done already is not done twice"));

@@ -6,7 +6,7 @@ use crate::moodle::overrides::Secret;
 use crate::report::layout::wrapped;
 use crate::sys::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::sys::termios::{FlushArg, LocalFlags, SetArg, tcflush, tcgetattr, tcsetattr};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -64,6 +64,13 @@ impl Person {
     /// Shows a heading.
     pub fn heading(&self, text: &str) {
         self.show(&format!("\n{text}\n{}\n", "-".repeat(text.chars().count())));
+    }
+
+    /// Forgets what was typed before anybody could see what it would answer: for questions whose answer cannot be taken back.
+    pub fn forget_what_was_typed(&mut self) {
+        self.typed.clear();
+        // On what is no terminal nothing is typed ahead.
+        let _ = tcflush(std::io::stdin(), FlushArg::TCIFLUSH);
     }
 
     /// Shows some text, wrapped.

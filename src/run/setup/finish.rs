@@ -10,6 +10,7 @@ use crate::setup::actions::{self, Context, Plan};
 use crate::setup::needs;
 use crate::setup::refusal::{About, Refusal};
 use crate::sys::process::unit::systemd_runs;
+use crate::sys::signals;
 use std::io::IsTerminal;
 
 const HELP: &str = "\
@@ -36,7 +37,8 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     wizard.person.tell("This will be done:");
     plan.steps().iter().for_each(|step| wizard.person.item(step));
     plan.warnings.iter().for_each(|warning| wizard.person.tell(&format!("WARNING: {warning}")));
-    match wizard.person.yes("Do all of this now?", HELP, true)? {
+    wizard.person.forget_what_was_typed();
+    match wizard.person.yes("Do all of this now?", HELP, !plan.destroys())? {
         Reply::Back => Ok(Move::Back),
         Reply::Given(true) => Ok(Move::Next),
         Reply::Given(false) => {
@@ -168,6 +170,10 @@ fn first_backup(wizard: &mut Wizard, session: &Session, done: &Done, asks: bool,
     };
     let ran = job::run(session, &run)?;
     if ran != 0 && ran != error::EXIT_WARNINGS {
+        return Ok(ran);
+    }
+    if signals::received() {
+        wizard.person.tell("It is not verified then: \"moodle-backup verify\" does that when it has ended.");
         return Ok(ran);
     }
     let verified = verify::verify(session, &cli::Verify::newest())?;

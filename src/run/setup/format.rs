@@ -59,6 +59,7 @@ fn typed(wizard: &mut Wizard, device: &Device) -> Result<Option<String>> {
     let ask = format!("ALL THAT IS ON {name} WILL BE LOST. To go on, type its name; to choose another, type <");
     let question =
         Question { ask: &ask, help: "Nothing is written to it before you have agreed to the summary.", default: None };
+    wizard.person.forget_what_was_typed();
     let same = |answer: &str| match answer == name {
         true => Ok(answer.to_owned()),
         false => Err(format!("That is not its name, {name}. < goes back.")),

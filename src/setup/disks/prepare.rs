@@ -17,6 +17,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// How a step of the summary says that data are lost by it.
+pub const LOSS: &str = "ALL THAT IS ON IT IS LOST";
+
 /// Making a file system on a large, slow disk takes minutes.
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -99,7 +102,7 @@ pub fn steps(request: &Request) -> Result<Vec<String>> {
             let device = look(device)?;
             let loss = match losses(request, &device, destroy.as_deref())?.join("; ") {
                 none if none.is_empty() => none,
-                what => format!("; ALL THAT IS ON IT IS LOST: {what}"),
+                what => format!("; {LOSS}: {what}"),
             };
             require_point(request, request.way.path())?;
             let (size, name) = (bytes(device.size), device.path.display());
