@@ -155,6 +155,13 @@ fn shrunk(newest: &Manifest, before: &Manifest) -> Option<String> {
     odd.next().map(|(what, new, old)| format!("{new} {what}, before {old}"))
 }
 
+/// Names of the backups that these rules let go, as things are now; none where they cannot be judged.
+pub fn let_go(store: &Store, rules: &Rules) -> Result<Vec<String>> {
+    let mut outcome = Outcome::default();
+    choose(&store.backups()?, rules, &[], time::now(), &mut outcome);
+    Ok(outcome.removed)
+}
+
 /// Sorts the backups into kept and removed ones.
 fn choose(listing: &Listing, rules: &Rules, restored: &[String], now: DateTime<Utc>, outcome: &mut Outcome) {
     let backups: Vec<Kept> = listing.backups.iter().map(|backup| judge(backup, restored)).collect();

@@ -231,7 +231,9 @@ fn the_same_answers_never_format_the_disk_of_the_backups_again() {
     let gone = world.run(&["setup", "--answers", &file]).expect_code(5);
     assert!(gone.stderr.contains("there is no disk"), "{}", gone.stderr);
     let new = Disk::of_mebibytes(500);
-    world.run(&["setup", "--answers", &format_answers(&world, &new)]).expect_code(0);
+    let told = world.run(&["setup", "--answers", &format_answers(&world, &new)]).expect_code(0).stdout;
+    let words = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("WARNING: the disk of the backups until now, "), "{told}");
     assert_eq!(backups(), 1);
     let settings = fs::read_to_string(world.settings_file()).unwrap();
     let uuid = settings.lines().find_map(|line| line.strip_prefix("mount_uuid = ")).unwrap().trim_matches('"');
@@ -319,19 +321,36 @@ fn nobody_is_nobody_wherever_it_is_said() {
 }
 
 #[test]
+fn who_keeps_fewer_backups_is_told_how_many_go() {
+    let world = newcomer(Engine::MariaDb);
+    world.run(&["setup", "--yes", "--target", &target(&world), "--first-backup"]).expect_code(0);
+    world.run(&["run"]).expect_code(0);
+    world.run(&["run"]).expect_code(0);
+    let file = world.scratch().join("answers.toml");
+    let plan = |last: u32| {
+        let kept = format!("last = {last}\ndaily = 0\nweekly = 0\nmonthly = 0\n");
+        fs::write(&file, format!("[site]\nroot = {:?}\n[retention]\n{kept}", world.site.root)).unwrap();
+        let planned = world.run(&["setup", "--plan", "--answers", file.to_str().unwrap()]).expect_code(0).stdout;
+        planned.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(plan(1).contains("WARNING: fewer backups are kept from now on: the next run removes 2 of the 3"));
+    assert!(!plan(3).contains("fewer backups"));
+}
+
+#[test]
 fn who_renames_a_site_or_moves_its_place_is_told_of_the_backups_that_stay() {
     let world = newcomer(Engine::MariaDb);
     let place = target(&world);
     world.run(&["setup", "--yes", "--target", &place, "--first-backup"]).expect_code(0);
     let moved = world.scratch().join("elsewhere").display().to_string();
-    let command = format!("mv '{place}/moodle' '{moved}/moodle'");
+    let command = format!("mv -T '{place}/moodle' '{moved}/moodle'");
     let planned = world.run(&["setup", "--yes", "--plan", "--target", &moved]).expect_code(0);
     let words = planned.stdout.replace("\n         ", " ");
     assert!(words.contains("WARNING: the backup stays where it is") && words.contains(&command), "{}", planned.stdout);
     // One that was made before they are moved would be in their way.
     let renamed = world.run(&["setup", "--yes", "--name", "gymnasium", "--first-backup"]).expect_code(3);
     assert!(renamed.stderr.contains("No backup is made now"), "{}", renamed.stderr);
-    let command = format!("mv '{place}/moodle' '{place}/gymnasium'");
+    let command = format!("mv -T '{place}/moodle' '{place}/gymnasium'");
     let words = renamed.stdout.replace("\n         ", " ");
     assert!(words.contains("not be found any more") && words.contains(&command), "{}", renamed.stdout);
     // What it says to do is right.

@@ -1,7 +1,7 @@
 //! What answers lead to: a list of actions, each told before it is done, each of which can be done again. What is done already
 //! is not in the list, so that a set-up can be called at any time.
 
-use super::answers::{Answers, Database, Predecessor};
+use super::answers::{Answers, Database, Kept, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
@@ -157,6 +157,10 @@ fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Pla
     let left = context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk));
     plan.warnings.extend(left.as_ref().map(LeftBehind::told));
     plan.before_a_run = left.and_then(|it| it.command);
+    let other = !same_disk && !matches!(request.way, Way::Folder { .. } | Way::Mounted { .. });
+    plan.warnings.extend(context.present.filter(|_| other).and_then(place::absent_disk));
+    let rules = answers.retention.map(Kept::rules);
+    plan.warnings.extend(context.present.zip(rules).and_then(|(old, rules)| place::fewer_backups(old, rules)));
     plan.warnings.extend(prepare::other_disk(request)?);
     let words = prepare::steps(request)?;
     if prepare::done(request)?.is_some() {

@@ -4,7 +4,8 @@
 use super::discover;
 use crate::error::{Fault, Result};
 use crate::preflight;
-use crate::settings::Settings;
+use crate::prune;
+use crate::settings::{Retention, Settings};
 use crate::store::Store;
 use crate::store::shell::quote;
 use crate::sys::files;
@@ -101,6 +102,31 @@ pub fn left_behind(
     let count = if before == after { 0 } else { backups(old) };
     // Another site's are not to be taken along.
     let same_site = root.is_none_or(|root| root == old.site.root) && !after.exists();
-    let command = same_site.then(|| format!("mv {} {}", quote(&before), quote(&after)));
+    // On a disk that is not mounted yet something of that name may lie: then nothing is moved into it.
+    let command = same_site.then(|| format!("mv -T {} {}", quote(&before), quote(&after)));
     (count > 0).then_some(LeftBehind { count, folder: before, command })
+}
+
+/// What to know where the disk of the backups until now is not here, and another is to take its place.
+pub fn absent_disk(old: &Settings) -> Option<String> {
+    let uuid = old.target.mount_uuid.as_ref().filter(|_| preflight::require_mounted(old).is_err())?;
+    Some(format!(
+        "the disk of the backups until now, {uuid}, is not mounted at {}: what backups are on it stay there, and will not be found any \
+         more; to go on with it, mount it before this",
+        old.target.path.display()
+    ))
+}
+
+/// What to know where fewer backups are kept than until now.
+pub fn fewer_backups(old: &Settings, rules: Retention) -> Option<String> {
+    let store = Store::open(&old.target.path, &old.site.name).ok().filter(|_| rules != old.retention)?;
+    let count = store.backups().ok()?.backups.len();
+    let gone = |rules: Retention| prune::let_go(&store, &rules.into()).map_or(0, |names| names.len());
+    let (before, now) = (gone(old.retention), gone(rules));
+    (now > before).then(|| {
+        format!(
+            "fewer backups are kept from now on: the next run removes {now} of the {count} that there are (\"moodle-backup prune \
+             --dry-run\" names them; \"moodle-backup pin\" keeps one)"
+        )
+    })
 }
