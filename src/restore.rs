@@ -22,7 +22,7 @@ pub use code_changes::CodeChanges;
 pub use here::Here;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
-pub use revert::{Undoing, discard, kept, last, nothing_aside, take_back, undone};
+pub use revert::{Found, Undoing, discard, kept, last, nothing_aside, take_back, undone};
 
 use crate::backup;
 use crate::error::{Fault, OrFault, Result, unpanicked};

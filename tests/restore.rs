@@ -251,13 +251,13 @@ fn the_undo_of_a_dead_restore_undoes_no_other() {
     // Also where there is no other.
     let today = State::of(&world.site);
     cut_power(&mut world, "load");
-    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(1);
-    assert!(flat(&output.stderr).contains("had died, and was undone just now; no other was"), "{}", output.stderr);
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    assert!(flat(&output.stderr).contains("which had died, is undone: the site is as it was"), "{}", output.stderr);
     today.assert_is(&world.site, "the only one is undone");
     world.run(&["restore", "--yes"]).expect_code(0);
     cut_power(&mut world, "load");
-    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(1);
-    assert!(flat(&output.stderr).contains("had died, and was undone just now; no other was"), "{}", output.stderr);
+    let output = world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    assert!(flat(&output.stderr).contains("which had died, is undone: the site is as it was"), "{}", output.stderr);
     yesterday.assert_is(&world.site, "the first restore stays");
     assert!(world.site.is_open());
     // What is to be looked at again is not pruned, whatever the rules say.
@@ -672,6 +672,46 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
         make_by_hand(&world.site, &told, true);
         let output = world.run(&["restore", "--yes"]).expect_code(3);
         assert!(!output.stderr.contains("made the database"), "{}", output.stderr);
+        before.assert_is(&world.site, "brought back");
+    }
+}
+
+/// The account is there and has another password: nobody changes that unasked, and it is told before anything is brought back.
+#[test]
+fn an_account_with_another_password_is_told_before_anything_is_brought_back() {
+    for engine in Engine::ALL {
+        let server = Server::start(engine);
+        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+        world.run(&["run"]).expect_code(0);
+        let before = State::of(&world.site);
+        lose(&mut world.site);
+        let user = world.site.database.identifier(&world.site.database.user);
+        let as_admin = |mariadb: &str, postgres: &str| match &server {
+            Server::MariaDb(_) => drop(
+                server.database("mysql", "", "").query(&format!("{mariadb} {user}@localhost IDENTIFIED BY 'other'")),
+            ),
+            Server::Postgres(server) => {
+                drop(server.run_sql(None, &format!("{postgres} {user} LOGIN PASSWORD 'other'")))
+            }
+        };
+        as_admin("CREATE USER", "CREATE ROLE");
+        if let Server::Postgres(server) = &server {
+            server.trust_local_account();
+        }
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let refused = flat(&world.run(&["restore", "--yes"]).expect_code(5).stderr);
+        assert!(!world.site.root.exists(), "nothing was brought back");
+        for told in [&plan, &refused] {
+            assert!(told.contains("with another password") && told.contains("moodle-backup find config.php"), "{told}");
+        }
+        let (_, statement) = refused.split_once("of the backup): ").expect("a statement");
+        let (statement, _) = statement.split_once("'...'").expect("a statement for the password");
+        let statement = format!("{statement}'...'").replace("'...'", &format!("'{}'", world.site.database.password));
+        match &server {
+            Server::MariaDb(_) => drop(server.database("mysql", "", "").query(&statement)),
+            Server::Postgres(server) => drop(server.run_sql(None, &statement)),
+        }
+        world.run(&["restore", "--yes"]).expect_code(3);
         before.assert_is(&world.site, "brought back");
     }
 }

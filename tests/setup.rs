@@ -664,6 +664,30 @@ fn answer_for_the_first(person: &mut Person, world: &World, which: &str) {
     person.answer("Who is to get a mail", "root\n");
 }
 
+/// Without a person the settings of a site are not given to another: it would have no backups any more.
+#[test]
+fn the_settings_of_a_site_that_is_here_are_not_given_to_another() {
+    let world = newcomer(Engine::MariaDb);
+    let second = second_site(&world);
+    let root = |site: &PocketSite| site.root.display().to_string();
+    world.run(&["setup", "--yes", "--root", &root(&world.site), "--target", &target(&world)]).expect_code(0);
+    let before = etc(&world);
+    let args = ["setup", "--yes", "--root", &root(&second), "--target", &target(&world)];
+    let refused = world.run(&args).expect_code(5);
+    let said = refused.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("is the settings file of another site") && said.contains("moodle-backup --settings "),
+        "{said}"
+    );
+    assert!(before == etc(&world));
+    // By its name it is, and where the other site is gone.
+    let file = world.settings_file().display().to_string();
+    let named = [&["--settings", &file], &args[..], &["--plan"]].concat();
+    world.run(&named).expect_code(0);
+    fs::rename(&world.site.root, world.scratch().join("gone")).unwrap();
+    world.run(&[&args[..], &["--plan"]].concat()).expect_code(0);
+}
+
 #[test]
 fn all_sites_are_set_up_one_after_the_other() {
     let world = newcomer(Engine::MariaDb);

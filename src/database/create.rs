@@ -22,6 +22,9 @@ pub struct Wanted {
     pub user_host: String,
 }
 
+/// Where the password is to be had.
+const LOST_CONFIG: &str = "if that is lost, \"moodle-backup find config.php\" tells how to get it out of the backup";
+
 /// What is missing of a database, and who can make it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Missing {
@@ -56,6 +59,9 @@ impl Connection {
             Ok(missing)
         };
         let missing = look().map_err(|error| self.not_made(error, &refused, wanted))?;
+        if !missing.account && refusal::is_not_accepted(self.engine, &format!("{refused:#}")) {
+            return Err(self.another_password(refused, &missing.host));
+        }
         // The account may lack its rights only, which making it gives (MariaDB's error 1044).
         match missing.database || missing.account || format!("{refused:#}").contains("1044") {
             true => Ok(Some(missing)),
@@ -125,13 +131,37 @@ impl Connection {
         // What is wrong with the file that was named comes first.
         let first = hint(&error).map(|hint| format!("{hint}; or ")).unwrap_or_default();
         let advice = format!(
-            "{first}make them by hand, as an administrator of the server, with dbpass of config.php for the password: {}; or name an \
-             administrator's account by --database-admin FILE{}",
-            self.statements(&self.account_host(wanted), wanted, "...").join(" ").trim_end_matches(';'),
+            "{first}make them by hand, as an administrator of the server, with dbpass of config.php ({LOST_CONFIG}) for the password: {}; \
+             or name an administrator's account by --database-admin FILE{}",
+            self.statements_by_hand(&self.account_host(wanted), wanted).join(" ").trim_end_matches(';'),
             hint(refused).map(|hint| format!("; the site's own account was refused ({hint})")).unwrap_or_default()
         );
         let words = format!("the {} is not there for {}, and cannot be made", self.title(), self.account());
         error.context(Fault::unfit(words).hint(advice))
+    }
+
+    /// Whose account it is, and who else uses it, only an administrator can know: its password is not changed unasked.
+    fn another_password(&self, refused: anyhow::Error, host: &str) -> anyhow::Error {
+        let words = format!("{} is there on the server of the {}, with another password", self.account(), self.title());
+        refused.context(Fault::unfit(words).hint(format!(
+            "if nobody else uses that account, as an administrator of the server, with dbpass of config.php ({LOST_CONFIG}): {}",
+            self.set_password(host).trim_end_matches(';')
+        )))
+    }
+
+    fn set_password(&self, host: &str) -> String {
+        match self.engine {
+            Engine::MariaDb => format!("ALTER USER {} IDENTIFIED BY '...';", self.sql_account(host)),
+            Engine::Postgres => format!("ALTER ROLE {} PASSWORD '...';", self.sql_name(&self.user)),
+        }
+    }
+
+    /// The same as [`Connection::statements`], for somebody who may have typed them before, with another password.
+    fn statements_by_hand(&self, host: &str, wanted: &Wanted) -> Vec<String> {
+        let mut statements = self.statements(host, wanted, "...");
+        let made = statements.iter().position(|it| it.starts_with("CREATE USER ") || it.starts_with("CREATE ROLE "));
+        statements.insert(made.map_or(0, |at| at + 1), self.set_password(host));
+        statements
     }
 
     /// An error if no server answers where this database is to be, whoever asks; `admin` as in [`Connection::missing`].

@@ -74,7 +74,12 @@ impl Connection {
         } else if is(1419) || is(1418) {
             "the server keeps a binary log, and does not trust this account with such triggers and functions: SET GLOBAL \
              log_bin_trust_function_creators = 1 until the restore is done"
-        } else if said.contains("No space left") || is(1114) || is(1021) || self.has_full_disk() {
+        } else if said.contains("No space left")
+            || said.contains("No more room")
+            || is(1114)
+            || is(1021)
+            || self.has_full_disk()
+        {
             "the disk of the database server is full: make room there; the earlier tables are kept until a restore has succeeded"
         } else if is(1180) {
             // MariaDB 10.6 and later fill empty tables by way of temporary files, and do not say what was wrong with them.

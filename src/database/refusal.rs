@@ -52,6 +52,14 @@ pub fn error_number(said: &str) -> Option<u32> {
     })
 }
 
+/// Whether a server has refused an account, or its password.
+pub fn is_not_accepted(engine: Engine, said: &str) -> bool {
+    match engine {
+        Engine::MariaDb => matches!(error_number(said), Some(1045 | 1698)),
+        Engine::Postgres => said.contains("password authentication failed"),
+    }
+}
+
 /// Whether a refusal says that no server answers there at all.
 pub fn is_absent(engine: Engine, said: &str) -> bool {
     match engine {

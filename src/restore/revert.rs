@@ -43,26 +43,29 @@ pub fn undone(job: &Undoing) -> Result<Option<Undone>> {
     Ok(undo::undone(job.paths, &job.look()?.dataroot))
 }
 
-/// The restores and undos of this site whose replaced state is kept, the newest first. An error if one that had died was undone just
-/// now: then that is what was done.
-pub fn kept(job: &Undoing, log: &Log) -> Result<Vec<Record>> {
-    let (here, _lock) = hold_alone(job, log)?;
-    undo::kept(job.paths, &here.dataroot)
+/// What an undo finds.
+#[derive(Debug)]
+pub enum Found {
+    /// The restores and undos of this site whose replaced state is kept, the newest first.
+    Kept(Vec<Record>),
+    /// A restore had died, and was undone just now: whoever asks for an undo means that one, and no other before it.
+    JustUndone(Undone),
 }
 
-/// The site and its lock; an error if taking that has undone a restore that had died: whoever asks for an undo means that one, and
-/// no other before it.
-fn hold_alone(job: &Undoing, log: &Log) -> Result<(Here, Locked)> {
+/// Looks for what can be undone.
+pub fn kept(job: &Undoing, log: &Log) -> Result<Found> {
+    match hold_alone(job, log)? {
+        (_, Some(dead)) => Ok(Found::JustUndone(dead)),
+        ((here, _lock), None) => undo::kept(job.paths, &here.dataroot).map(Found::Kept),
+    }
+}
+
+/// The site and its lock, and the restore that had died and was undone by taking that.
+fn hold_alone(job: &Undoing, log: &Log) -> Result<((Here, Locked), Option<Undone>)> {
     let before = undone(job)?;
     let (here, lock) = job.hold(log)?;
-    match undo::undone(job.paths, &here.dataroot).filter(|now| before.as_ref() != Some(now)) {
-        None => Ok((here, lock)),
-        Some(dead) => {
-            let words = format!("the restore of {} had died, and was undone just now; no other was", dead.what);
-            let hint = "have a look at the site; the same command once more goes on with the restore before it";
-            Err(Fault::failed(words).hint(hint).into())
-        }
-    }
+    let dead = undo::undone(job.paths, &here.dataroot).filter(|now| before.as_ref() != Some(now));
+    Ok(((here, lock), dead))
 }
 
 /// The last restore of this site that is not undone yet; or the last undo (`is_undo`) that is not taken back. An error, which tells
@@ -75,7 +78,11 @@ pub fn last(kept: &[Record], is_undo: bool) -> Result<&Record> {
 /// between, or if one that had died was undone just now.
 pub fn take_back(job: &Undoing, wanted: &Record, log: &Log) -> Result<Outcome> {
     log.step("lock")?;
-    let (here, lock) = hold_alone(job, log)?;
+    let ((here, lock), dead) = hold_alone(job, log)?;
+    if let Some(dead) = dead {
+        let words = format!("the restore of {} had died, and was undone just now; no other was", dead.what);
+        return Err(Fault::failed(words).hint("look at the site (moodle-backup status), and begin again").into());
+    }
     let kept = undo::kept(job.paths, &here.dataroot)?;
     let last = last(&kept, wanted.is_undo)?;
     if last.id != wanted.id {

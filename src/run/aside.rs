@@ -7,8 +7,9 @@ use crate::cli;
 use crate::error::Result;
 use crate::report::human;
 use crate::report::restore as view;
-use crate::restore::{self, Undoing};
+use crate::restore::{self, Found, Undoing};
 use crate::settings::Settings;
+use crate::undo::Record;
 
 /// What no question is asked without.
 const UNASKED: &str = "--yes does it without a question";
@@ -25,10 +26,19 @@ pub fn undo_or_discard(session: &Session, args: &cli::Restore) -> Result<u8> {
     let backup = || place::source(session, args).map(|source| source.backup.manifest);
     let (paths, admin) = (&session.paths, args.database_admin.clone());
     let job = Undoing { settings: &settings, paths, admin, backup: &backup };
+    let kept = match restore::kept(&job, &session.log)? {
+        Found::Kept(kept) => kept,
+        Found::JustUndone(dead) => {
+            session.log.info(format!(
+                "the restore of {}, which had died, is undone: the site is as it was before it; no other was undone, nor anything deleted",
+                dead.what
+            ));
+            return Ok(0);
+        }
+    };
     if args.discard {
-        return discard(session, &job, args);
+        return discard(session, &job, &kept, args);
     }
-    let kept = restore::kept(&job, &session.log)?;
     let last = restore::last(&kept, args.redo)?;
     let what = view::take_back_question(last, &session.look());
     ask(session, &settings, &Confirmation { what: &what, help: TAKE_BACK_HELP, hint: UNASKED }, args.yes)?;
@@ -45,14 +55,14 @@ fn settings(session: &Session, args: &cli::Restore) -> Result<Settings> {
     Ok(settings)
 }
 
-fn discard(session: &Session, job: &Undoing, args: &cli::Restore) -> Result<u8> {
-    let kept = restore::kept(job, &session.log)?;
+fn discard(session: &Session, job: &Undoing, kept: &[Record], args: &cli::Restore) -> Result<u8> {
     let dead = restore::undone(job)?;
     if kept.is_empty() && dead.is_none() {
         return Err(restore::nothing_aside());
     }
-    let question = view::discard_question(&kept, dead.as_ref(), &session.look());
+    let question = view::discard_question(kept, dead.as_ref(), &session.look());
     ask(session, job.settings, &Confirmation { what: &question, help: DISCARD_HELP, hint: UNASKED }, args.yes)?;
+    session.log.info("deleting what restores have set aside: a large database takes minutes");
     let restores = restore::discard(job, &session.log)?;
     session.log.finish();
     session.log.info(format!("deleted what {} had set aside", human::count(restores as u64, "restore")));

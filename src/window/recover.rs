@@ -78,6 +78,13 @@ pub(super) fn require_whole(paths: &Paths, closure: &Closure) -> Result<()> {
     if !closure.restoring || !paths.restoring(&closure.dataroot).exists() {
         return Ok(());
     }
+    if closure.page_put_up && page::stands(closure).is_ok_and(|stands| !stands) {
+        let words = format!(
+            "an interrupted restore of {} is not undone yet, and somebody has opened the site since",
+            closure.site
+        );
+        return Err(Fault::failed(words).hint(OPENED).into());
+    }
     Err(Fault::failed(format!("{} stays closed: an interrupted restore of it is not undone yet", closure.site))
         .hint("moodle-backup recover")
         .into())

@@ -138,7 +138,8 @@ impl Wizard<'_> {
         self.known().iter().any(|it| it.root == root)
     }
 
-    fn free_name(&self, root: &Path, known: &[Known]) -> String {
+    /// A name that no other site has, for one in this folder.
+    pub fn free_name(&self, root: &Path, known: &[Known]) -> String {
         let own = root.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         let own = settings::name(&own).unwrap_or_else(|_| "moodle".into());
         let numbered = (2..).map(|number| format!("{own}{number}"));

@@ -1,9 +1,10 @@
 //! Answers that nobody is asked for: from the options, from the settings that are there, and, without a terminal, what the
 //! set-up would propose.
 
-use super::{Wizard, more, site};
+use super::{Wizard, more, site, turns};
 use crate::cli;
 use crate::error::{Fault, Result};
+use crate::moodle::Layout;
 use crate::settings::Settings;
 use crate::setup::answers::{Answers, time_of_day};
 use crate::setup::disks::Way;
@@ -60,6 +61,7 @@ impl Wizard<'_> {
         if self.answers.site.root.is_none() {
             self.answers.site.root = Some(self.only_site()?);
         }
+        self.require_own_settings()?;
         self.install_missing()?;
         self.looked = Some(site::looked(self)?);
         // Only a site that can be read tells which database and what else it needs; without its client nothing was measured.
@@ -73,6 +75,25 @@ impl Wizard<'_> {
         self.answers.schedule.weekly_verify.get_or_insert(verify);
         self.propose_rest();
         Ok(())
+    }
+
+    /// A settings file that is not named is not taken from another site that is still here, and would have no backups any more.
+    fn require_own_settings(&self) -> Result<()> {
+        let (Some(old), Some(root)) = (&self.old, &self.answers.site.root) else { return Ok(()) };
+        let is_own = turns::whole(root) == turns::whole(&old.site.root);
+        if is_own || self.session.global.settings.is_some() || Layout::find(&old.site.root).is_err() {
+            return Ok(());
+        }
+        let own = turns::file_named(&self.session.paths, &self.free_name(root, &self.known()));
+        let (file, there) = (self.file.display(), old.site.root.display());
+        Err(Fault::unfit(format!("{file} is the settings file of another site, {there}, which is still here"))
+            .hint(format!(
+                "a further site has settings of its own: moodle-backup --settings {} setup ...; to give this file to {} all the same, \
+                 after which {there} has no backups: --settings {file}",
+                own.display(),
+                root.display()
+            ))
+            .into())
     }
 
     /// What no page asks for, or what has a proposal that does without asking.
