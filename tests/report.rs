@@ -417,6 +417,7 @@ fn restore_plan() -> restore::Plan {
         changed: vec!["wwwroot: https://test.example.org".into()],
         left_out: vec!["directory:etc-apache2".into()],
         warnings: vec!["this backup is not complete: files are kept elsewhere".into()],
+        refused: Vec::new(),
         closed_seconds: 33,
     }
 }

@@ -296,8 +296,8 @@ fn what_others_own_in_the_schema_is_told_before_the_site_is_closed() {
     let site = &world.site;
     site.query("CREATE VIEW mdl_report AS SELECT id FROM mdl_user");
     let today = State::of(site);
-    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
-    assert!(plan.contains("the restore will be refused: 1 object of the database"), "{plan}");
+    let plan = flat(&world.run(&["restore", "--plan"]).expect_code(5).stdout);
+    assert!(plan.contains("it will be REFUSED, and nothing changed - 1 object of the database"), "{plan}");
     let output = world.run(&["restore", "--yes"]).expect_code(5);
     assert!(!output.stderr.contains("step close"), "{}", output.stderr);
     let statement =
@@ -650,7 +650,7 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
         if engine == Engine::MariaDb {
             shut_root_out(&server);
         }
-        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(5).stdout);
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);
         assert!(!world.site.root.exists(), "nothing was brought back");
@@ -661,7 +661,7 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
         }
 
         server.kill();
-        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(5).stdout);
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(!world.site.root.exists(), "nothing was brought back");
         for told in [plan, flat(&refused.stderr)] {
@@ -698,7 +698,7 @@ fn an_account_with_another_password_is_told_before_anything_is_brought_back() {
         if let Server::Postgres(server) = &server {
             server.trust_local_account();
         }
-        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(0).stdout);
+        let plan = flat(&world.run(&["restore", "--plan"]).expect_code(5).stdout);
         let refused = flat(&world.run(&["restore", "--yes"]).expect_code(5).stderr);
         assert!(!world.site.root.exists(), "nothing was brought back");
         for told in [&plan, &refused] {
@@ -1088,8 +1088,8 @@ fn a_machine_that_this_moodle_does_not_work_on_is_refused_before_anything_is_tou
         world.run(&["run"]).expect_code(0);
         change(&world.site);
         let today = State::of(&world.site);
-        let planned = world.run(&["restore", "--plan"]).expect_code(0).stdout;
-        assert!(spaced(&planned).contains(words) && spaced(&planned).contains("will be refused"), "{words}: {planned}");
+        let planned = world.run(&["restore", "--plan"]).expect_code(5).stdout;
+        assert!(spaced(&planned).contains(words) && spaced(&planned).contains("will be REFUSED"), "{words}: {planned}");
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(refused.stderr.contains(words), "{words}: {}", refused.stderr);
         assert!(refused.stderr.contains("--ignore-environment"), "{}", refused.stderr);

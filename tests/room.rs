@@ -155,9 +155,9 @@ fn a_restore_for_which_there_is_no_room_touches_nothing() {
     for (disk, what) in [(&disk, "the database ("), (&place, "moodledata (")] {
         disk.fill_up(8 * MIB);
         let mount = disk.path().display().to_string();
-        let plan = world.run(&["restore", "--plan"]).expect_code(0);
+        let plan = world.run(&["restore", "--plan"]).expect_code(5);
         let said = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains(&format!("the restore will be refused: the disk at {mount} has")), "{}", plan.stdout);
+        assert!(said.contains(&format!("it will be REFUSED, and nothing changed - the disk at {mount} has")), "{}", plan.stdout);
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(refused.stderr.contains(&mount) && refused.stderr.contains(what), "{}", refused.stderr);
         assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);

@@ -64,6 +64,10 @@ pub fn plan_text(plan: &Plan, look: &Look, all_names: bool) -> String {
         text +=
             &wrapped("", &format!("Not touched: {}. Name them by --only to restore them.", plan.left_out.join(", ")));
     }
+    if !plan.refused.is_empty() {
+        let refused = "As things are it will be REFUSED, and nothing changed";
+        return text + &section("Warnings", &plan.warnings, look) + &section(refused, &plan.refused, look);
+    }
     let (closed, all) = (plan.closed_seconds as f64, plan.seconds() as f64);
     if plan.new {
         let words = format!(

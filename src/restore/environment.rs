@@ -46,13 +46,14 @@ impl Comparison {
     pub fn warnings(&self, job: &Job) -> Vec<String> {
         let mut warnings = self.unknown.clone();
         warnings.extend(self.other_php.clone());
-        if let Some(lacks) = self.words() {
-            warnings.push(match job.ignore_environment {
-                true => format!("{lacks}; that is to be disregarded"),
-                false => format!("{lacks}; the restore will be refused for that"),
-            });
-        }
+        let disregarded = self.words().filter(|_| job.ignore_environment);
+        warnings.extend(disregarded.map(|lacks| format!("{lacks}; that is to be disregarded")));
         warnings
+    }
+
+    /// Why the restore will be refused, if something is lacking that is not to be disregarded.
+    pub fn refusal(&self, job: &Job) -> Option<String> {
+        self.words().filter(|_| !job.ignore_environment)
     }
 
     /// An error if something is lacking, unless that is to be disregarded.

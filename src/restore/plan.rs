@@ -1,5 +1,6 @@
 //! What a restore would do, said before anything is done. Changes nothing.
 
+use super::environment::Comparison;
 use super::stage::effort;
 use super::{CodeChanges, Here, Job, code_changes, environment, lacking, room};
 use crate::database::Connection;
@@ -50,6 +51,8 @@ pub struct Plan {
     pub left_out: Vec<String>,
     /// What to know before.
     pub warnings: Vec<String>,
+    /// Why the restore will be refused as things are; empty where nothing is known to stand in its way.
+    pub refused: Vec<String>,
     /// How long the site will be closed, roughly, in seconds.
     pub closed_seconds: u64,
     /// What will be other than it was in the backup, in words.
@@ -94,7 +97,8 @@ pub fn plan(job: &Job, compare_code: bool) -> Result<Plan> {
             }
         }
     }
-    let mut warnings = warnings(job, &here)?;
+    let environment = environment::compare(job, &here);
+    let mut warnings = warnings(job, &here, &environment)?;
     let code_changes = match compare_code.then(|| code_changes::look(job, &here)).transpose() {
         Ok(changes) => changes.flatten(),
         Err(error) => {
@@ -112,6 +116,7 @@ pub fn plan(job: &Job, compare_code: bool) -> Result<Plan> {
         left_out: left_out(job),
         code_changes,
         warnings,
+        refused: refused(job, &here, &environment),
         changed: changed(job, &here),
         new: here.is_new(),
         backup_first: can_be_backed_up(job, &here),
@@ -256,7 +261,7 @@ fn left_out(job: &Job) -> Vec<String> {
     all.into_iter().filter(|part| !job.wants(part)).map(|part| part.to_string()).collect()
 }
 
-fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
+fn warnings(job: &Job, here: &Here, environment: &Comparison) -> Result<Vec<String>> {
     let manifest = &job.backup.manifest;
     let mut warnings = Vec::new();
     if !manifest.complete {
@@ -273,11 +278,13 @@ fn warnings(job: &Job, here: &Here) -> Result<Vec<String>> {
         warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
     }
     warnings.extend(lacking::told(job, here)?);
-    warnings.extend(environment::compare(job, here).warnings(job));
+    warnings.extend(environment.warnings(job));
     warnings.extend(definers(job, here));
     warnings.extend(here.unknown_connection());
-    let short = room::require(job, here).err().map(|error| format!("{error:#}"));
-    let refused = short.into_iter().chain(here.refused_database(job));
-    warnings.extend(refused.map(|why| format!("the restore will be refused: {why}")));
     Ok(warnings)
+}
+
+fn refused(job: &Job, here: &Here, environment: &Comparison) -> Vec<String> {
+    let short = room::require(job, here).err().map(|error| format!("{error:#}"));
+    environment.refusal(job).into_iter().chain(short).chain(here.refused_database(job)).collect()
 }

@@ -50,10 +50,14 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     let text = |plan: &Plan, look: &Look| view::plan_text(plan, look, session.global.verbose);
     if let Some(plan) = plan.as_ref().filter(|_| args.plan) {
         session.print(plan, text)?;
-        return Ok(0);
+        return Ok(if plan.refused.is_empty() { 0 } else { error::Kind::Unfit.exit_code() });
     }
     if let Some(plan) = plan.as_ref().filter(|_| !session.global.json) {
         eprint!("{}", text(plan, &session.look()));
+    }
+    // Nobody is to be asked for what cannot be; what is refused with --yes says how it can.
+    if plan.as_ref().is_some_and(|plan| !plan.refused.is_empty()) && !args.yes {
+        return Err(Fault::unfit("this restore will be refused, for what is told above; nothing was changed").into());
     }
     // Held from here on: the run that may come first prunes.
     let _held = backup.hold()?;
