@@ -221,6 +221,17 @@ fn parts_lost(status: &Value) -> Vec<&str> {
     status["lost"].as_array().unwrap().iter().map(|lost| lost["part"].as_str().unwrap()).collect()
 }
 
+#[test]
+fn code_that_does_not_run_is_told_in_a_sentence_with_what_brings_it_back() {
+    let world = World::builder(PocketSite::builder().files(3).build()).without_web().build();
+    world.run(&["run"]).expect_code(0);
+    std::fs::remove_file(world.site.root.join("lib/setuplib.php")).unwrap();
+    let status = world.run(&["status"]).expect_code(3).stdout;
+    let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("lib/setuplib.php") && words.contains("moodle-backup restore --plan"), "{status}");
+    assert!(!words.contains("Stack trace") && !words.contains("#0 "), "{status}");
+}
+
 /// Whoever has lost a site is told what of it, and how it comes back.
 #[test]
 fn status_tells_what_is_lost_and_what_brings_it_back() {

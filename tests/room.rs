@@ -157,7 +157,11 @@ fn a_restore_for_which_there_is_no_room_touches_nothing() {
         let mount = disk.path().display().to_string();
         let plan = world.run(&["restore", "--plan"]).expect_code(5);
         let said = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(said.contains(&format!("it will be REFUSED, and nothing changed - the disk at {mount} has")), "{}", plan.stdout);
+        assert!(
+            said.contains(&format!("it will be REFUSED, and nothing changed - the disk at {mount} has")),
+            "{}",
+            plan.stdout
+        );
         let refused = world.run(&["restore", "--yes"]).expect_code(5);
         assert!(refused.stderr.contains(&mount) && refused.stderr.contains(what), "{}", refused.stderr);
         assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);

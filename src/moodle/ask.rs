@@ -115,14 +115,32 @@ fn answer(program: Program, script: String, config: &Path, question: &str, title
         .or_fault(|| Fault::unfit(format!("cannot ask {title} with PHP")))?;
     let said = |words: String| -> anyhow::Error {
         let words = if words.is_empty() { format!("it ended with {}", output.ending()) } else { words };
-        let message = format!("PHP cannot read {title}: {words}");
-        Fault::unfit(message).hint("mend what PHP complains of, then run moodle-backup check").into()
+        let message = format!("PHP cannot read {title}: {}", without_trace(&words));
+        let hint = match is_of_broken_code(&words) {
+            true => BROKEN,
+            false => "mend what PHP complains of, then run moodle-backup check",
+        };
+        Fault::unfit(message).hint(hint).into()
     };
     let Some(reply) = reply(&output, &marker) else { return Err(said(words(&output))) };
     match &reply["answer"] {
         Value::Null => Err(said(join(&[text(&reply["said"]), output.stderr.trim().to_owned()]))),
         answer => Ok(answer.clone()),
     }
+}
+
+/// What to do where it is not config.php that is wrong.
+const BROKEN: &str = "is part of the code lost, or half upgraded? \"moodle-backup restore --plan\" tells which files a restore changes; \
+                      else mend what PHP complains of, then run moodle-backup check";
+
+/// Whether PHP complains of code that it does not find, or that does not fit together.
+fn is_of_broken_code(words: &str) -> bool {
+    words.contains("Uncaught Error") || words.contains("Failed opening required")
+}
+
+/// What PHP says of an error, without the calls that led to it.
+fn without_trace(words: &str) -> &str {
+    words.split("Stack trace:").next().unwrap_or(words).trim_end()
 }
 
 fn reply(output: &Output, marker: &str) -> Option<Value> {
@@ -153,6 +171,14 @@ pub(super) fn decode(value: &Value) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_an_error_of_php_its_first_words_are_told() {
+        let said = "PHP Fatal error:  Uncaught Error: Class \"core_component\" not found in /m/lib/setup.php:9\nStack trace:\n#0 /m/config.php(30)\n";
+        assert!(is_of_broken_code(said));
+        assert!(without_trace(said).ends_with("not found in /m/lib/setup.php:9"));
+        assert_eq!(without_trace("Fatal error: no dataroot"), "Fatal error: no dataroot");
+    }
 
     #[test]
     fn strings_as_the_script_writes_them() {
