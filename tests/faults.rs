@@ -328,23 +328,26 @@ fn a_database_killed_in_the_middle_of_the_dump_is_an_error_and_no_backup() {
 fn a_target_that_fills_up_is_an_error_that_says_so() {
     // Early, by files of the pool; late, by the dump.
     for late in [false, true] {
-        let bench = Bench::new(TestTarget::ext4(96));
+        let mut bench = Bench::new(TestTarget::ext4(96));
         // Leaves enough for a run like the last one, by which a forecast is made.
         bench.world.target.fill_up(6 << 20);
-        match late {
+        let output = match late {
             false => {
+                // What is there before that is forecast.
+                let run = bench.world.spawn_stopped("pre-job");
                 let content: Vec<u8> =
                     (0..12u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
                 bench.world.site.upload(&content);
+                run.go_on()
             }
             true => {
                 let random = "CONCAT(SHA2(RAND(), 512), SHA2(RAND(), 512))";
                 bench.world.site.query(&format!(
                     "CREATE TABLE {{big}} AS SELECT {random} a, {random} b, {random} c FROM seq_1_to_30000"
                 ));
+                bench.world.run(&["run"])
             }
-        }
-        let output = bench.world.run(&["run"]);
+        };
         let output = output.expect_code(1);
         assert!(output.stderr.contains("No space left on device"), "{}", output.stderr);
         assert!(output.stderr.contains("next: the disk is full"), "{}", output.stderr);
