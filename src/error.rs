@@ -193,6 +193,12 @@ fn hint_for_system_error(error: Errno) -> Option<&'static str> {
     }
 }
 
+/// The error, its causes and its hint as one sentence, for lists.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let next = hint(error).map_or(String::new(), |next| format!("; {next}"));
+    format!("{error:#}{next}")
+}
+
 /// The error, its causes and its hint, a line each, as they are printed and logged.
 pub fn lines(error: &anyhow::Error) -> Vec<String> {
     let mut lines = vec![format!("error: {error}")];

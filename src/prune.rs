@@ -90,8 +90,7 @@ pub fn prune(store: &Store, rules: &Rules, request: Request<'_>, _site_lock: &Lo
         let cleaned = clean_pool(store, &listing, started, request.dry_run, &mut outcome);
         if let Err(error) = cleaned {
             signals::check()?;
-            let next = crate::error::hint(&error).map_or(String::new(), |next| format!("; {next}"));
-            outcome.pool_stopped = Some(format!("{error:#}{next}"));
+            outcome.pool_stopped = Some(crate::error::sentence(&error));
         }
     }
     Ok(outcome)

@@ -10,7 +10,7 @@ mod here;
 mod lacking;
 mod links;
 mod load;
-mod lost;
+mod lost_config;
 mod place;
 mod plan;
 mod relocate;

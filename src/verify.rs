@@ -187,8 +187,7 @@ fn hold(backups: &[&Backup]) -> Result<Vec<Lock>> {
 fn note_trouble(result: Result<()>, unnoted: &mut Vec<String>) -> Result<()> {
     if let Err(error) = result {
         signals::check()?;
-        let next = crate::error::hint(&error).map_or(String::new(), |next| format!("; {next}"));
-        let words = format!("{error:#}{next}");
+        let words = crate::error::sentence(&error);
         if !unnoted.contains(&words) {
             unnoted.push(words);
         }

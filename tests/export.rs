@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::{
     ByHand, Engine, Layout, Output, PocketSite, Server, Terminal, TestTarget, TreeCompare, World, add_hook,
-    assert_same, hashed_path, rows_compare, succeed, tree_compare, wait_for,
+    assert_same, flip, hashed_path, rows_compare, succeed, tree_compare, wait_for,
 };
 
 /// Folders of dataroot that come back empty, since Moodle fills them again, and what belongs to a moment.
@@ -71,14 +71,6 @@ fn unpacked(world: &World, file: &Path, name: &str) -> PathBuf {
 
 fn some_hash(world: &World) -> String {
     world.site.value("SELECT contenthash FROM {files} WHERE filesize > 0 ORDER BY id LIMIT 1")
-}
-
-/// Changes one byte in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

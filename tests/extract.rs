@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::{
     Connect, Engine, Layout, Output, PocketSite, TestTarget, TreeCompare, World, assert_same, changes, fingerprint,
-    owner_ids, rows_compare, succeed, tree_compare,
+    flip, owner_ids, rows_compare, succeed, tree_compare,
 };
 
 /// Folders of dataroot that come back empty, since Moodle fills them again, and what belongs to a moment.
@@ -313,16 +313,6 @@ fn backups_from_another_server_need_no_settings_here() {
     assert_eq!(owners(&to.join("code/config.php")), (0, gid), "root's file, for the group of the web user");
     let strangers = format!("find {text}/moodledata ! -user nobody | head -3");
     assert_eq!(String::from_utf8_lossy(&succeed(Command::new("bash").args(["-c", &strangers]))), "");
-}
-
-/// Changes one byte in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    let times = fs::metadata(path).unwrap().modified().unwrap();
-    fs::write(path, bytes).unwrap();
-    fs::File::open(path).unwrap().set_modified(times).unwrap();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Engine, Output, PocketSite, World, succeed};
+use support::{Engine, Output, PocketSite, World, flip, succeed};
 
 fn small(engine: Engine) -> PocketSite {
     PocketSite::builder().engine(engine).files(20).build()
@@ -77,14 +77,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found
-}
-
-/// Changes one byte in the middle of a file.
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
-    fs::write(path, bytes).unwrap();
 }
 
 #[test]

@@ -638,15 +638,21 @@ fn lose(site: &mut PocketSite) {
     site.database.lose();
 }
 
+/// A site that is lost with its database, on a server of its own; and what it was.
+fn lost_with_all(engine: Engine) -> (Server, World, State) {
+    let server = Server::start(engine);
+    let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
+    world.run(&["run"]).expect_code(0);
+    let before = State::of(&world.site);
+    lose(&mut world.site);
+    (server, world, before)
+}
+
 /// Nobody is let in who could make the database anew: that is said before hours of copying, with what to do.
 #[test]
 fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
     for engine in Engine::ALL {
-        let server = Server::start(engine);
-        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
-        world.run(&["run"]).expect_code(0);
-        let before = State::of(&world.site);
-        lose(&mut world.site);
+        let (server, world, before) = lost_with_all(engine);
         if engine == Engine::MariaDb {
             shut_root_out(&server);
         }
@@ -680,11 +686,7 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
 #[test]
 fn an_account_with_another_password_is_told_before_anything_is_brought_back() {
     for engine in Engine::ALL {
-        let server = Server::start(engine);
-        let mut world = World::builder(PocketSite::builder().server(&server).build()).build();
-        world.run(&["run"]).expect_code(0);
-        let before = State::of(&world.site);
-        lose(&mut world.site);
+        let (server, world, before) = lost_with_all(engine);
         let user = world.site.database.identifier(&world.site.database.user);
         let as_admin = |mariadb: &str, postgres: &str| match &server {
             Server::MariaDb(_) => drop(

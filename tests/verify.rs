@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use support::{Engine, PocketSite, World};
+use support::{Engine, PocketSite, World, flip};
 use whole::{assert_whole, listed};
 
 const EMPTY: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
@@ -54,14 +54,6 @@ fn damage(verified: &Value) -> Vec<String> {
 fn json(world: &World, args: &[&str]) -> Value {
     let output = world.run(&[args, &["--json"]].concat());
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {} {}", output.stdout, output.stderr))
-}
-
-fn flip(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    // In place: a hard link must stay one.
-    fs::write(path, bytes).unwrap();
 }
 
 fn pool_file(world: &World, hash: &str) -> PathBuf {

@@ -117,9 +117,9 @@ impl Files {
         self.pool.incoming()
     }
 
-    /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to.
-    /// Beside it goes the list of their sizes and times. The same as last time are shared, if they are whole. Returns how many files they are,
-    /// and their bytes. That the pool has each was seen when it was met or fetched; here only new ones are looked at.
+    /// Writes the list of the files that belong to the backup: all that were met and all that the dump refers to. Beside it
+    /// goes the list of their sizes and times. The same as last time are shared, if they are whole. Returns how many files
+    /// they are, and their bytes. That the pool has each was seen when it was met or fetched; only new ones are looked at here.
     pub fn write_list(&self, dumped: &Sorted, draft: &Draft, previous: Option<&Backup>) -> Result<(u64, u64)> {
         let lost: HashSet<Hash> = self.nowhere.iter().chain(&self.copied.damaged).copied().collect();
         let all = || -> Result<_> {

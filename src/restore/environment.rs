@@ -52,31 +52,31 @@ impl Comparison {
     }
 
     /// Why the restore will be refused, if something is lacking that is not to be disregarded.
-    pub fn refusal(&self, job: &Job) -> Option<String> {
-        self.words().filter(|_| !job.ignore_environment)
+    pub fn refusal(&self, job: &Job) -> Option<anyhow::Error> {
+        let lacks = self.words().filter(|_| !job.ignore_environment)?;
+        let install = match self.packages.as_slice() {
+            [] => "install what is lacking".to_owned(),
+            packages => format!("apt install {}", packages.join(" ")),
+        };
+        Some(Fault::unfit(lacks).hint(format!("{install}; or restore all the same: --ignore-environment")).into())
     }
 
     /// An error if something is lacking, unless that is to be disregarded.
     pub fn require(&self, job: &Job, log: &Log) -> Result<()> {
         // The check before the site is opened shows whether it matters.
         self.other_php.iter().for_each(|words| log.info(words));
-        let Some(lacks) = self.words() else {
-            if self.unknown.is_empty() && !self.release.is_empty() {
+        if let Some(refusal) = self.refusal(job) {
+            return Err(refusal);
+        }
+        self.unknown.iter().for_each(|unknown| log.warn(unknown));
+        match self.words() {
+            Some(lacks) => log.warn(format!("{lacks}; that was to be disregarded")),
+            None if self.unknown.is_empty() && !self.release.is_empty() => {
                 log.info(format!("PHP and the database here are what Moodle {} asks for", self.release));
             }
-            self.unknown.iter().for_each(|unknown| log.warn(unknown));
-            return Ok(());
-        };
-        if job.ignore_environment {
-            self.unknown.iter().for_each(|unknown| log.warn(unknown));
-            log.warn(format!("{lacks}; that was to be disregarded"));
-            return Ok(());
+            None => {}
         }
-        let install = match self.packages.as_slice() {
-            [] => "install what is lacking".to_owned(),
-            packages => format!("apt install {}", packages.join(" ")),
-        };
-        Err(Fault::unfit(lacks).hint(format!("{install}; or restore all the same: --ignore-environment")).into())
+        Ok(())
     }
 
     fn words(&self) -> Option<String> {

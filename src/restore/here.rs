@@ -3,9 +3,9 @@
 
 use super::load::wanted;
 use super::place::{Place, require_same_site};
-use super::{Job, lacking, lost, room};
+use super::{Job, lacking, lost_config, room};
 use crate::database::{Connection, Scope};
-use crate::error::{Fault, OrFault, Result, hint};
+use crate::error::{Fault, OrFault, Result};
 use crate::preflight::{Site, read_site};
 use crate::settings::Settings;
 use crate::store::Part;
@@ -55,7 +55,7 @@ impl Here {
     /// With the way to its database that the config.php of the backup tells, where that comes back.
     fn with_what_comes_back(mut self, job: &Job) -> Here {
         if job.wants(&Part::Database) && job.wants(&Part::Code) && !job.keep_config {
-            let told = lost::connection(job, &self.root, &self.web_user);
+            let told = lost_config::connection(job, &self.root, &self.web_user);
             self.lost = Some(told.map_err(|error| format!("{error:#}")));
         }
         self
@@ -185,6 +185,28 @@ impl Here {
             log.warn(format!("the backup is not complete: {}", manifest.incomplete_because.join("; ")));
         }
         lacking::told(job, self)?.into_iter().for_each(|line| log.warn(line));
+        if let Some(place) = &job.place {
+            place.require(job, self)?;
+        }
+        self.unknown_connection().into_iter().for_each(|line| log.info(line));
+        self.refusals(job).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// What stands in the way of the restore, but for what is wrong with another place that was named. Nothing is touched as long as
+    /// there is any of it; a plan tells all.
+    pub fn refusals(&self, job: &Job) -> Vec<anyhow::Error> {
+        let checks: [&dyn Fn() -> Result<()>; 5] = [
+            &|| self.require_config(job),
+            &|| self.require_same_site(job),
+            &|| self.require_same_dataroot(job),
+            &|| room::require(job, self),
+            &|| self.require_database(job),
+        ];
+        checks.iter().filter_map(|check| check().err()).collect()
+    }
+
+    /// The config.php of the site, where it tells what no backup does.
+    fn require_config(&self, job: &Job) -> Result<()> {
         if job.wants(&Part::Database) && !job.wants(&Part::Code) && self.site.is_none() {
             return Err(Fault::unfit("the site's config.php cannot be read, so its database cannot be reached")
                 .hint("restore the code too: --only code --only database")
@@ -195,15 +217,15 @@ impl Here {
                 .hint("leave out --keep-config")
                 .into());
         }
-        match (&job.place, &self.site) {
-            (Some(place), _) => place.require(job, self)?,
-            (None, Some(site)) if job.from_elsewhere => require_same_site(job, site)?,
-            _ => {}
+        Ok(())
+    }
+
+    /// That a backup from elsewhere is of the site that is here.
+    fn require_same_site(&self, job: &Job) -> Result<()> {
+        match &self.site {
+            Some(site) if job.place.is_none() && job.from_elsewhere => require_same_site(job, site),
+            _ => Ok(()),
         }
-        self.require_same_dataroot(job)?;
-        room::require(job, self)?;
-        self.unknown_connection().into_iter().for_each(|line| log.info(line));
-        self.require_database(job)
     }
 
     /// That the database can be set aside, or made: it shows before anything is staged.
@@ -212,7 +234,7 @@ impl Here {
             return Ok(());
         }
         let Some(connection) = self.connection() else {
-            return if self.lost.is_some() { lost::require_server(job) } else { Ok(()) };
+            return if self.lost.is_some() { lost_config::require_server(job) } else { Ok(()) };
         };
         match connection.session() {
             Ok(_) => self.require_movable(job, connection),
@@ -225,13 +247,6 @@ impl Here {
     fn require_movable(&self, job: &Job, connection: &Connection) -> Result<()> {
         let scope = Scope::without(job.backup.manifest.database.left_out.as_deref());
         connection.plan_aside("0", scope, job.admin.as_deref()).map(drop)
-    }
-
-    /// Why the database can be neither set aside nor made, for a plan.
-    pub fn refused_database(&self, job: &Job) -> Option<String> {
-        let error = self.require_database(job).err()?;
-        let next = hint(&error).map_or(String::new(), |next| format!("; {next}"));
-        Some(format!("{error:#}{next}"))
     }
 
     /// That what is gone can be made where it was: before anything is, even the dataroot for its lock.

@@ -2,7 +2,7 @@
 //! what config.php is to have there, and refuses places that are taken. Changes nothing.
 
 use super::load::{engine_of, wanted};
-use super::{Here, Job, lost};
+use super::{Here, Job, lost_config};
 use crate::database::{Connection, Engine, Tls};
 use crate::error::{Fault, Result};
 use crate::hashes;
@@ -255,8 +255,8 @@ impl Place {
     /// How the config.php that is to be there has the database, but for what differs.
     fn by_config_php(&self, job: &Job) -> Result<Connection> {
         match &self.config_php {
-            Some(file) => lost::by_text(job, &std::fs::read(file)?, &self.root, &self.web_user),
-            None => lost::connection(job, &self.root, &self.web_user),
+            Some(file) => lost_config::by_text(job, &std::fs::read(file)?, &self.root, &self.web_user),
+            None => lost_config::connection(job, &self.root, &self.web_user),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::environment::Comparison;
 use super::stage::effort;
-use super::{CodeChanges, Here, Job, code_changes, environment, lacking, room};
+use super::{CodeChanges, Here, Job, code_changes, environment, lacking};
 use crate::database::Connection;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::hashes;
 use crate::pool::{self, Lacking};
 use crate::store::manifest::Component;
@@ -285,6 +285,5 @@ fn warnings(job: &Job, here: &Here, environment: &Comparison) -> Result<Vec<Stri
 }
 
 fn refused(job: &Job, here: &Here, environment: &Comparison) -> Vec<String> {
-    let short = room::require(job, here).err().map(|error| format!("{error:#}"));
-    environment.refusal(job).into_iter().chain(short).chain(here.refused_database(job)).collect()
+    here.refusals(job).iter().chain(&environment.refusal(job)).map(error::sentence).collect()
 }

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 /// More than the parts themselves, for what comes with them.
 const TO_SPARE: u64 = 64 << 20;
 
+/// What a table takes on a server's disk with nothing in it: the 483 of a new Moodle 4.4 take 37 MB in MariaDB, and 2 MB in a dump.
+const EMPTY_TABLE: u64 = 72 << 10;
+
 /// What comes to a disk.
 #[derive(Debug)]
 struct Need {
@@ -65,7 +68,10 @@ fn require_on_one_disk(job: &Job, here: &Here, mut needs: Vec<Need>) -> Result<(
     };
     let disk = files::mount_point(there(&needs[0].place))?;
     Err(Fault::unfit(format!("the disk at {} {lacking} beside what is there now: {}", disk.display(), whats.join(", ")))
-        .hint("make room, or enlarge the disk; \"moodle-backup restore --discard\" removes what earlier restores have set aside; or bring the parts back one after the other (--only)")
+        .hint(
+            "make room, or enlarge the disk; \"moodle-backup restore --discard\" removes what earlier restores have set aside; or \
+             bring the parts back one after the other (--only)",
+        )
         .into())
 }
 
@@ -106,8 +112,10 @@ fn files_lacking(job: &Job, here: &Here) -> Result<Need> {
     Ok(Need { bytes: lacking.bytes, entries: lacking.files, ..all_files(job, here) })
 }
 
-/// The database is loaded beside the present one.
+/// The database is loaded beside the present one. Its dump tells how large its content is, not what it takes.
 fn database(job: &Job, here: &Here) -> Option<Need> {
     let place = here.connection()?.data_folder_here()?;
-    Some(Need { place, what: "the database".into(), bytes: job.backup.manifest.database.bytes, entries: 0 })
+    let then = &job.backup.manifest.database;
+    let bytes = then.bytes + then.tables.len() as u64 * EMPTY_TABLE;
+    Some(Need { place, what: "the database".into(), bytes, entries: 0 })
 }

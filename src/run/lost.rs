@@ -1,7 +1,7 @@
 //! What of a site is not there any more, for `status`: code, moodledata, users' files, and whether its database answers. It looks
 //! and changes nothing; what a restore that is at work has taken away is not its matter.
 
-use crate::error::hint;
+use crate::error;
 use crate::moodle::Layout;
 use crate::preflight::Site;
 use crate::report::status::Lost;
@@ -63,10 +63,7 @@ fn database(site: &Site) -> Option<Lost> {
     let why = match connection.session_within(LIMIT).and_then(|mut session| session.is_empty()) {
         Ok(false) => return None,
         Ok(true) => format!("the {} is empty", connection.title()),
-        Err(error) => {
-            let next = hint(&error).map_or(String::new(), |next| format!("; {next}"));
-            format!("it cannot be reached: {error:#}{next}")
-        }
+        Err(error) => format!("it cannot be reached: {}", error::sentence(&error)),
     };
     Some(Lost { part: "database", why })
 }

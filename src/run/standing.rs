@@ -23,9 +23,7 @@ impl State {
     fn new(state: SiteState, because: impl Into<Option<String>>) -> Self {
         State { state, because: because.into() }
     }
-}
 
-impl State {
     /// What is known when parts of the site are found to be lost: nobody is let into what is not there.
     pub fn with(self, lost: &[Lost]) -> State {
         if lost.is_empty() || !matches!(self.state, SiteState::Open | SiteState::Unknown) {

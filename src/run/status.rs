@@ -35,7 +35,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let State { state, because } = state.with(&lost);
     match site {
         _ if !lost.is_empty() => attention.push(lost::words(&lost)),
-        Err(error) => attention.push(sentence("the next backup would be refused: ", &error)),
+        Err(error) => attention.push(format!("the next backup would be refused: {}", error::sentence(&error))),
         Ok(_) => {}
     }
     let last_run = record::read(&session.paths, &settings);
@@ -82,16 +82,10 @@ fn seen(settings: &Settings, attention: &mut Vec<String>) -> Option<Listing> {
             Some(listing)
         }
         Err(error) => {
-            attention.push(sentence("the backups cannot be seen: ", &error));
+            attention.push(format!("the backups cannot be seen: {}", error::sentence(&error)));
             None
         }
     }
-}
-
-/// An error and its next step on one line.
-fn sentence(before: &str, error: &anyhow::Error) -> String {
-    let next = error::hint(error).map_or(String::new(), |next| format!("; {next}"));
-    format!("{before}{error:#}{next}")
 }
 
 /// The dataroot, from config.php, or else as the record of a restore or the newest backup has it.

@@ -121,8 +121,7 @@ impl Tested {
     fn take(&mut self, result: Result<()>) -> Result<()> {
         let Err(error) = result else { return Ok(()) };
         signals::check()?;
-        let next = crate::error::hint(&error).map_or(String::new(), |next| format!("; {next}"));
-        let words = format!("{error:#}{next}");
+        let words = crate::error::sentence(&error);
         match kind(&error) {
             Kind::Unfit => self.untested.push(words),
             _ => self.problems.push(words),

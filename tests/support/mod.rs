@@ -9,6 +9,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
+mod bit_rot;
 mod by_hand;
 mod database;
 mod disk;
@@ -37,6 +38,7 @@ mod tree;
 mod watch;
 mod world;
 
+pub use bit_rot::flip;
 pub use by_hand::ByHand;
 pub use database::{Connect, Database, Engine, Server};
 pub use disk::{Disk, unmount};
