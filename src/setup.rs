@@ -10,6 +10,7 @@ pub mod needs;
 pub mod notify;
 pub mod place;
 pub mod predecessor;
+pub mod present_backups;
 pub mod quiet;
 pub mod refusal;
 pub mod units;

@@ -6,7 +6,7 @@ use super::site::Site;
 use crate::error::{Fault, OrFault, Result};
 use crate::pool;
 use crate::settings::Settings;
-use crate::store::manifest::{ComponentKind, Manifest, Pool};
+use crate::store::manifest::{ComponentKind, Manifest};
 use crate::store::{Listing, SiteIdentity, Store, probe};
 use crate::sys::files::{self, Space};
 use crate::sys::human;
@@ -187,7 +187,14 @@ pub fn require_outside<'a>(target: &Path, site_name: &str, mut parts: impl Itera
 /// After the first backup the last one tells what is to be expected. Where the disk has not much more room than that, what is new
 /// in the pool is looked for by name: a day with many uploads is neither to be taken for the rule, nor to come as a surprise.
 fn next_forecast(last: &Manifest, settings: &Settings, site: &Site, store: &Store, log: &Log) -> Result<Forecast> {
-    let guess = guess_by(last);
+    let rewritten = rewritten(last);
+    // As many new files again, twice. The first backup tells nothing of a day.
+    let days = if last.sequence <= 1 { 0 } else { 2 };
+    let guess = Forecast {
+        bytes: rewritten.bytes + days * last.pool.new_bytes,
+        inodes: rewritten.inodes + days * last.pool.new_files,
+        ..rewritten
+    };
     let space = files::space(&settings.target.path)?;
     let reserve = settings.target.min_free.bytes(space.total_bytes);
     let unlikely = guess.bytes + reserve + (last.pool.bytes / PLENTY).max(MUCH);
@@ -195,21 +202,19 @@ fn next_forecast(last: &Manifest, settings: &Settings, site: &Site, store: &Stor
         return Ok(guess);
     }
     let lacking = pool::lacking(&site.config.filedir, Some(&store.pool()), last.pool.files, log)?;
-    let quiet = guess_by(&Manifest { pool: Pool { files: last.pool.files, ..Pool::default() }, ..last.clone() });
     // Files take whole blocks.
-    let bytes = quiet.bytes + lacking.bytes + lacking.files * (BLOCK / 2);
-    Ok(Forecast { bytes, inodes: quiet.inodes + lacking.files, ..guess })
+    let bytes = rewritten.bytes + lacking.bytes + lacking.files * (BLOCK / 2);
+    Ok(Forecast { bytes, inodes: rewritten.inodes + lacking.files, ..rewritten })
 }
 
-/// The same files of changing size anew, and as many new pool files again, twice.
-fn guess_by(last: &Manifest) -> Forecast {
-    let rewritten = |kind: &ComponentKind| !matches!(kind, ComponentKind::Moodledata | ComponentKind::PoolList);
-    let stored = last.components.iter().filter(|part| rewritten(&part.kind)).map(|part| part.stored_bytes);
+/// What is written anew each time, of the size that it had last: all but the pool and what of moodledata has not changed.
+fn rewritten(last: &Manifest) -> Forecast {
+    let is_rewritten = |kind: &ComponentKind| !matches!(kind, ComponentKind::Moodledata | ComponentKind::PoolList);
+    let stored = last.components.iter().filter(|part| is_rewritten(&part.kind)).map(|part| part.stored_bytes);
     let rest = last.components.iter().filter(|part| part.kind == ComponentKind::Moodledata);
-    let first = last.sequence <= 1;
     Forecast {
-        bytes: stored.sum::<u64>() + if first { 0 } else { 2 * last.pool.new_bytes },
-        inodes: rest.map(|part| part.entries).sum::<u64>() + 1000 + if first { 0 } else { 2 * last.pool.new_files },
+        bytes: stored.sum(),
+        inodes: rest.map(|part| part.entries).sum::<u64>() + 1000,
         pool_files: last.pool.files,
     }
 }

@@ -29,8 +29,8 @@ const LEFT: [(&str, &str, &str); 5] = [
 ];
 
 /// Settings whose default Moodle makes out of its own address, and keeps as it was made: plugin, name, and the page of its own that
-/// the text leads to. Moodle's tool leaves them alone. Source: auth/shibboleth/settings.php; no other plugin of Moodle 3.11 to 5.1
-/// is known to do so.
+/// the text leads to. Moodle's tool leaves them alone. Source: auth/shibboleth/settings.php. Those of
+/// other plugins, if there are any, are among the links that are told as left.
 const MADE_OF_ADDRESS: [(&str, &str, &str); 1] =
     [("auth_shibboleth", "auth_instructions", "/auth/shibboleth/index.php")];
 

@@ -57,7 +57,10 @@ pub fn restore(session: &Session, args: &cli::Restore) -> Result<u8> {
     }
     // Nobody is to be asked for what cannot be; what is refused with --yes says how it can.
     if plan.as_ref().is_some_and(|plan| !plan.refused.is_empty()) && !args.yes {
-        return Err(Fault::unfit("this restore will be refused, for what is told above; nothing was changed").into());
+        let words = "this restore will be refused, for what is told above; nothing was changed";
+        return Err(Fault::unfit(words)
+            .hint("mend that; \"moodle-backup restore --plan\" tells whether it is all")
+            .into());
     }
     // Held from here on: the run that may come first prunes.
     let _held = backup.hold()?;

@@ -23,7 +23,7 @@ use crate::setup::answers::{Answers, Kept};
 use crate::setup::discover::{self, Discovery};
 use crate::setup::disks::Device;
 use crate::setup::measure::{self, Sizes};
-use crate::setup::place;
+use crate::setup::present_backups;
 use crate::setup::quiet::Quiet;
 use crate::sys::log::Log;
 use ask::Person;
@@ -267,7 +267,7 @@ impl<'a> Wizard<'a> {
     }
 
     fn has_backups(&self) -> bool {
-        self.old.as_ref().is_some_and(|old| place::backups(old) > 0)
+        self.old.as_ref().is_some_and(|old| present_backups::count(old) > 0)
     }
 
     /// Bytes that the first backup takes, about.

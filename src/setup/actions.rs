@@ -5,9 +5,10 @@ use super::answers::{Answers, Database, Kept, Predecessor};
 use super::disks::prepare::{self, Request};
 use super::disks::{Device, Way};
 use super::notify;
-use super::place::{self, LeftBehind};
+use super::place;
 use super::predecessor::adopt;
 use super::predecessor::find::{self, Found};
+use super::present_backups::{self, LeftBehind};
 use super::refusal::{About, Refusal};
 use super::units::{self, Units};
 use crate::error::{Fault, Kind, OrFault, Result};
@@ -87,6 +88,8 @@ pub struct Plan {
     actions: Vec<(Action, Vec<String>)>,
     /// What somebody should think of before.
     pub warnings: Vec<String>,
+    /// Whether something is lost by it for good.
+    pub destroys: bool,
     /// A command for somebody to call before the next backup is made: it takes along those that there are.
     pub before_a_run: Option<String>,
 }
@@ -95,11 +98,6 @@ impl Plan {
     /// What will be done, in words.
     pub fn steps(&self) -> Vec<&str> {
         self.actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect()
-    }
-
-    /// Whether something is lost by it for good.
-    pub fn destroys(&self) -> bool {
-        self.steps().iter().any(|step| step.contains(prepare::LOSS))
     }
 
     fn add(&mut self, action: Action, words: Vec<String>) {
@@ -154,18 +152,20 @@ fn place(request: &Request, answers: &Answers, context: &Context, plan: &mut Pla
     plan.warnings.extend(place::doubt(context.paths.root(), path));
     plan.warnings.extend(answers.schedule.nightly.as_deref().and_then(super::answers::doubt));
     let same_disk = prepare::is_present_disk(request)?;
-    let left = context.present.and_then(|old| place::left_behind(old, root, name, path, same_disk));
+    let left = context.present.and_then(|old| present_backups::left_behind(old, root, name, path, same_disk));
     plan.warnings.extend(left.as_ref().map(LeftBehind::told));
     plan.before_a_run = left.and_then(|it| it.command);
     let other = !same_disk && !matches!(request.way, Way::Folder { .. } | Way::Mounted { .. });
-    plan.warnings.extend(context.present.filter(|_| other).and_then(place::absent_disk));
+    plan.warnings.extend(context.present.filter(|_| other).and_then(present_backups::absent_disk));
     let rules = answers.retention.map(Kept::rules);
-    plan.warnings.extend(context.present.zip(rules).and_then(|(old, rules)| place::fewer_backups(old, rules)));
+    plan.warnings
+        .extend(context.present.zip(rules).and_then(|(old, rules)| present_backups::fewer_backups(old, rules)));
     plan.warnings.extend(prepare::other_disk(request)?);
     let words = prepare::steps(request)?;
     if prepare::done(request)?.is_some() {
         return Ok(false);
     }
+    plan.destroys = prepare::destroys(&words);
     plan.add(Action::Place, words);
     let device = matches!(request.way, Way::Format { .. } | Way::Partition { .. });
     Ok(device && prepare::uuid(request)?.is_none())

@@ -38,7 +38,7 @@ pub fn agree(wizard: &mut Wizard) -> Result<Move> {
     plan.steps().iter().for_each(|step| wizard.person.item(step));
     plan.warnings.iter().for_each(|warning| wizard.person.tell(&format!("WARNING: {warning}")));
     wizard.person.forget_what_was_typed();
-    match wizard.person.yes("Do all of this now?", HELP, !plan.destroys())? {
+    match wizard.person.yes("Do all of this now?", HELP, !plan.destroys)? {
         Reply::Back => Ok(Move::Back),
         Reply::Given(true) => Ok(Move::Next),
         Reply::Given(false) => {

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How a step of the summary says that data are lost by it.
-pub const LOSS: &str = "ALL THAT IS ON IT IS LOST";
+const LOSS: &str = "ALL THAT IS ON IT IS LOST";
 
 /// Making a file system on a large, slow disk takes minutes.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -76,6 +76,11 @@ struct Ready {
     known_by: String,
     /// Where it is mounted then.
     point: PathBuf,
+}
+
+/// Whether something is lost by one of these steps for good.
+pub fn destroys(steps: &[String]) -> bool {
+    steps.iter().any(|step| step.contains(LOSS))
 }
 
 /// What will be done, in words, one for each step; none if all of it is done.
