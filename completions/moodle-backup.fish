@@ -171,7 +171,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l 
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l database-password-file -d 'A file that holds its password, and nothing else [default: as it was; on a terminal --database-user asks]' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l web-user -d 'The web server\'s user here [default: as it was]' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l config-php -d 'A config.php made by hand, where that of the backup cannot be changed' -r -F
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l to -d 'Where to: a folder that is empty or not there yet' -r -F
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l to -d 'Where to: a folder that is empty or not there yet; with --path or --file others may be in it, and nothing is written over' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l path -d 'This file or folder only, by the path that it had on the server, or as PART:PATH; may be given several times' -r -F
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l file -d 'A file that was uploaded to Moodle, by its name there or its content\'s hash (40 digits); all of that name' -r
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l table -d 'A table of the site\'s database, as SQL; --to names the file for it [default: standard output]' -r

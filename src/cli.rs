@@ -500,8 +500,9 @@ pub struct Restore {
     /// site identifier of its own, and shares nothing with it
     #[arg(long, verbatim_doc_comment, help_heading = ELSEWHERE)]
     pub clone: bool,
-    /// Where to: a folder that is empty or not there yet
-    #[arg(long, value_name = "DIR", help_heading = BESIDE)]
+    /// Where to: a folder that is empty or not there yet; with --path or
+    /// --file others may be in it, and nothing is written over
+    #[arg(long, value_name = "DIR", verbatim_doc_comment, help_heading = BESIDE)]
     pub to: Option<PathBuf>,
     /// This file or folder only, by the path that it had on the server, or as
     /// PART:PATH; may be given several times

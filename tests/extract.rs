@@ -169,6 +169,20 @@ fn parts_and_single_files_come_back_by_the_paths_that_they_had() {
     assert_eq!(names(&some.join("moodledata")), ["lang".to_owned()].into());
     assert_same("lang", tree_compare(&lang, &some.join("moodledata/lang")));
 
+    // Another one of them may come to the same folder; nothing is written over, and then nothing comes at all.
+    let other = world.site.root.join("lib/setup.php");
+    restore(&world, &["--path", other.to_str().unwrap(), "--to", &text], 0);
+    assert_eq!(names(&some.join("code")), ["config.php", "lib", "version.php"].map(String::from).into());
+    let version = some.join("code/version.php");
+    fs::write(&version, "mine").unwrap();
+    let index = world.site.root.join("index.php");
+    let both = ["--path", "code:version.php", "--path", index.to_str().unwrap(), "--to", &text];
+    let refused = restore(&world, &both, 5).stderr;
+    assert!(refused.contains(&format!("{} is there already", version.display())), "{refused}");
+    assert_eq!(fs::read(&version).unwrap(), b"mine");
+    assert_eq!(names(&some), ["code", "moodledata"].map(String::from).into());
+    assert_eq!(names(&some.join("code")), ["config.php", "lib", "version.php"].map(String::from).into());
+
     // A part and a path in it: that path alone.
     let (one, text) = place(&world, "one");
     let told = restore(&world, &["--only", "code", "--path", config.to_str().unwrap(), "--to", &text], 0).stdout;
@@ -232,11 +246,15 @@ fn an_uploaded_file_is_found_by_its_name_or_its_hash() {
         site.serve();
         let (_, essay) = site.upload(b"the essay");
         let (_, other) = site.upload(b"another essay of that name");
+        let course = site.value("SELECT MAX(id) FROM {course}");
+        site.query(&format!(
+            "INSERT INTO {{context}} (id, contextlevel, instanceid, path, depth) VALUES (900, 50, {course}, '/1/900', 2)"
+        ));
         for (hash, name) in [(&essay, "it's an essay\\ä.odt"), (&other, "it's an essay\\ä.odt")] {
             let name = name.replace('\'', "''");
             let name = if engine == Engine::MariaDb { name.replace('\\', "\\\\") } else { name };
             site.query(&format!(
-                "UPDATE {{files}} SET filename = '{name}', author = 'Ann O''Nym' WHERE contenthash = '{hash}'"
+                "UPDATE {{files}} SET filename = '{name}', author = 'Ann O''Nym', contextid = 900 WHERE contenthash = '{hash}'"
             ));
         }
         let world = backed_up(site, "");
@@ -248,9 +266,13 @@ fn an_uploaded_file_is_found_by_its_name_or_its_hash() {
         assert_eq!(fs::read(name(&essay)).unwrap(), b"the essay");
         assert_eq!(fs::read(name(&other)).unwrap(), b"another essay of that name");
         assert!(output.stdout.contains(&essay) && output.stdout.contains("Ann O'Nym"), "{}", output.stdout);
+        assert!(output.stdout.contains("of course \""), "as find tells it: {}", output.stdout);
 
-        let (to, text) = place(&world, "by hash");
+        // Into the same folder: that one has a name of its own.
         restore(&world, &["--file", &essay, "--to", &text], 0);
+        assert_eq!(fs::read(to.join("it's an essay\\ä.odt")).unwrap(), b"the essay");
+        let refused = restore(&world, &["--file", &other, "--to", &text], 5).stderr;
+        assert!(refused.contains("is there already"), "{refused}");
         assert_eq!(fs::read(to.join("it's an essay\\ä.odt")).unwrap(), b"the essay");
     }
 }

@@ -502,6 +502,7 @@ fn extracted() -> Extracted {
         component: "assignsubmission_file".into(),
         filearea: "submission_files".into(),
         contextid: "4711".into(),
+        place: "course \"Botany\" (bot1)".into(),
         author: author.into(),
         changed: Some(time("2026-11-20T09:30:00Z")),
     };

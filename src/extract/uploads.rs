@@ -1,13 +1,15 @@
 //! Files that users uploaded, by their content's hash or by the name that they had in Moodle, out of the pool.
 
-use super::Staging;
+use super::hits::Use;
+use super::staging::{Staging, Within};
 use crate::database::uploads::{self, Upload};
 use crate::error::{Fault, Result};
 use crate::hashes::{self, Hash};
 use crate::pool;
+use crate::store::places::Places;
 use crate::store::{Backup, layout, rows};
 use crate::sys::log::Log;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// So many digits of a hash tell files of the same name apart.
@@ -24,14 +26,16 @@ pub struct Placed {
     /// Where it is now; `None` if the pool does not have it, or has it damaged.
     pub path: Option<PathBuf>,
     /// Where Moodle had it.
-    pub uses: Vec<Upload>,
+    pub uses: Vec<Use>,
 }
 
-/// Finds what is meant by a hash or a name, and puts it into a folder. What the pool has lost is warned of; an error if
+/// Finds what is meant by a hash or a name, and puts it into a folder, beside what is there. What the pool has lost is warned of; an error if
 /// nothing is found, or nothing is left of it.
 pub fn extract(backup: &Backup, pool: &Path, wanted: &str, to: &Path, log: &Log) -> Result<Vec<Placed>> {
-    let staging = Staging::begin(to)?;
+    let staging = Staging::begin(to, Within::Others)?;
     let found = find(backup, wanted)?;
+    let contexts: BTreeSet<String> = found.values().flatten().map(|upload| upload.contextid.clone()).collect();
+    let places = Places::read(backup, &contexts, log)?;
     let mut placed = Vec::new();
     let several = found.len() > 1;
     for (hash, uses) in found {
@@ -41,6 +45,7 @@ pub fn extract(backup: &Backup, pool: &Path, wanted: &str, to: &Path, log: &Log)
         if !whole {
             log.warn(format!("{} is gone from the pool, or damaged there", hashes::to_hex(&hash)));
         }
+        let uses = uses.into_iter().map(|upload| Use { place: places.of(&upload.contextid), upload }).collect();
         placed.push(Placed { contenthash: hashes::to_hex(&hash), path: whole.then(|| to.join(name)), uses });
     }
     if placed.iter().all(|placed| placed.path.is_none()) {

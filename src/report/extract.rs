@@ -64,6 +64,8 @@ pub struct Use {
     pub filearea: String,
     /// Number of the context: a course, an activity, a user.
     pub contextid: String,
+    /// What that is: a course by its names, a user or a context by its number.
+    pub place: String,
     /// Who made it, as the uploader said.
     pub author: String,
     /// When it was last changed.
@@ -100,7 +102,7 @@ pub fn text(extracted: &Extracted, look: &Look) -> String {
 }
 
 fn used(one: &Use, look: &Look) -> String {
-    let mut words = format!("{}, in {}/{} of context {}", one.filename, one.component, one.filearea, one.contextid);
+    let mut words = format!("{}, in {}/{} of {}", one.filename, one.component, one.filearea, one.place);
     if !one.author.is_empty() {
         words += &format!(", by {}", one.author);
     }

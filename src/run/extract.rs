@@ -118,18 +118,19 @@ fn into_folder(
 }
 
 fn described(placed: &uploads::Placed) -> File {
-    let used = |upload: &crate::database::uploads::Upload| Use {
+    let used = |extract::find::Use { upload, place }: &extract::find::Use| Use {
         filename: upload.filename.clone(),
         component: upload.component.clone(),
         filearea: upload.filearea.clone(),
         contextid: upload.contextid.clone(),
+        place: place.clone(),
         author: upload.author.clone(),
         changed: DateTime::from_timestamp(upload.timemodified, 0),
     };
     File {
         contenthash: placed.contenthash.clone(),
         path: placed.path.as_ref().map(|path| path.display().to_string()),
-        bytes: placed.uses.first().map_or(0, |upload| upload.filesize),
+        bytes: placed.uses.first().map_or(0, |one| one.upload.filesize),
         uses: placed.uses.iter().map(used).collect(),
     }
 }

@@ -168,8 +168,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// Renames to a name that must be free.
-fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
+/// Renames to a name that must be free; EEXIST if it is not.
+pub fn rename_new(from: &Path, to: &Path) -> nix::Result<()> {
     use nix::fcntl::{AT_FDCWD, RenameFlags, renameat, renameat2};
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // Some file systems, such as those of the network, know plain renames only.
