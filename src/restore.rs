@@ -20,6 +20,7 @@ mod stage;
 
 pub use code_changes::CodeChanges;
 pub use here::Here;
+pub use lost_config::lost_database;
 pub use place::{Database, Place, Server, resolved};
 pub use plan::{Piece, Plan, plan};
 pub use revert::{Found, Undoing, discard, kept, last, nothing_aside, take_back, undone};

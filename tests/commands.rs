@@ -302,7 +302,7 @@ fn backups_can_be_seen_and_kept_when_moodle_is_broken() {
     assert_eq!(json(&world, &["pin", &names[0]], 0, "`pin` and `unpin`")["changed"], false);
     json(&world, &["prune", "--dry-run"], 0, "`prune`");
     let standing = status(&world, 3);
-    assert_eq!(parts_lost(&standing), ["code"], "whether the database answers is not known without it");
+    assert_eq!(parts_lost(&standing), ["code", "database"], "where that is, the backup's config.php tells");
     assert!(attention(&standing).contains("\"moodle-backup restore\""), "{standing}");
     let refused = world.run(&["run", "--dry-run"]).expect_code(5);
     assert!(refused.stderr.contains("error: there is no folder"), "{}", refused.stderr);

@@ -350,10 +350,11 @@ fn a_site_that_cannot_be_put_back_stays_closed() {
     restore.signal(nix::sys::signal::Signal::SIGTERM);
     let output = restore.wait();
     assert!(output.stderr.contains("the site stays closed"), "{}", output.stderr);
-    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
+    wait_for("the guard to try in vain", LIMIT, || world.restore_log().contains("trying again"));
     assert!(!world.site.is_open());
+    // The server comes back, and nobody has to be at hand.
     world.site.database.server.restart();
-    world.run(&["recover"]).expect_code(0);
-    assert!(world.site.is_open());
+    wait_for("the guard to open the site", LIMIT, || world.site.is_open());
+    wait_for("all processes to end", LIMIT, || world.processes().is_empty());
     assert_eq!(world.site.query("SELECT value FROM mdl_config WHERE name = 'changed'"), [["since"]]);
 }

@@ -391,10 +391,11 @@ fn unpin() -> Pin {
 }
 
 fn restore_plan() -> restore::Plan {
-    let piece = |part: &str, place: &str, bytes, what: &str| restore::Piece {
+    let piece = |part: &str, place: &str, (bytes, entries), what: &str| restore::Piece {
         part: part.into(),
         place: place.into(),
         bytes,
+        entries,
         what: what.into(),
     };
     restore::Plan {
@@ -402,10 +403,10 @@ fn restore_plan() -> restore::Plan {
         backup: NAME.into(),
         when: "2026-11-23T01:00:05Z".parse().unwrap(),
         pieces: vec![
-            piece("code", "/var/www/moodle", 512_345_678, "replaced"),
-            piece("moodledata", "/srv/moodledata", 73_400_320, "replaced, caches and sessions emptied"),
-            piece("files", "/srv/moodledata/filedir", 12_000_000, "1,203 of 201,344 are missing and come back"),
-            piece("database", "database \"moodle\" on localhost", 250_000_000, "replaced, 494 tables"),
+            piece("code", "/var/www/moodle", (512_345_678, 33_123), "replaced"),
+            piece("moodledata", "/srv/moodledata", (73_400_320, 4321), "replaced, caches and sessions emptied"),
+            piece("files", "/srv/moodledata/filedir", (12_000_000, 1203), "1,203 of 201,344 are missing and come back"),
+            piece("database", "database \"moodle\" on localhost", (250_000_000, 0), "replaced, 494 tables"),
         ],
         code_changes: Some(restore::CodeChanges {
             changed: vec!["config.php".into(), "theme/boost/lib.php".into()],
@@ -419,6 +420,7 @@ fn restore_plan() -> restore::Plan {
         warnings: vec!["this backup is not complete: files are kept elsewhere".into()],
         refused: Vec::new(),
         closed_seconds: 33,
+        seconds: 47,
     }
 }
 

@@ -1000,6 +1000,7 @@ fn a_site_that_was_opened_by_hand_can_be_kept_and_what_was_there_before_too() {
 
         fs::remove_file(world.site.maintenance_page()).unwrap();
         fs::write(world.site.dataroot.join("lang/by-hand"), "worked on").unwrap();
+        world.run(&["run"]).expect_code(1);
         // What was not replaced yet is not undone either.
         if step != "load" {
             world.site.set_config("by_hand", "worked on");
@@ -1012,6 +1013,10 @@ fn a_site_that_was_opened_by_hand_can_be_kept_and_what_was_there_before_too() {
         let status = flat(&world.run(&["status"]).stdout);
         assert!(status.contains("the state before an interrupted restore of backup"), "{status}");
         assert!(!status.contains("opened by other hands"), "{status}");
+        assert!(
+            status.contains("made no backup") && !status.contains("recover --"),
+            "what was to be done is done: {status}"
+        );
 
         world.run(&["restore", "--undo", "--yes"]);
         today.assert_is(&world.site, &format!("{step}: undone"));

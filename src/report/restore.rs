@@ -68,7 +68,7 @@ pub fn plan_text(plan: &Plan, look: &Look, all_names: bool) -> String {
         let refused = "As things are it will be REFUSED, and nothing changed";
         return text + &section("Warnings", &plan.warnings, look) + &section(refused, &plan.refused, look);
     }
-    let (closed, all) = (plan.closed_seconds as f64, plan.seconds() as f64);
+    let (closed, all) = (plan.closed_seconds as f64, plan.seconds as f64);
     if plan.new {
         let words = format!(
             "It takes about {}. Nothing that is there now is changed; if the restore fails, what it has brought is removed.",

@@ -52,7 +52,7 @@ pub fn site(job: &Job, here: &Here, site: Option<&Site>, log: &Log) -> Result<()
     for (script, arguments) in [("check_database_schema.php", &[][..]), ("checks.php", &["--type=status"][..])] {
         // It would complain of the cron that is off on purpose.
         if !(is_clone && script == "checks.php") {
-            ask_moodle(site, script, arguments, log)?;
+            ask_moodle(job, site, script, arguments, log)?;
         }
     }
     Ok(())
@@ -143,7 +143,7 @@ fn starts(job: &Job, site: &Site, log: &Log) -> Result<()> {
 /// Moodle's own checks: what they say is told, and decides nothing; they find fault with many a site that works. Of
 /// `checks.php`, 1 means that there are warnings only (admin/cli/checks.php: as Nagios has it), such as that cron has not
 /// run since; they are for the log.
-fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Result<()> {
+fn ask_moodle(job: &Job, site: &Site, script: &str, arguments: &[&str], log: &Log) -> Result<()> {
     let Some(path) = site.layout.cli(&site.config.admin, script) else { return Ok(()) };
     let program = site.php.start().folder(&site.layout.root).arg(path).args(arguments).timeout(CLI_TIMEOUT);
     let output = program.output();
@@ -156,10 +156,19 @@ fn ask_moodle(site: &Site, script: &str, arguments: &[&str], log: &Log) -> Resul
         Ok(output) if script == "checks.php" && is_of_cron(&output.text()) => {
             log.detail(format!("Moodle's {script} misses its cron, which has not run since: {}", said(&output)));
         }
+        Ok(output) if script != "checks.php" && is_of_one_time(job) => log.warn(format!(
+            "Moodle's {script} says: {}; code and database are both as they were then, so it was so before: no cause to undo the restore",
+            said(&output)
+        )),
         Ok(output) => log.warn(format!("Moodle's {script} says: {}", said(&output))),
         Err(error) => log.warn(format!("Moodle's {script} could not be run: {error:#}")),
     }
     Ok(())
+}
+
+/// Whether code and database are those of one moment.
+fn is_of_one_time(job: &Job) -> bool {
+    job.wants(&Part::Code) && job.wants(&Part::Database)
 }
 
 /// Whether all that is bad is that cron has not run of late: after a restore it cannot be otherwise.
@@ -174,7 +183,9 @@ fn said(output: &Output) -> String {
     let words = without_colours(&format!("{} {}", output.text().trim(), output.stderr.trim()));
     // What PHP says before it dies is often much, and seldom why.
     let fatal = words.rfind("Fatal error").unwrap_or(0);
-    let words = words[fatal..].split_whitespace().collect::<Vec<_>>().join(" ");
+    // Lines that only divide tell nothing.
+    let is_rule = |word: &&str| word.len() > 3 && word.chars().all(|c| matches!(c, '-' | '=' | '+'));
+    let words = words[fatal..].split_whitespace().filter(|word| !is_rule(word)).collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(500) {
         Some((end, _)) => format!("{}...", &words[..end]),
         None => words,

@@ -55,7 +55,7 @@ impl Here {
     /// With the way to its database that the config.php of the backup tells, where that comes back.
     fn with_what_comes_back(mut self, job: &Job) -> Here {
         if job.wants(&Part::Database) && job.wants(&Part::Code) && !job.keep_config {
-            let told = lost_config::connection(job, &self.root, &self.web_user);
+            let told = lost_config::connection(job.settings, job.backup, &self.root, &self.web_user);
             self.lost = Some(told.map_err(|error| format!("{error:#}")));
         }
         self
@@ -282,7 +282,7 @@ impl Here {
 }
 
 /// The web server's user: as the settings name him, or else as he was called.
-fn web_user(settings: &Settings, then: &str) -> Result<Identity> {
+pub(super) fn web_user(settings: &Settings, then: &str) -> Result<Identity> {
     let name = settings.site.web_user.as_deref().unwrap_or(then);
     Identity::by_name(name).or_fault(|| {
         Fault::unfit(format!("the web server's user was {name:?}, which this machine does not know"))

@@ -255,8 +255,8 @@ impl Place {
     /// How the config.php that is to be there has the database, but for what differs.
     fn by_config_php(&self, job: &Job) -> Result<Connection> {
         match &self.config_php {
-            Some(file) => lost_config::by_text(job, &std::fs::read(file)?, &self.root, &self.web_user),
-            None => lost_config::connection(job, &self.root, &self.web_user),
+            Some(file) => lost_config::by_text(job.settings, &std::fs::read(file)?, &self.root, &self.web_user),
+            None => lost_config::connection(job.settings, job.backup, &self.root, &self.web_user),
         }
     }
 

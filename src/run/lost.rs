@@ -1,12 +1,14 @@
 //! What of a site is not there any more, for `status`: code, moodledata, users' files, and whether its database answers. It looks
 //! and changes nothing; what a restore that is at work has taken away is not its matter.
 
+use crate::database::Connection;
 use crate::error;
 use crate::moodle::Layout;
 use crate::preflight::Site;
 use crate::report::status::Lost;
+use crate::restore;
 use crate::settings::Settings;
-use crate::store::manifest::Manifest;
+use crate::store::Backup;
 use crate::undo;
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// What is lost of the site, as far as that can be seen: where it was by config.php, or else by `dataroot` and the newest backup.
-pub fn lost(settings: &Settings, site: Option<&Site>, dataroot: Option<&Path>, then: Option<&Manifest>) -> Vec<Lost> {
+pub fn lost(settings: &Settings, site: Option<&Site>, dataroot: Option<&Path>, newest: Option<&Backup>) -> Vec<Lost> {
+    let then = newest.map(|newest| &newest.manifest);
     let code = match (site, Layout::find(&settings.site.root)) {
         (None, Err(error)) => Some(Lost { part: "code", why: error.to_string() }),
         _ => None,
@@ -27,7 +30,13 @@ pub fn lost(settings: &Settings, site: Option<&Site>, dataroot: Option<&Path>, t
         true => Some(gone("moodledata", dataroot)),
         false => filedir.filter(|it| is_empty(it)).map(|it| gone("moodledata", it)),
     });
-    let database = site.and_then(database);
+    let database = match (site, newest) {
+        (Some(site), _) => database(&site.connection),
+        (None, Some(newest)) if code.is_some() => {
+            restore::lost_database(settings, newest).ok().as_ref().and_then(database)
+        }
+        _ => None,
+    };
     [code, moodledata, database].into_iter().flatten().collect()
 }
 
@@ -58,8 +67,7 @@ fn is_empty(folder: &Path) -> bool {
     entries.flatten().all(|entry| foreign.iter().any(|name| entry.file_name() == *name))
 }
 
-fn database(site: &Site) -> Option<Lost> {
-    let connection = &site.connection;
+fn database(connection: &Connection) -> Option<Lost> {
     let why = match connection.session_within(LIMIT).and_then(|mut session| session.is_empty()) {
         Ok(false) => return None,
         Ok(true) => format!("the {} is empty", connection.title()),

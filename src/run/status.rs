@@ -29,7 +29,7 @@ pub fn status(session: &Session, max_age: Option<Duration>) -> Result<u8> {
     let state = standing::state(&session.paths, &settings.site.name, dataroot.as_deref());
     let lost = match is_being_restored(&session.paths, &state, dataroot.as_deref()) {
         true => Vec::new(),
-        false => lost::lost(&settings, site.as_ref().ok(), dataroot.as_deref(), newest.map(|newest| &newest.manifest)),
+        false => lost::lost(&settings, site.as_ref().ok(), dataroot.as_deref(), newest),
     };
     signals::check()?;
     let State { state, because } = state.with(&lost);
@@ -140,12 +140,19 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
         return;
     }
     let Some(run) = last else { return };
+    let restored = dataroot.and_then(|dataroot| undo::kept(paths, dataroot).ok()?.first()?.finished);
     if !matches!(run.outcome.result, Ending::Failed | Ending::Interrupted | Ending::Refused) {
         return;
     }
     let failure = run.outcome.failure.as_ref();
     let why = failure.map_or(String::new(), |failure| format!(": {}", failure.error));
-    let next = failure.and_then(|failure| failure.next.as_ref()).map_or(String::new(), |next| format!("; {next}"));
+    let next = match failure.and_then(|failure| failure.next.as_ref()) {
+        // What was to be done then may be done.
+        _ if restored > Some(run.ended.timestamp()) => {
+            "; the site is another since a restore: whether that still holds \"moodle-backup check\" tells".to_owned()
+        }
+        next => next.map_or(String::new(), |next| format!("; {next}")),
+    };
     attention.push(format!("the last run, of {}, made no backup{why}{next}", local(run.ended.timestamp())));
 }
 

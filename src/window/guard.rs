@@ -2,7 +2,7 @@
 //! nothing of the target open and asks no database, so it works whatever the run is stuck in.
 
 use super::closure::Closure;
-use super::now;
+use super::{now, page};
 use crate::error::Result;
 use crate::sys::log::{Log, Verbosity};
 use crate::sys::paths::Paths;
@@ -17,6 +17,11 @@ use std::time::{Duration, Instant};
 const DISMISS: u8 = b'd';
 const PAUSE: u8 = b'p';
 const RESUME: u8 = b'r';
+
+/// For so long a guard tries to undo a restore that has died, with pauses that grow between these two.
+const PATIENCE: Duration = Duration::from_secs(3600);
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The run's side.
 #[derive(Debug)]
@@ -79,15 +84,33 @@ pub fn watch(state: &Path, max: Duration) -> Result<()> {
         let _ = log.append_to(path);
     }
     if closure.restoring {
-        // What was half replaced is put back first; the site is opened after that.
         log.warn("guard: the restore ended before it was complete; undoing it");
-        let paths = Paths::from_environment();
-        let recover = Program::new("/proc/self/exe").arg("recover").env("MOODLE_BACKUP_ROOT", paths.root());
-        return recover.despite_signals().success().map(drop);
+        return undo_restore(&closure, state, &log);
     }
     closure.undo(state, &log)?;
     log.warn(format!("guard: {why}; reopened it after {} s", now() - closure.closed_at));
     Ok(())
+}
+
+/// What was half replaced is put back first; the site is opened after that. A database server that has died comes back, as a rule:
+/// it is waited for, unless somebody else has put the site in order meanwhile, or has opened it as it is.
+fn undo_restore(closure: &Closure, state: &Path, log: &Log) -> Result<()> {
+    let paths = Paths::from_environment();
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let recover = Program::new("/proc/self/exe").arg("recover").env("MOODLE_BACKUP_ROOT", paths.root());
+        let Err(error) = recover.despite_signals().success() else { return Ok(()) };
+        let is_waiting = state.exists() && page::stands(closure).unwrap_or(true);
+        if !is_waiting || Instant::now() >= deadline {
+            return Err(error);
+        }
+        if pause == FIRST_PAUSE {
+            log.warn("guard: it cannot be undone yet; trying again by and by, for an hour");
+        }
+        std::thread::sleep(pause);
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
 }
 
 fn wait(max: Duration) -> Result<Woken> {

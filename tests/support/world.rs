@@ -112,6 +112,13 @@ impl World {
         backups
     }
 
+    /// What the log of the last restore says.
+    pub fn restore_log(&self) -> String {
+        let logs = std::fs::read_dir(self.root.join("var/log/moodle-backup")).expect("there are logs").flatten();
+        let logs = logs.map(|entry| entry.path()).filter(|path| path.to_string_lossy().contains("-restore-"));
+        std::fs::read_to_string(logs.max().expect("a log of a restore")).expect("a log can be read")
+    }
+
     /// A folder of this world for whatever a test needs.
     pub fn scratch(&self) -> &Scratch {
         &self.own
