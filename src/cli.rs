@@ -269,6 +269,8 @@ pub struct One {
 const RUN_AFTER: &str = "\
 A run goes on without this terminal: Ctrl-C, a closed window or a lost
 connection end its display only, and \"moodle-backup attach\" shows it again.
+To end the run itself; the site is opened, and nothing is left half made:
+  systemctl stop 'moodle-backup-by-hand-*' moodle-backup.service
 
 Examples:
   moodle-backup run --dry-run              say what would be done
@@ -378,7 +380,8 @@ In an emergency:
 
 Without BACKUP the newest is taken; without --only code, database and
 moodledata come back. What is replaced is set aside, and \"restore --undo\"
-brings it back. If a restore fails, everything is put back by itself.
+brings it back. If a restore fails, or Ctrl-C ends it, everything is put back
+by itself; if the connection is lost, it goes on (\"moodle-backup attach\").
 Nothing of that is deleted before \"restore --discard\".
 
 With --to the site is not touched: DIR gets code/, moodledata/, database/,

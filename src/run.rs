@@ -162,6 +162,15 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Prints how work has ended, and hands its exit code on. Whoever wants to hear of warnings and errors only hears nothing where there
+    /// are none.
+    fn report<T: serde::Serialize>(&self, view: &T, text: impl FnOnce(&T, &Look) -> String, code: u8) -> Result<u8> {
+        if code != 0 || self.global.json || !self.global.quiet {
+            self.print(view, text)?;
+        }
+        Ok(code)
+    }
+
     /// The dataroot of the site to resume. A site whose code is broken can be resumed too, by its name.
     fn held_dataroot(&self, settings: &Settings) -> Result<PathBuf> {
         crate::preflight::read_site(settings).map(|site| site.config.dataroot).or_else(|error| {

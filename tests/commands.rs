@@ -232,6 +232,30 @@ fn code_that_does_not_run_is_told_in_a_sentence_with_what_brings_it_back() {
     assert!(!words.contains("Stack trace") && !words.contains("#0 "), "{status}");
 }
 
+/// Cron sends a mail for each word that is printed.
+#[test]
+fn who_wants_warnings_and_errors_only_hears_nothing_else() {
+    let world = World::builder(PocketSite::builder().files(3).build()).without_web().build();
+    let back = world.scratch().join("back");
+    let back = back.to_str().unwrap();
+    for args in [
+        &["run", "-q"][..],
+        &["run", "-q", "--foreground"],
+        &["verify", "-q"],
+        &["pin", "latest", "-q"],
+        &["restore", "--to", back, "-q"],
+        &["export", "latest", back, "-q"],
+    ] {
+        let output = world.run(args).expect_code(0);
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "{args:?}");
+    }
+    let hash = world.site.value("SELECT contenthash FROM {files} WHERE filesize > 0 ORDER BY id LIMIT 1");
+    std::fs::remove_file(support::hashed_path(&world.site.filedir(), &hash)).unwrap();
+    std::fs::remove_dir_all(world.site_folder().join("filedir")).unwrap();
+    let output = world.run(&["run", "-q"]).expect_code(3);
+    assert!(output.stdout.contains("done, with warnings"), "{}", output.stdout);
+}
+
 /// Whoever has lost a site is told what of it, and how it comes back.
 #[test]
 fn status_tells_what_is_lost_and_what_brings_it_back() {

@@ -61,7 +61,9 @@ fn require_on_one_disk(job: &Job, here: &Here, mut needs: Vec<Need>) -> Result<(
         return Ok(());
     }
     let (bytes, entries) = sums(&needs);
-    let whats: Vec<String> = needs.iter().map(|need| format!("{} ({})", need.what, human::bytes(need.bytes))).collect();
+    let told = |(what, bytes): (&str, u64)| format!("{what} ({})", human::bytes(bytes));
+    let parts = needs.iter().map(|need| (need.what.as_str(), need.bytes)).chain([("to spare", TO_SPARE)]);
+    let whats: Vec<String> = parts.map(told).collect();
     let lacking = match free_bytes < bytes {
         true => format!("has {} free, and {} are needed", human::bytes(free_bytes), human::bytes(bytes)),
         false => format!("has room for {free_inodes} more files, and {entries} are needed"),

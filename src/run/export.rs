@@ -39,11 +39,10 @@ pub fn export(session: &Session, args: &cli::Export) -> Result<u8> {
         took_seconds: started.elapsed().as_secs_f64(),
         warnings,
     };
-    match place {
-        Some(_) => session.print(&shown, view::text)?,
-        None => {
-            session.log.info(format!("backup {} was written to standard output, {} bytes", shown.backup, shown.bytes))
-        }
+    let code = exit_code(&shown.warnings);
+    if place.is_some() {
+        return session.report(&shown, view::text, code);
     }
-    Ok(exit_code(&shown.warnings))
+    session.log.info(format!("backup {} was written to standard output, {} bytes", shown.backup, shown.bytes));
+    Ok(code)
 }

@@ -38,10 +38,8 @@ pub fn restore(session: &Session, args: &Restore) -> Result<u8> {
     }
     shown.warnings = session.log.warnings();
     shown.took_seconds = started.elapsed().as_secs_f64();
-    if shown.to != "-" {
-        session.print(&shown, view::text)?;
-    }
-    Ok(exit_code(&shown.warnings))
+    let code = exit_code(&shown.warnings);
+    if shown.to == "-" { Ok(code) } else { session.report(&shown, view::text, code) }
 }
 
 /// An export is unpacked first, beside the place where things are to go.

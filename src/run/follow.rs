@@ -55,10 +55,7 @@ fn restore_to_the_end(session: &Session, log: &Path) -> Result<u8> {
 /// Shows a run until it ends, then how it ended; its exit code is ours. Ending the watching is no failure.
 pub fn to_the_end(session: &Session, settings: &Settings, log: &Path, child: Option<Outliving>) -> Result<u8> {
     match to_its_end(session, settings, log, child) {
-        Ok(ended) => {
-            session.print(&ended, outcome::text)?;
-            Ok(ended.exit_code)
-        }
+        Ok(ended) => session.report(&ended, outcome::text, ended.exit_code),
         Err(_) if signals::received() => {
             eprintln!("\nThe backup goes on. \"moodle-backup attach\" shows it again.");
             Ok(0)

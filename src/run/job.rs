@@ -91,8 +91,7 @@ fn in_this_process(session: &Session, settings: &Settings, run: &cli::Run) -> Re
         session.log.detail(format!("{error:#}"));
     }
     session.log.finish();
-    session.print(&last.outcome, outcome::text)?;
-    Ok(last.outcome.exit_code)
+    session.report(&last.outcome, outcome::text, last.outcome.exit_code)
 }
 
 /// The file that the new backup is to be exported to. An error if it is certain that it cannot be.

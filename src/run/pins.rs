@@ -16,6 +16,5 @@ pub fn set(session: &Session, wanted: &str, pinned: bool) -> Result<u8> {
         true => {}
     }
     let view = Pin { site: settings.site.name.clone(), name: backup.name, pinned, changed };
-    session.print(&view, pin::text)?;
-    Ok(0)
+    session.report(&view, pin::text, 0)
 }

@@ -207,8 +207,7 @@ pub(super) fn finish(
         exit_code: exit_code(&warnings),
         warnings,
     };
-    session.print(&done, view::done_text)?;
-    Ok(done.exit_code)
+    session.report(&done, view::done_text, done.exit_code)
 }
 
 /// The parts by name, if they are not those that make a site.

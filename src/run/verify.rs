@@ -48,8 +48,7 @@ pub fn verify(session: &Session, asked: &cli::Verify) -> Result<u8> {
     if asked.repair && mended.trouble.is_none() {
         view.backups.iter_mut().for_each(tell_of_loss);
     }
-    session.print(&view, verify::text)?;
-    Ok(exit_code(&view, &mended, asked.repair))
+    session.report(&view, verify::text, exit_code(&view, &mended, asked.repair))
 }
 
 fn exit_code(view: &Verify, mended: &Mended, repair: bool) -> u8 {

@@ -244,7 +244,8 @@ pub fn parent(path: &Path) -> &Path {
 pub struct Space {
     /// All of it, in bytes.
     pub total_bytes: u64,
-    /// What root may still write, in bytes.
+    /// What may still be written, in bytes, as df(1) has it: what is reserved for root is for emergencies, and no room for a database
+    /// server, nor for the web user.
     pub free_bytes: u64,
     /// How many files and folders can still be made; `u64::MAX` where the file system has no such limit.
     pub free_inodes: u64,
@@ -256,7 +257,7 @@ pub fn space(path: &Path) -> Result<Space> {
     let unit = stat.fragment_size();
     Ok(Space {
         total_bytes: stat.blocks() * unit,
-        free_bytes: stat.blocks_free() * unit,
+        free_bytes: stat.blocks_available() * unit,
         free_inodes: if stat.files() == 0 { u64::MAX } else { stat.files_free() },
     })
 }
