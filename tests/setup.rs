@@ -450,7 +450,7 @@ fn a_person_is_led_through_it() {
     person.wait_for("This will be done:");
     person.wait_for("[target] path = ");
     // Nothing of the old scripts is here, and nothing is said of them.
-    assert!(person.terminal.text().contains("The site (1 of 10)"), "{}", person.terminal.text());
+    assert!(person.terminal.text().contains("The site (1 of 11)"), "{}", person.terminal.text());
     assert!(before == etc(&world), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
     person.wait_for("is ready to be backed up");
@@ -626,6 +626,56 @@ fn who_goes_away_leaves_nothing_half_done() {
     assert!(before == etc(&world));
 }
 
+#[test]
+fn who_changes_one_thing_is_asked_for_that_alone() {
+    let world = newcomer(Engine::MariaDb);
+    world.run(&["setup", "--yes", "--target", &target(&world), "--time", "04:05"]).expect_code(0);
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.wait_for("This site is set up already");
+    for set in ["called \"moodle\"", &target(&world), "04:05", "the 3 newest, one a day", "to: nobody"] {
+        person.wait_for(set);
+    }
+    person.answer("", "?\n");
+    person.wait_for("only that is asked then");
+    person.answer("", "5 8\n");
+    person.answer("How many backups are to be kept?", "<\n");
+    person.answer("What is to be changed?", "8 5\n");
+    person.answer("How many backups are to be kept?", "1\n");
+    person.answer("Who is to get a mail", "root\n");
+    person.answer("Do all of this now?", "<\n");
+    person.answer("Who is to get a mail", "<\n");
+    person.answer("How many backups are to be kept?", "<\n");
+    // What was answered is shown, and still only that.
+    person.wait_for("What is to be changed?");
+    person.wait_for("(until now:");
+    person.answer("", "5\n");
+    person.answer("How many backups are to be kept?", "\n");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let text = person.terminal.text();
+    assert!(!text.contains("Which site") && !text.contains("Where are the backups"), "{text}");
+    assert!(text.contains("If a backup fails (2 of 3)"), "{text}");
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    assert!(settings.contains("\nweekly = 0\n") && etc(&world) != before, "{settings}");
+
+    // Nothing more leads to the end, and another site, or name, is asked for where that is wanted.
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "nothing\n");
+    person.wait_for("All of it is so already");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert!(before == etc(&world));
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "1\n");
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "school\n");
+    person.wait_for("name = \"school\"");
+    person.answer("Do all of this now?", "\x03");
+}
+
 /// A second site on the machine, and the settings that the package would bring for it.
 fn second_site(world: &World) -> PocketSite {
     let second = PocketSite::builder().engine(Engine::MariaDb).build();
@@ -749,9 +799,7 @@ fn all_sites_are_set_up_one_after_the_other() {
     let mut person = Person::at(&world, &["setup"]);
     person.answer("Which site is to be backed up?", "all\n");
     for _ in 0..2 {
-        person.answer("What is it to be called here?", "\n");
-        let further = person.terminal.text().contains("The next site");
-        take_what_is_proposed(&mut person, further);
+        person.answer("What is to be changed?", "\n");
         person.wait_for("All of it is so already");
         person.answer("Make a backup now", "\n");
     }
@@ -783,8 +831,7 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
     // Both once more, and somebody who goes away at the second.
     let mut person = Person::at(&world, &["setup"]);
     person.answer("Which site is to be backed up?", "all\n");
-    person.answer("What is it to be called here?", "\n");
-    take_what_is_proposed(&mut person, false);
+    person.answer("What is to be changed?", "\n");
     person.answer("Make the first backup now", "no\n");
     person.answer("What is it to be called here?", "\x03");
     person.wait_for("nothing more was changed");

@@ -1,7 +1,8 @@
 //! The end of a set-up: the summary, the work, the look at what was made, the first backup, and how to bring it back.
 
+use super::Wizard;
 use super::ask::{self, Reply};
-use super::{MAIL, Move, PLACE, PREDECESSOR, Wizard};
+use super::pages::{MAIL, Move, PLACE, PREDECESSOR};
 use crate::cli::{self, Restart};
 use crate::error::{self, Fault, Kind, Result};
 use crate::report::setup::{self as view, Done};
