@@ -2,6 +2,7 @@
 //! done. The page to read first. What is done is `crate::setup`'s; nothing is changed before the list was agreed to.
 
 mod ask;
+mod broken_off;
 mod change;
 mod finish;
 mod format;
@@ -74,6 +75,8 @@ pub struct Wizard<'a> {
     for_another: bool,
     /// Packages that would be installed if it were.
     to_install: Option<Vec<String>>,
+    /// Whether the answers of an earlier call are gone on with, of one of several sites that was not the first.
+    goes_on_with_further: bool,
     /// Accounts of databases that were typed, each with the file that it goes into.
     accounts: Vec<(PathBuf, Secret)>,
 }
@@ -103,7 +106,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
         (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
-        (true, _) => wizard.ask_all()?,
+        (true, _) => wizard.ask_all(None)?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -145,6 +148,7 @@ impl<'a> Wizard<'a> {
             planned: false,
             for_another: false,
             to_install: None,
+            goes_on_with_further: false,
             accounts: Vec::new(),
         })
     }

@@ -45,7 +45,7 @@ pub const DATABASES: &str = "Other databases";
 /// The page about the mail.
 pub const MAIL: &str = "If a backup fails";
 /// The last one.
-const SUMMARY: &str = "Summary";
+pub const SUMMARY: &str = "Summary";
 
 /// The pages, in their order.
 const PAGES: [(&str, Page); 13] = [
@@ -64,10 +64,25 @@ const PAGES: [(&str, Page); 13] = [
     (SUMMARY, finish::agree),
 ];
 
+/// The place of a page; the first where there is none of this title.
+fn place(title: &str) -> usize {
+    PAGES.iter().position(|(it, _)| *it == title).unwrap_or(0)
+}
+
+/// The title as it is known here, of one that was written down.
+pub fn known(title: &str) -> Option<&'static str> {
+    PAGES.iter().map(|(it, _)| *it).find(|it| *it == title)
+}
+
+/// Whether one page comes before another.
+pub fn is_before(title: &str, other: &str) -> bool {
+    place(title) < place(other)
+}
+
 impl Wizard<'_> {
-    /// The questions, page by page.
-    pub fn ask_all(&mut self) -> Result<()> {
-        let (mut page, mut onward) = (0, true);
+    /// The questions, page by page, from the page with this title on.
+    pub fn ask_all(&mut self, from: Option<&str>) -> Result<()> {
+        let (mut page, mut onward) = (from.map_or(0, place), true);
         while let Some((title, ask)) = PAGES.get(page) {
             if *title == SUMMARY && self.for_another {
                 return Ok(());
@@ -80,7 +95,7 @@ impl Wizard<'_> {
                 Move::Pass => {}
                 Move::To(title) => {
                     onward = true;
-                    page = PAGES.iter().position(|(it, _)| *it == title).unwrap_or(page.saturating_sub(1));
+                    page = place(title);
                     self.wanted.iter_mut().for_each(|wanted| wanted.push(title));
                     continue;
                 }
@@ -88,6 +103,11 @@ impl Wizard<'_> {
             page = if onward { page + 1 } else { page.saturating_sub(1) };
             // Before the first page there is nothing.
             onward |= page == 0;
+            // Which site it is is answered quickly again.
+            if answered == Move::Next && ![PREDECESSOR, SITE, CHANGE].contains(title) {
+                let next = PAGES[page..].iter().map(|(it, _)| *it).find(|it| self.is_asked(it, true));
+                self.keep_answers(next.unwrap_or(SUMMARY));
+            }
         }
         Ok(())
     }
@@ -118,7 +138,7 @@ impl Wizard<'_> {
 
     /// Whether this is one of several sites, and not the first.
     pub fn is_further(&self) -> bool {
-        !self.done.is_empty()
+        self.goes_on_with_further || !self.done.is_empty()
     }
 
     /// Whether the settings are those of the site that is asked about. Answers for another server are asked for in full.

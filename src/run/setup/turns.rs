@@ -6,7 +6,6 @@ use crate::cli;
 use crate::error::{EXIT_WARNINGS, Result};
 use crate::moodle::Layout;
 use crate::settings::{self, Settings};
-use crate::setup::actions;
 use crate::setup::answers::{Answers, Schedule, Site};
 use crate::sys::paths::Paths;
 use std::path::{Path, PathBuf};
@@ -22,9 +21,12 @@ pub struct Known {
 /// The questions and the work for each site that is chosen, one after the other. It ends at the first that fails.
 pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8> {
     let mut worst = 0;
-    wizard.see_which_site();
+    let mut from = wizard.go_on(args)?;
+    if from.is_none() {
+        wizard.see_which_site();
+    }
     loop {
-        let ended = one(wizard, args);
+        let ended = one(wizard, from.take(), args);
         let (true, Ok(code)) = (matches!(ended, Ok(0 | EXIT_WARNINGS)), &ended) else {
             wizard.tell_what_is_left();
             return ended;
@@ -39,14 +41,14 @@ pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8>
     }
 }
 
-fn one(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8> {
+fn one(wizard: &mut Wizard, from: Option<&str>, args: &cli::Setup) -> Result<u8> {
     if !wizard.done.is_empty()
         && let Some(root) = wizard.waiting.pop_front()
     {
         wizard.person.heading(&format!("The next site: {}", root.display()));
         wizard.turn_to(root)?;
     }
-    wizard.ask_all()?;
+    wizard.ask_all(from)?;
     finish::finish(wizard, args, true)
 }
 
@@ -63,7 +65,7 @@ pub fn whole(root: &Path) -> PathBuf {
 
 /// The settings in a file, if somebody has filled it in. The sample that the package brings has nothing in it yet.
 pub fn filled(file: &Path) -> Result<Option<Settings>> {
-    let there = file.exists() && !actions::is_unfilled(file);
+    let there = file.exists() && !settings::is_unfilled(file);
     there.then(|| settings::load(file)).transpose()
 }
 
@@ -107,6 +109,7 @@ impl Wizard<'_> {
 
     /// Notes that the site is set up.
     fn end_turn(&mut self) {
+        self.goes_on_with_further = false;
         self.wanted = None;
         let (root, file, name) = (self.answers.site.root.clone().unwrap_or_default(), self.file.clone(), self.name());
         self.done.push(Known { root: whole(&root), file, name });
@@ -218,7 +221,7 @@ pub fn is_free(paths: &Paths, name: &str, known: &[Known]) -> bool {
     let file = file_named(paths, name);
     let taken = known.iter().any(|it| it.name == name || it.file == file);
     // A file with mistakes in it is somebody's too.
-    !taken && file != paths.settings() && (!file.exists() || actions::is_unfilled(&file))
+    !taken && file != paths.settings() && (!file.exists() || settings::is_unfilled(&file))
 }
 
 /// What is proposed for a further site: what its settings say, else what was answered for the one before.
