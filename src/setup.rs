@@ -14,3 +14,4 @@ pub mod present_backups;
 pub mod quiet;
 pub mod refusal;
 pub mod units;
+mod wording;

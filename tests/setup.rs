@@ -283,7 +283,8 @@ fn a_site_that_only_an_included_file_names_is_found() {
         .unwrap();
     fs::create_dir_all(world.site.root.join("public")).unwrap();
     let found = world.run(&args).expect_code(0);
-    assert!(found.stdout.contains(&format!("root = \"{}\"", world.site.root.display())), "{}", found.stdout);
+    let words = found.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&format!("back up the site in {},", world.site.root.display())), "{}", found.stdout);
 }
 
 #[test]
@@ -448,9 +449,12 @@ fn a_person_is_led_through_it() {
     person.answer("in another database", "none\n");
     person.answer("Who is to get a mail", "nobody\n");
     person.wait_for("This will be done:");
-    person.wait_for("[target] path = ");
+    // In sentences, not as keys of a file.
+    person.wait_for("and call it");
+    person.wait_for("put the backups into");
+    assert!(!person.terminal.text().contains("path = "), "{}", person.terminal.text());
     // Nothing of the old scripts is here, and nothing is said of them.
-    assert!(person.terminal.text().contains("The site (1 of 10)"), "{}", person.terminal.text());
+    assert!(person.terminal.text().contains("The site (1 of 11)"), "{}", person.terminal.text());
     assert!(before == etc(&world), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
     person.wait_for("is ready to be backed up");
@@ -626,6 +630,151 @@ fn who_goes_away_leaves_nothing_half_done() {
     assert!(before == etc(&world));
 }
 
+#[test]
+fn who_changes_one_thing_is_asked_for_that_alone() {
+    let world = newcomer(Engine::MariaDb);
+    world.run(&["setup", "--yes", "--target", &target(&world), "--time", "04:05"]).expect_code(0);
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.wait_for("This site is set up already");
+    for set in ["called \"moodle\"", &target(&world), "04:05", "the 3 newest, one a day", "to: nobody"] {
+        person.wait_for(set);
+    }
+    person.answer("", "?\n");
+    person.wait_for("only that is asked then");
+    person.answer("", "5 8\n");
+    person.answer("How many backups are to be kept?", "<\n");
+    person.answer("What is to be changed?", "8 5\n");
+    person.answer("How many backups are to be kept?", "1\n");
+    person.answer("Who is to get a mail", "root\n");
+    person.answer("Do all of this now?", "<\n");
+    person.answer("Who is to get a mail", "<\n");
+    person.answer("How many backups are to be kept?", "<\n");
+    // What was answered is shown, and still only that.
+    person.wait_for("What is to be changed?");
+    person.wait_for("(until now:");
+    person.answer("", "5\n");
+    person.answer("How many backups are to be kept?", "\n");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let text = person.terminal.text();
+    assert!(!text.contains("Which site") && !text.contains("Where are the backups"), "{text}");
+    assert!(text.contains("If a backup fails (2 of 3)"), "{text}");
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    assert!(settings.contains("\nweekly = 0\n") && etc(&world) != before, "{settings}");
+
+    // Nothing more leads to the end, and another site, or name, is asked for where that is wanted.
+    let before = etc(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "nothing\n");
+    person.wait_for("All of it is so already");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert!(before == etc(&world));
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "1\n");
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "school\n");
+    person.wait_for("\"school\"");
+    person.answer("Do all of this now?", "\x03");
+}
+
+#[test]
+fn a_set_up_that_was_broken_off_goes_on() {
+    let world = newcomer(Engine::MariaDb);
+    let (target, kept) = (target(&world), world.root.join("var/lib/moodle-backup/setup-answers.json"));
+    let break_off = |person: &mut Person| {
+        person.answer("Which site is to be backed up?", "\n");
+        person.answer("What is it to be called here?", "pocket\n");
+        person.choose("a plain folder");
+        person.answer("Which folder?", &format!("{target}\n"));
+        person.answer("When is the backup to be made", "04:05\n");
+        person.wait_for("read again each week");
+    };
+    let mut person = Person::at(&world, &["setup"]);
+    break_off(&mut person);
+    person.terminal.type_keys("\x03");
+    person.wait_for("nothing was changed, and the answers are kept for the next call");
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // It ends once more, without a word this time; and it can be gone back.
+    let mut person = Person::at(&world, &["setup"]);
+    person.wait_for("s ago (");
+    person.answer("Go on with them?", "\n");
+    person.answer("read again each week", "<\n");
+    person.wait_for("When is the backup to be made");
+    person.answer("[04:05]", "04:10\n");
+    person.wait_for("read again each week");
+    person.terminal.hang_up();
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Go on with them?", "\n");
+    person.answer("read again each week", "\n");
+    person.answer("How many backups", "\n");
+    person.answer("Which folders of the server's own", "none\n");
+    person.answer("in another database", "\n");
+    person.answer("Who is to get", "\n");
+    person.answer("Do all of this now?", "yes\n");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    assert!(fs::read_to_string(world.settings_file()).unwrap().contains("\nname = \"pocket\"\n"));
+    let timer = world.root.join("etc/systemd/system/moodle-backup.timer.d/schedule.conf");
+    assert!(fs::read_to_string(timer).unwrap().contains("04:10"));
+    assert!(!kept.exists(), "all is done");
+
+    // Answers to settings that are others by now are forgotten, and so are those that are not wanted.
+    let change = |keys: &str| {
+        let mut person = Person::at(&world, &["setup"]);
+        person.answer("What is to be changed?", "3 5\n");
+        person.answer("When is the backup to be made", "05:05\n");
+        person.answer("How many backups", keys);
+        person.terminal.wait();
+    };
+    change("\x03");
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Go on with them?", "no\n");
+    person.answer("What is to be changed?", "\x03");
+    person.terminal.wait();
+    assert!(!kept.exists());
+    change("\x03");
+    world.run(&["setup", "--yes", "--name", "other"]).expect_code(0);
+    let mut person = Person::at(&world, &["setup"]);
+    person.wait_for("the settings have changed since");
+    person.answer("What is to be changed?", "\x03");
+    person.terminal.wait();
+    assert!(!kept.exists());
+}
+
+/// What was typed for a disk with something on it is not kept: it is asked about again.
+#[test]
+fn that_a_disk_may_be_lost_is_not_kept() {
+    let world = newcomer(Engine::MariaDb);
+    let photos = Disk::of_mebibytes(500).with("mkfs.ext4", &["-q", "-F", "-L", "photos"]);
+    let content = photos.content();
+    let name = format!("{}\n", photos.path.display());
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person.choose(&format!("{}, 500 MiB: NOT", photos.path.display()));
+    person.answer("type its name", &name);
+    person.answer("Which file system?", "\n");
+    person.answer("Where is it to be mounted?", &format!("{}\n", world.scratch().join("backup").display()));
+    person.answer("When is the backup to be made", "\n");
+    person.answer("read again each week", "\x03");
+    person.terminal.wait();
+    let kept = fs::read_to_string(world.root.join("var/lib/moodle-backup/setup-answers.json")).unwrap();
+    assert!(!kept.contains(photos.path.to_str().unwrap()), "{kept}");
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("Go on with them?", "\n");
+    person.wait_for("Where the backups go (");
+    person.wait_for("  a plain folder");
+    person.wait_for("]> ");
+    let shown = person.terminal.text();
+    let proposed = shown.rsplit('[').next().unwrap().trim_end_matches("]> ").to_owned();
+    assert_ne!(proposed, number_of(&person, &format!("{}, 500 MiB: NOT", photos.path.display())), "{shown}");
+    assert!(content == photos.content());
+}
+
 /// A second site on the machine, and the settings that the package would bring for it.
 fn second_site(world: &World) -> PocketSite {
     let second = PocketSite::builder().engine(Engine::MariaDb).build();
@@ -749,9 +898,7 @@ fn all_sites_are_set_up_one_after_the_other() {
     let mut person = Person::at(&world, &["setup"]);
     person.answer("Which site is to be backed up?", "all\n");
     for _ in 0..2 {
-        person.answer("What is it to be called here?", "\n");
-        let further = person.terminal.text().contains("The next site");
-        take_what_is_proposed(&mut person, further);
+        person.answer("What is to be changed?", "\n");
         person.wait_for("All of it is so already");
         person.answer("Make a backup now", "\n");
     }
@@ -782,9 +929,9 @@ fn a_no_at_one_site_leaves_those_before_it_done() {
 
     // Both once more, and somebody who goes away at the second.
     let mut person = Person::at(&world, &["setup"]);
+    person.answer("Go on with them?", "no\n");
     person.answer("Which site is to be backed up?", "all\n");
-    person.answer("What is it to be called here?", "\n");
-    take_what_is_proposed(&mut person, false);
+    person.answer("What is to be changed?", "\n");
     person.answer("Make the first backup now", "no\n");
     person.answer("What is it to be called here?", "\x03");
     person.wait_for("nothing more was changed");

@@ -2,10 +2,13 @@
 //! done. The page to read first. What is done is `crate::setup`'s; nothing is changed before the list was agreed to.
 
 mod ask;
+mod broken_off;
+mod change;
 mod finish;
 mod format;
 mod more;
 mod needs;
+mod pages;
 mod predecessor;
 mod schedule;
 mod site;
@@ -31,58 +34,6 @@ use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// What a page of questions leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Move {
-    /// The next page.
-    Next,
-    /// The page before.
-    Back,
-    /// The same page once more.
-    Again,
-    /// There was nothing to ask: on, the way one came.
-    Pass,
-    /// The page with this title.
-    To(&'static str),
-}
-
-type Page = fn(&mut Wizard) -> Result<Move>;
-
-/// The page about the place for the backups.
-const PLACE: &str = "Where the backups go";
-/// The page about the mail.
-const MAIL: &str = "If a backup fails";
-/// The page about the scripts that did this work before.
-const PREDECESSOR: &str = "Moving over from the Moodle Backup Scripts";
-
-/// The pages, in their order.
-const PAGES: [(&str, Page); 11] = [
-    (PREDECESSOR, predecessor::take_over),
-    ("The site", site::which),
-    ("Its name", site::name),
-    ("What a backup needs", needs::programs),
-    (PLACE, target::place),
-    ("When", schedule::when),
-    ("How many backups", schedule::how_many),
-    ("The server's own configuration", more::directories),
-    ("Other databases", more::databases),
-    (MAIL, schedule::whom_to_tell),
-    ("Summary", finish::agree),
-];
-
-/// Those for each further site, when several were chosen.
-const FURTHER: [(&str, Page); 9] = [
-    ("The site", site::next),
-    ("Its name", site::name),
-    ("What a backup needs", needs::programs),
-    (PLACE, target::place),
-    ("When", schedule::when),
-    ("How many backups", schedule::how_many),
-    ("Other databases", more::databases),
-    (MAIL, schedule::whom_to_tell),
-    ("Summary", finish::agree),
-];
-
 const WELCOME: &str = "\
 This sets up the backups of a Moodle site, in a few minutes; call it again to change something.
 Enter takes the answer in [brackets], ? explains a question, < goes back, Ctrl-C ends. Nothing is changed before you \
@@ -104,6 +55,10 @@ pub struct Wizard<'a> {
     meant: Option<PathBuf>,
     /// Whether several sites can be chosen.
     several: bool,
+    /// Whether there is no question which site is meant: it is the only one, and set up.
+    site_is_clear: bool,
+    /// The pages that are asked of a site that is set up already, by their titles; `None`: all of them.
+    wanted: Option<Vec<&'static str>>,
     /// Sites that were chosen too, and are set up after this one.
     waiting: VecDeque<PathBuf>,
     /// Sites that this call has set up.
@@ -120,6 +75,8 @@ pub struct Wizard<'a> {
     for_another: bool,
     /// Packages that would be installed if it were.
     to_install: Option<Vec<String>>,
+    /// Whether the answers of an earlier call are gone on with, of one of several sites that was not the first.
+    goes_on_with_further: bool,
     /// Accounts of databases that were typed, each with the file that it goes into.
     accounts: Vec<(PathBuf, Secret)>,
 }
@@ -149,7 +106,7 @@ pub fn setup(session: &Session, args: &cli::Setup) -> Result<u8> {
     }
     match (asks, args.answers.is_some() || args.yes || args.plan) {
         (true, _) if wizard.several => return turns::one_after_the_other(&mut wizard, args),
-        (true, _) => wizard.ask_all(wizard.pages())?,
+        (true, _) => wizard.ask_all(None)?,
         (false, true) => wizard.resolve()?,
         (false, false) => {
             return Err(Fault::usage("a set-up asks questions, and nobody is here to answer them")
@@ -181,6 +138,8 @@ impl<'a> Wizard<'a> {
             old,
             meant,
             several: false,
+            site_is_clear: false,
+            wanted: None,
             waiting: VecDeque::new(),
             done: Vec::new(),
             discovery: None,
@@ -189,39 +148,9 @@ impl<'a> Wizard<'a> {
             planned: false,
             for_another: false,
             to_install: None,
+            goes_on_with_further: false,
             accounts: Vec::new(),
         })
-    }
-
-    /// The pages; that about the scripts only where they are at work.
-    fn pages(&self) -> &'static [(&'static str, Page)] {
-        if predecessor::found(self).is_some() { &PAGES } else { &PAGES[1..] }
-    }
-
-    /// The questions, page by page.
-    fn ask_all(&mut self, pages: &[(&str, Page)]) -> Result<()> {
-        let (mut page, mut onward) = (0, true);
-        while let Some((title, ask)) = pages.get(page) {
-            self.person.heading(&format!("{title} ({} of {})", page + 1, pages.len()));
-            if *title == "Summary" && self.for_another {
-                return Ok(());
-            }
-            match ask(self)? {
-                Move::Next => onward = true,
-                Move::Back => onward = false,
-                Move::Again => continue,
-                Move::Pass => {}
-                Move::To(title) => {
-                    onward = true;
-                    page = pages.iter().position(|(it, _)| *it == title).unwrap_or(page.saturating_sub(1));
-                    continue;
-                }
-            }
-            page = if onward { page + 1 } else { page.saturating_sub(1) };
-            // Before the first page there is nothing.
-            onward |= page == 0;
-        }
-        Ok(())
     }
 
     /// Looks for sites, once: it takes some seconds.

@@ -27,9 +27,41 @@ const SAMPLE: &str = "/usr/share/doc/moodle-backup/examples/settings.toml";
 pub fn load(path: &Path) -> Result<Settings> {
     let bytes = std::fs::read(path).map_err(|error| unreadable(path, error))?;
     let text = std::str::from_utf8(&bytes).map_err(|error| not_text(path, &bytes, error))?;
-    let mut settings = parse(text).map_err(|mistakes| told(mistakes, path))?;
+    let mut settings =
+        parse(text).map_err(|mistakes| match mistakes.len() == LACKING && says(text) == [false; LACKING] {
+            true => not_filled_in(path),
+            false => told(mistakes, path),
+        })?;
     settings.file = std::path::absolute(path)?;
     Ok(settings)
+}
+
+/// So many keys have no default: what is backed up, and where to.
+const LACKING: usize = 2;
+
+/// Which of these a settings file says. What is no TOML is somebody's work, with a mistake in it.
+fn says(text: &str) -> [bool; LACKING] {
+    let Ok(table) = toml::from_str::<toml::Table>(text) else { return [true; LACKING] };
+    [("site", "root"), ("target", "path")].map(|(section, key)| table.get(section).and_then(|it| it.get(key)).is_some())
+}
+
+/// Whether a settings file is one that nobody has filled in yet: it does not say what is backed up, or where to.
+pub fn is_unfilled(file: &Path) -> bool {
+    says(&std::fs::read_to_string(file).unwrap_or_default()).contains(&false)
+}
+
+/// As the package brings it: nobody has made a mistake.
+fn not_filled_in(path: &Path) -> anyhow::Error {
+    let file = path.display();
+    let named = if path.ends_with("settings.toml") { String::new() } else { format!("--settings {file} ") };
+    Fault::unfit(format!(
+        "nothing is set up here yet: {file} does not say which site is backed up (root in [site]), nor where to (path in [target])"
+    ))
+    .hint(format!(
+        "\"moodle-backup {named}setup\" asks for all that is needed, and fills it in; or write these two by hand, then run \
+         \"moodle-backup {named}check\""
+    ))
+    .into()
 }
 
 /// A name as `name` of `[site]` takes it; the error says which those are.

@@ -11,6 +11,7 @@ use super::predecessor::find::{self, Found};
 use super::present_backups::{self, LeftBehind};
 use super::refusal::{About, Refusal};
 use super::units::{self, Units};
+use super::wording;
 use crate::error::{Fault, Kind, OrFault, Result};
 use crate::moodle::overrides::Secret;
 use crate::settings::edit::{self, Change};
@@ -177,10 +178,10 @@ fn settings_file(answers: &Answers, context: &Context, new_disk: bool, plan: &mu
     if old == new && !new_disk {
         return Ok(());
     }
-    let uuid = new_disk.then(|| "[target] mount_uuid of the new file system".to_owned());
-    let words: Vec<String> = changed_lines(&old, &new).into_iter().chain(uuid).collect();
-    let words = if words.is_empty() { "the new values".to_owned() } else { words.join("; ") };
-    plan.add(Action::Settings, vec![format!("write into {}: {words}", context.settings_file.display())]);
+    let mut words = wording::sentences(&old, &new, answers, new_disk);
+    let before = if context.settings_file.exists() { "; what it says now stays beside it (.old)" } else { "" };
+    words.push(format!("write that into {}{before}", context.settings_file.display()));
+    plan.add(Action::Settings, words);
     Ok(())
 }
 
@@ -282,12 +283,19 @@ fn switches(answers: &Answers, context: &Context, plan: &mut Plan) -> Result<()>
     let units = context.units();
     let nightly = answers.schedule.nightly.as_deref().map(super::answers::time_of_day).transpose();
     let nightly = nightly.map_err(Fault::unfit)?.map(|time| time.is_some());
-    let wanted = [(units.timer(), nightly), (units.verify_timer(), answers.schedule.weekly_verify)];
-    for (unit, on) in wanted {
+    let wanted = [
+        (units.timer(), nightly, ["no backup is made each night any more", "a backup is made each night"]),
+        (
+            units.verify_timer(),
+            answers.schedule.weekly_verify,
+            ["the backups are not read again each week", "the backups are read again each week"],
+        ),
+    ];
+    for (unit, on, meaning) in wanted {
         if let Some(on) = on
             && units::is_enabled(&unit) != on
         {
-            let words = format!("switch {unit} {}", if on { "on" } else { "off" });
+            let words = format!("switch {unit} {}: {}", if on { "on" } else { "off" }, meaning[usize::from(on)]);
             plan.add(Action::Switch { unit, on }, vec![words]);
         }
     }
@@ -347,25 +355,6 @@ fn changes(answers: &Answers, mount_uuid: Option<&str>) -> Vec<Change> {
 fn moved(answers: &Answers, context: &Context) -> bool {
     let place = answers.target.as_ref().map(Way::path);
     context.present.is_some_and(|settings| place.is_some_and(|place| place != settings.target.path))
-}
-
-/// What is new in a text, line by line, each with its section.
-fn changed_lines(old: &str, new: &str) -> Vec<String> {
-    let (before, now) = (in_sections(old), in_sections(new));
-    now.into_iter().filter(|line| !before.contains(line)).collect()
-}
-
-/// The keys of a settings file as it is written: `[target] path = "/srv/backup"`.
-fn in_sections(text: &str) -> Vec<String> {
-    let mut section = "";
-    let mut lines = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match line.starts_with('[') {
-            true => section = line,
-            false => lines.push(format!("{section} {line}")),
-        }
-    }
-    lines
 }
 
 /// Does all of it, and tells each step. On an error it says what was done, and what was not.
@@ -430,13 +419,4 @@ fn one(action: &Action, answers: &Answers, context: &Context, log: &Log) -> Resu
 fn systemctl(args: &[&str]) -> Result<()> {
     let done = Program::new("systemctl").args(args).timeout(LIMIT).success();
     done.map(drop).or_fault(|| Fault::failed(format!("systemctl {} failed", args.join(" "))))
-}
-
-/// Whether a settings file is one that nobody has filled in yet: it does not say what is backed up, or where to.
-pub fn is_unfilled(file: &Path) -> bool {
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    // What is no TOML is somebody's work, with a mistake in it.
-    let Ok(table) = toml::from_str::<toml::Table>(&text) else { return false };
-    let has = |section: &str, key: &str| table.get(section).and_then(|it| it.get(key)).is_some();
-    !has("site", "root") || !has("target", "path")
 }

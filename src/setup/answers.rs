@@ -107,6 +107,26 @@ impl Kept {
         let Kept { last, daily, weekly, monthly, yearly } = self;
         Retention { last, daily, weekly, monthly, yearly, make_room: false }
     }
+
+    /// In words: `the 3 newest, one a day for 7 days`.
+    pub fn told(self) -> String {
+        let each = [
+            (self.daily, "day", "days"),
+            (self.weekly, "week", "weeks"),
+            (self.monthly, "month", "months"),
+            (self.yearly, "year", "years"),
+        ];
+        let newest = match self.last {
+            0 => None,
+            1 => Some("the newest".to_owned()),
+            many => Some(format!("the {many} newest")),
+        };
+        let each = each.iter().filter(|(count, ..)| *count > 0).map(|(count, one, many)| match count {
+            1 => format!("one of the last {one}"),
+            _ => format!("one a {one} for {count} {many}"),
+        });
+        newest.into_iter().chain(each).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl From<Retention> for Kept {

@@ -102,7 +102,7 @@ impl Way {
 }
 
 /// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Kind {
     /// A whole disk.
     Disk,
@@ -117,7 +117,7 @@ pub enum Kind {
 }
 
 /// Something on a device by which programs know what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Signature {
     /// As blkid calls it: `ext4`, `gpt`, `crypto_LUKS`, `LVM2_member`, `swap`.
     pub what: String,
@@ -128,7 +128,7 @@ pub struct Signature {
 }
 
 /// One device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Device {
     /// `/dev/sdb1`.
     pub path: PathBuf,

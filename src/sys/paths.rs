@@ -39,6 +39,11 @@ impl Paths {
         self.below_root("/var/lib/moodle-backup")
     }
 
+    /// The answers of a set-up that is under way, or was broken off.
+    pub fn answers(&self) -> PathBuf {
+        self.state().join("setup-answers.json")
+    }
+
     /// `/var/log/moodle-backup`: one log a run.
     pub fn logs(&self) -> PathBuf {
         self.below_root("/var/log/moodle-backup")

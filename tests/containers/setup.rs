@@ -89,16 +89,19 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
     );
     let mut terminal = machine.terminal(&["moodle-backup", "setup"]);
     let mut read = 0;
-    let place = ["Where are the backups to go?", "In which folder there?", "When is the backup to be made"];
-    let night = ["read again each week", "How many backups are to be kept?"];
-    let last = ["in another database", "Who is to get a mail"];
-    let answers = |name, more: &[&'static str], backup| {
-        let proposed = [&place[..], &night, more, &last].concat().into_iter().map(|question| (question, "\n"));
-        let end = [("Do all of this now?", "yes\n"), ("backup now", backup)];
-        [("What is it to be called here?", name)].into_iter().chain(proposed).chain(end).collect::<Vec<_>>()
-    };
-    let first = answers("\n", &["Which folders of the server's own"], "no\n");
-    let second = answers("two\n", &[], "yes\n");
+    let first = [("What is to be changed?", "\n"), ("backup now", "no\n")];
+    let second = [
+        ("What is it to be called here?", "two\n"),
+        ("Where are the backups to go?", "\n"),
+        ("In which folder there?", "\n"),
+        ("When is the backup to be made", "\n"),
+        ("read again each week", "\n"),
+        ("How many backups are to be kept?", "\n"),
+        ("in another database", "\n"),
+        ("Who is to get a mail", "\n"),
+        ("Do all of this now?", "yes\n"),
+        ("backup now", "yes\n"),
+    ];
     for (question, keys) in [("Which site is to be backed up?", "all\n")].into_iter().chain(first).chain(second) {
         let shown = || terminal.text()[read..].find(question);
         wait_for(question, Duration::from_secs(60), || shown().is_some());
@@ -122,16 +125,9 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
 pub fn a_person_changes_something(server: &mut Server) {
     let mut terminal = server.machine.terminal(&["moodle-backup", "setup"]);
     for (question, keys) in [
-        ("Which site is to be backed up?", "\n"),
-        ("What is it to be called here?", "\n"),
-        ("Where are the backups to go?", "\n"),
-        ("In which folder there?", "\n"),
-        ("When is the backup to be made", "\n"),
+        ("What is to be changed?", "4 5\n"),
         ("read again each week", "no\n"),
         ("How many backups are to be kept?", "1 2 3 4 5\n"),
-        ("Which folders of the server's own", "\n"),
-        ("in another database", "\n"),
-        ("Who is to get a mail", "\n"),
         ("Do all of this now?", "yes\n"),
         ("Make a backup now", "no\n"),
     ] {

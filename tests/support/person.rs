@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::database::Engine;
 use super::hooks::HOOK_USER;
@@ -23,6 +23,9 @@ pub fn newcomer(engine: Engine) -> World {
     std::os::unix::fs::symlink(&world.site.root, world.root.join("var/www/moodle")).unwrap();
     world
 }
+
+/// How long a question may be waited for.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A person at the keyboard.
 pub struct Person {
@@ -53,14 +56,17 @@ impl Person {
     #[track_caller]
     pub fn wait_for(&mut self, words: &str) {
         let flat = |text: &str| text.replace("\r\n", " ");
-        super::process::wait_for(&format!("{words:?} to be shown"), Duration::from_secs(60), || {
+        let end = Instant::now() + LIMIT;
+        loop {
             // Lines are wrapped wherever they end.
             let text = flat(&self.terminal.text());
-            let rest = &text[self.read..];
-            let found = rest.find(words).map(|at| at + words.len());
-            self.read += found.unwrap_or(0);
-            found.is_some()
-        });
+            if let Some(at) = text[self.read..].find(words) {
+                self.read += at + words.len();
+                return;
+            }
+            assert!(Instant::now() < end, "{words:?} was not shown: {}", &text[self.read..]);
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits for the list of places for the backups, and chooses the last that has these words.

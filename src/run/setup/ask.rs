@@ -58,6 +58,8 @@ pub struct Person {
     ended: bool,
     /// Whether something was done already that he has agreed to.
     pub has_done: bool,
+    /// Whether the answers so far are kept for another call.
+    pub is_kept: bool,
 }
 
 impl Person {
@@ -85,7 +87,12 @@ impl Person {
 
     /// What became of the machine if he goes away now.
     pub fn nothing_was_changed(&self) -> &'static str {
-        if self.has_done { "nothing more was changed" } else { "nothing was changed" }
+        match (self.has_done, self.is_kept) {
+            (false, false) => "nothing was changed",
+            (false, true) => "nothing was changed, and the answers are kept for the next call",
+            (true, false) => "nothing more was changed",
+            (true, true) => "nothing more was changed, and the answers are kept for the next call",
+        }
     }
 
     fn show(&self, text: &str) {

@@ -1,7 +1,8 @@
 //! The end of a set-up: the summary, the work, the look at what was made, the first backup, and how to bring it back.
 
+use super::Wizard;
 use super::ask::{self, Reply};
-use super::{MAIL, Move, PLACE, PREDECESSOR, Wizard};
+use super::pages::{MAIL, Move, PLACE, PREDECESSOR, SUMMARY};
 use crate::cli::{self, Restart};
 use crate::error::{self, Fault, Kind, Result};
 use crate::report::setup::{self as view, Done};
@@ -89,9 +90,15 @@ pub fn finish(wizard: &mut Wizard, args: &cli::Setup, asks: bool) -> Result<u8> 
     let (person, log) = (&wizard.person, wizard.log());
     let terminal = asks || (std::io::stderr().is_terminal() && !wizard.session.global.quiet);
     let tell = |words: &str| if terminal { person.tell(words) } else { log.info(words) };
-    actions::carry_out(&plan, &wizard.answers, &context, log, &tell)?;
+    let carried_out = actions::carry_out(&plan, &wizard.answers, &context, log, &tell);
     let file = context.settings_file.clone();
     wizard.person.has_done = true;
+    if let (Err(_), true) = (&carried_out, asks) {
+        // The settings may be others by now.
+        wizard.keep_answers(SUMMARY);
+    }
+    carried_out?;
+    wizard.forget_answers();
     let global = cli::Global { settings: Some(file.clone()), ..wizard.session.global.clone() };
     let session = Session { global: &global, paths: wizard.session.paths.clone(), log: wizard.session.log.clone() };
     let settings = session.settings()?;

@@ -2,8 +2,9 @@
 //! mounted. Nothing is written to a disk here.
 
 use super::ask::{Choice, Question};
+use super::pages::Move;
 use super::target::{USUAL, fit, given, told};
-use super::{Move, Wizard, needs};
+use super::{Wizard, needs};
 use crate::error::{self, Kind, Result};
 use crate::setup::disks::{self, Device, FileSystem, Way, guard, mount, own};
 use crate::setup::needs::{packages, tools};

@@ -1,7 +1,8 @@
 //! The questions about what is saved beside the site: other databases, and the server's own configuration.
 
+use super::Wizard;
 use super::ask::{Choice, Question, Reply};
-use super::{Move, Wizard};
+use super::pages::Move;
 use crate::database::Connection;
 use crate::error::{Fault, Result};
 use crate::moodle::overrides::Secret;

@@ -2,7 +2,8 @@
 //! nothing can be learnt of a site. It is asked for by itself.
 
 use super::ask::{self, Reply};
-use super::{Move, Wizard, site};
+use super::pages::Move;
+use super::{Wizard, site};
 use crate::error::Result;
 use crate::setup::needs::{self, Need};
 

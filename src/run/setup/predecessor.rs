@@ -1,8 +1,9 @@
 //! The page about the Moodle Backup Scripts, where they are found: their settings as first answers, their hook, their line in
 //! cron, and the users' files that they have saved.
 
+use super::Wizard;
 use super::ask::Reply;
-use super::{Move, Wizard};
+use super::pages::Move;
 use crate::error::Result;
 use crate::setup::answers::{Answers, Predecessor};
 use crate::setup::predecessor::find::{self, Found};

@@ -1,7 +1,8 @@
 //! The questions of when, how many and whom to tell: the night's hour, the weekly check, the retention, the mail.
 
+use super::Wizard;
 use super::ask::{self, Choice, Question, Reply};
-use super::{Move, Wizard};
+use super::pages::Move;
 use crate::error::Result;
 use crate::report::human;
 use crate::setup::answers::{Kept, time_of_day};
@@ -10,7 +11,7 @@ use crate::setup::notify;
 use crate::setup::quiet;
 use crate::setup::units::Units;
 
-/// When the backups are made, and whether they are read again each week.
+/// When the backups are made.
 pub fn when(wizard: &mut Wizard) -> Result<Move> {
     let proposed = wizard.proposed_time();
     if let Some(busy) = wizard.looked.as_ref().and_then(|it| it.quiet.as_ref()) {
@@ -32,15 +33,21 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
         return Ok(Move::Back);
     };
     wizard.answers.schedule.nightly = Some(time);
+    Ok(Move::Next)
+}
+
+/// Whether the backups are read again each week.
+pub fn whether_to_verify(wizard: &mut Wizard) -> Result<Move> {
     let help = "Disks err without a word. Once a week the newest backup is read again, with a part of the users' files \
                 each time, and compared with its checksums. It takes up to some hours, at low priority, and stands in the \
                 way of nothing.";
+    let units = Units::of(&wizard.session.paths, &wizard.file);
     let present = || wizard.old.as_ref().and_then(|_| units.verifies());
     let default = wizard.answers.schedule.weekly_verify.or_else(present).unwrap_or(true);
     let Reply::Given(verify) =
         wizard.person.yes("Are the backups to be read again each week, to find damage?", help, default)?
     else {
-        return Ok(Move::Again);
+        return Ok(Move::Back);
     };
     wizard.answers.schedule.weekly_verify = Some(verify);
     Ok(Move::Next)
@@ -73,14 +80,9 @@ pub fn how_many(wizard: &mut Wizard) -> Result<Move> {
 
 /// What one of the usual ways keeps, and the room that it takes where that can be told.
 fn choice(wizard: &Wizard, back: &str, kept: Kept) -> String {
-    let Kept { last, daily, weekly, monthly, yearly } = kept;
-    let each =
-        [(daily, "day", "days"), (weekly, "week", "weeks"), (monthly, "month", "months"), (yearly, "year", "years")];
-    let each = each.iter().filter(|(count, ..)| *count > 0);
-    let each: Vec<String> = each.map(|(count, one, many)| format!("one a {one} for {count} {many}")).collect();
     let room = wizard.looked.as_ref().map(|_| measure::room(&wizard.sizes(), &kept.rules()).in_a_year);
     let room = room.map_or_else(String::new, |room| format!("; about {} in a year", human::bytes(room)));
-    format!("{back}: the {last} newest, {}{room}", each.join(", "))
+    format!("{back}: {}{room}", kept.told())
 }
 
 /// One of the usual ways by its place in the list, or five numbers.

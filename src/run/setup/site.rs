@@ -1,7 +1,8 @@
 //! The question which site is backed up, and what is learnt of the chosen one.
 
 use super::ask::{self, Choice, Question, Reply};
-use super::{Looked, Move, Wizard, turns};
+use super::pages::Move;
+use super::{Looked, Wizard, turns};
 use crate::error::Result;
 use crate::preflight::read_site;
 use crate::report::human;
@@ -16,9 +17,15 @@ the configurations of Apache and nginx, in PHP's pools, and in the usual folders
 settings and timers of its own: they are set up one after the other, each as a whole before the next begins. \"all\" leaves out \
 what could not be read.";
 
-/// Which site; or which, one after the other.
+/// What is said while sites are looked for.
+pub const LOOKING: &str = "Looking for Moodle sites on this machine...";
+
+/// Which site; or which, one after the other. A further one was chosen with the first.
 pub fn which(wizard: &mut Wizard) -> Result<Move> {
-    wizard.person.tell("Looking for Moodle sites on this machine...");
+    if wizard.is_further() {
+        return next(wizard);
+    }
+    wizard.person.tell(LOOKING);
     let found = wizard.discovery().sites.clone();
     let Reply::Given(roots) = choose(wizard, &found)? else { return Ok(Move::Back) };
     wizard.waiting = roots.into();
@@ -28,7 +35,7 @@ pub fn which(wizard: &mut Wizard) -> Result<Move> {
 }
 
 /// What is learnt of a further site that was chosen.
-pub fn next(wizard: &mut Wizard) -> Result<Move> {
+fn next(wizard: &mut Wizard) -> Result<Move> {
     let looked = looked(wizard)?;
     wizard.person.tell(&told(&looked));
     wizard.looked = Some(looked);
@@ -94,7 +101,7 @@ fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<Vec<PathBuf
 }
 
 /// Reads the chosen site. Says what it is, or why it cannot be read; then whether that was possible.
-fn look(wizard: &mut Wizard) -> Result<bool> {
+pub fn look(wizard: &mut Wizard) -> Result<bool> {
     match looked(wizard) {
         Ok(looked) => {
             let text = told(&looked);

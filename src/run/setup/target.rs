@@ -2,7 +2,8 @@
 //! `format`.
 
 use super::ask::{self, Choice, Question, Reply};
-use super::{Move, Wizard, format};
+use super::pages::Move;
+use super::{Wizard, format};
 use crate::error::Result;
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};

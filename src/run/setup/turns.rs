@@ -1,12 +1,11 @@
 //! Several sites in one call: whose turn it is, which settings file is whose, and what is left at the end. Each goes through the same
 //! pages and the same work as a site alone; a further one leaves out the pages whose answers are those of the whole machine.
 
-use super::{FURTHER, Page, Session, Wizard, finish, unasked};
+use super::{Session, Wizard, finish, site, unasked};
 use crate::cli;
 use crate::error::{EXIT_WARNINGS, Result};
 use crate::moodle::Layout;
 use crate::settings::{self, Settings};
-use crate::setup::actions;
 use crate::setup::answers::{Answers, Schedule, Site};
 use crate::sys::paths::Paths;
 use std::path::{Path, PathBuf};
@@ -21,9 +20,13 @@ pub struct Known {
 
 /// The questions and the work for each site that is chosen, one after the other. It ends at the first that fails.
 pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8> {
-    let (mut pages, mut worst) = (wizard.pages(), 0);
+    let mut worst = 0;
+    let mut from = wizard.go_on(args)?;
+    if from.is_none() {
+        wizard.see_which_site();
+    }
     loop {
-        let ended = one(wizard, pages, args);
+        let ended = one(wizard, from.take(), args);
         let (true, Ok(code)) = (matches!(ended, Ok(0 | EXIT_WARNINGS)), &ended) else {
             wizard.tell_what_is_left();
             return ended;
@@ -34,18 +37,18 @@ pub fn one_after_the_other(wizard: &mut Wizard, args: &cli::Setup) -> Result<u8>
             wizard.tell_of_others();
             return Ok(worst);
         }
-        pages = &FURTHER;
+        wizard.site_is_clear = false;
     }
 }
 
-fn one(wizard: &mut Wizard, pages: &[(&str, Page)], args: &cli::Setup) -> Result<u8> {
+fn one(wizard: &mut Wizard, from: Option<&str>, args: &cli::Setup) -> Result<u8> {
     if !wizard.done.is_empty()
         && let Some(root) = wizard.waiting.pop_front()
     {
         wizard.person.heading(&format!("The next site: {}", root.display()));
         wizard.turn_to(root)?;
     }
-    wizard.ask_all(pages)?;
+    wizard.ask_all(from)?;
     finish::finish(wizard, args, true)
 }
 
@@ -62,7 +65,7 @@ pub fn whole(root: &Path) -> PathBuf {
 
 /// The settings in a file, if somebody has filled it in. The sample that the package brings has nothing in it yet.
 pub fn filled(file: &Path) -> Result<Option<Settings>> {
-    let there = file.exists() && !actions::is_unfilled(file);
+    let there = file.exists() && !settings::is_unfilled(file);
     there.then(|| settings::load(file)).transpose()
 }
 
@@ -86,12 +89,28 @@ impl Wizard<'_> {
         let site = Site { root: Some(root), name, ..Site::default() };
         self.answers = proposed(&self.answers, site, old.as_ref());
         (self.file, self.old, self.looked, self.seen) = (file, old, None, None);
+        self.wanted = None;
         self.accounts.clear();
         Ok(())
     }
 
+    /// Finds out whether there is a question which site is meant: not where the settings are of the only one, or were named.
+    fn see_which_site(&mut self) {
+        let Some(own) = self.old.as_ref().map(|old| whole(&old.site.root)).filter(|_| self.was_set_up()) else {
+            return;
+        };
+        if self.session.global.settings.is_none() {
+            self.person.tell(site::LOOKING);
+            self.site_is_clear = self.discovery().sites.iter().all(|site| site.root == own);
+        } else {
+            self.site_is_clear = true;
+        }
+    }
+
     /// Notes that the site is set up.
     fn end_turn(&mut self) {
+        self.goes_on_with_further = false;
+        self.wanted = None;
         let (root, file, name) = (self.answers.site.root.clone().unwrap_or_default(), self.file.clone(), self.name());
         self.done.push(Known { root: whole(&root), file, name });
     }
@@ -202,7 +221,7 @@ pub fn is_free(paths: &Paths, name: &str, known: &[Known]) -> bool {
     let file = file_named(paths, name);
     let taken = known.iter().any(|it| it.name == name || it.file == file);
     // A file with mistakes in it is somebody's too.
-    !taken && file != paths.settings() && (!file.exists() || actions::is_unfilled(&file))
+    !taken && file != paths.settings() && (!file.exists() || settings::is_unfilled(&file))
 }
 
 /// What is proposed for a further site: what its settings say, else what was answered for the one before.

@@ -16,17 +16,23 @@ use std::path::{Path, PathBuf};
 /// Those of a file, if one is named, and over them those of the options.
 pub fn from_options(args: &cli::Setup) -> Result<Answers> {
     let mut answers = args.answers.as_deref().map(Answers::read).transpose()?.unwrap_or_default();
-    answers.site.root = args.root.clone().or(answers.site.root);
-    answers.site.name = args.name.clone().or(answers.site.name);
-    answers.target = args.target.as_ref().map(|path| folder(path)).or(answers.target);
-    answers.schedule.nightly = args.time.clone().or(answers.schedule.nightly);
-    answers.notification.mail = args.mail.clone().or(answers.notification.mail);
+    over(&mut answers, args)?;
+    Ok(answers)
+}
+
+/// What the options say, whatever was answered.
+pub fn over(answers: &mut Answers, args: &cli::Setup) -> Result<()> {
+    answers.site.root = args.root.clone().or(answers.site.root.take());
+    answers.site.name = args.name.clone().or(answers.site.name.take());
+    answers.target = args.target.as_ref().map(|path| folder(path)).or(answers.target.take());
+    answers.schedule.nightly = args.time.clone().or(answers.schedule.nightly.take());
+    answers.notification.mail = args.mail.clone().or(answers.notification.mail.take());
     answers.first_backup = args.first_backup.then_some(true).or(answers.first_backup);
     answers.install_packages = args.install_packages.then_some(true).or(answers.install_packages);
     if let Some(time) = &answers.schedule.nightly {
         time_of_day(time).map_err(Fault::usage)?;
     }
-    Ok(answers)
+    Ok(())
 }
 
 /// A folder that was named: of a disk that is mounted there, or a plain one.
