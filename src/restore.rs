@@ -4,6 +4,7 @@
 mod apart;
 mod check;
 mod code_changes;
+mod collations;
 mod environment;
 mod exchange;
 mod here;

@@ -274,6 +274,38 @@ fn restore_text_reads_well() {
     common::golden("RESTORE.txt", &restore_text::render(&manifest_with_everything(), Path::new("/backup/school")));
 }
 
+/// MariaDB's programs are not there where MySQL's are; and each of the two has collations that the other may not know.
+#[test]
+fn what_differs_with_mysql_is_said() {
+    let text = |engine: &str, collation: &str| {
+        let mut manifest = manifest_with_everything();
+        manifest.extra_databases.clear();
+        (manifest.database.engine, manifest.database.collation) = (engine.into(), "utf8mb4_unicode_ci".into());
+        manifest.database.collations = vec![collation.into(), "utf8mb4_unicode_ci".into()];
+        restore_text::render(&manifest, Path::new("/backup/school"))
+    };
+    let mysql = text("mysql", "utf8mb4_0900_ai_ci");
+    assert!(mysql.contains("\n    # MYSQL='mysql --default"), "{mysql}");
+    assert!(mysql.contains(" mysql-server php-mysql\n") && !mysql.contains("'mariadb"), "{mysql}");
+    assert!(mysql.contains("Not all servers know these collations: utf8mb4_0900_ai_ci.\n"), "{mysql}");
+    let mariadb = text("mariadb", "utf8mb4_uca1400_ai_ci");
+    assert!(mariadb.contains("these collations: utf8mb4_uca1400_ai_ci.\n"), "{mariadb}");
+    assert!(!text("mariadb", "utf8mb4_bin").contains("Not all servers"));
+}
+
+/// PostgreSQL 15 stopped at it.
+#[test]
+fn what_an_older_postgresql_does_not_know_is_said() {
+    let text = |version: &str| {
+        let mut manifest = manifest_with_everything();
+        manifest.database = manifest.extra_databases.remove(0);
+        manifest.database.server_version = version.into();
+        restore_text::render(&manifest, Path::new("/backup/school"))
+    };
+    assert!(text("17.12 (Debian 17.12-0+deb13u1)").contains("/^SET transaction_timeout/d"));
+    assert!(!text("15.20 (Debian 15.20-0+deb12u1)").contains("transaction_timeout"));
+}
+
 fn manifest_with_everything() -> Manifest {
     let mut manifest = Manifest::new("2026-11-23T010003Z", 7);
     manifest.tool = "moodle-backup".into();

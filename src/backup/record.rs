@@ -359,6 +359,7 @@ fn describe_database(database: &Dumpable, dumped: &DumpedDatabase) -> Database {
         user_host: account_host(&connection.user, &server.grants).unwrap_or_default(),
         charset: server.character_set.clone().unwrap_or_default(),
         collation: server.collation.clone().unwrap_or_default(),
+        collations: database.collations.clone(),
         owner: server.owner.clone().unwrap_or_default(),
         schema: server.schema.clone().unwrap_or_default(),
         extensions: server.extensions.clone(),

@@ -6,7 +6,7 @@ use super::objects::Objects;
 use super::postgres::LOAD_APPLICATION;
 use super::programs::{Programs, Scope};
 use super::{Connection, Engine, Session};
-use crate::error::Result;
+use crate::error::{Fault, Result};
 use crate::sys::human;
 use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
@@ -169,8 +169,23 @@ impl Connection {
             None => {
                 let there = mariadb_tables(&mut self.session()?)?;
                 let old = there.iter().filter(|(name, _)| aside.tables.iter().any(|(_, old)| old == name));
-                self.execute(what, &self.drops(old))
+                let (views, tables): (Vec<_>, Vec<_>) = old.partition(|(_, kind)| *kind == Kind::View);
+                self.execute(what, &self.drops(tables.into_iter()))?;
+                if views.is_empty() { Ok(()) } else { self.drop_views(&self.drops(views.into_iter())) }
             }
+        }
+    }
+
+    /// MySQL lets only those drop a view that an administrator has defined who have the privilege SYSTEM_USER themselves.
+    fn drop_views(&self, sql: &str) -> Result<()> {
+        let what = "drop the views that were set aside";
+        let Err(refused) = self.execute(what, sql) else { return Ok(()) };
+        match self.administrator_here(None) {
+            Ok(admin) => admin.execute(what, sql),
+            Err(_) => Err(refused.context(Fault::unfit(format!("cannot {what} in the {}", self.title())).hint(format!(
+                "if they are an administrator's, as an administrator of the server, in that database: {}; then repeat the command",
+                sql.lines().filter(|line| line.starts_with("DROP ")).collect::<Vec<_>>().join(" ").trim_end_matches(';')
+            )))),
         }
     }
 

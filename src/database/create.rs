@@ -265,7 +265,12 @@ impl Connection {
     }
 
     fn make_mariadb(&self, missing: &Missing, wanted: &Wanted) -> Result<()> {
-        let statements = self.statements(&missing.host, wanted, self.password.as_deref().unwrap_or(""));
+        let mut wanted = wanted.clone();
+        // It is for tables that do not name theirs, as all of a dump do.
+        if !wanted.collation.is_empty() && !missing.admin.session()?.knows(&wanted.collation) {
+            wanted.collation.clear();
+        }
+        let statements = self.statements(&missing.host, &wanted, self.password.as_deref().unwrap_or(""));
         let sql = format!("SET SESSION sql_mode = '';\n{}", statements.join("\n"));
         missing.admin.execute("make the database", &sql)
     }

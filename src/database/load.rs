@@ -3,6 +3,7 @@
 
 mod crew;
 mod definers;
+mod dialect;
 mod keys;
 mod mariadb;
 mod postgres;

@@ -3,6 +3,7 @@
 
 mod aside;
 mod client;
+mod collations;
 mod create;
 mod dump;
 pub mod excerpt;

@@ -30,12 +30,14 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Makes and starts a server in this folder, which belongs to `user`. `major` is the version that PostgreSQL must have
-    /// at least; 0 for any. Unfit if no server's programs are installed.
-    pub fn start(engine: Engine, major: u32, folder: &Path, user: &Identity) -> Result<Self> {
-        let running = match engine {
-            Engine::MariaDb => start_mariadb(folder, user)?,
-            Engine::Postgres => start_postgres(major, folder, user)?,
+    /// Makes and starts a server of this product, as a manifest names it, in this folder, which belongs to `user`. `major` is the
+    /// version that PostgreSQL must have at least; 0 for any. Unfit if no such server's programs are installed.
+    pub fn start(product: &str, major: u32, folder: &Path, user: &Identity) -> Result<Self> {
+        let (engine, running) = match product {
+            "mariadb" => (Engine::MariaDb, start_mariadb(folder, user)?),
+            "mysql" => (Engine::MariaDb, start_mysql(folder, user)?),
+            "postgresql" => (Engine::Postgres, start_postgres(major, folder, user)?),
+            other => return Err(Fault::unfit(format!("dumps of {other} are not known to this version")).into()),
         };
         let server = PrivateServer { engine, folder: folder.to_path_buf(), user: user.clone(), _running: running };
         server.wait_until_ready()?;
@@ -78,20 +80,23 @@ impl PrivateServer {
             match self.administrator().session() {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() >= deadline => {
-                    let log = self.folder.join("log");
-                    let words = std::fs::read_to_string(&log).unwrap_or_default();
-                    let tail: Vec<&str> = words.lines().rev().take(5).collect();
-                    let tail: Vec<&str> = tail.into_iter().rev().collect();
                     return Err(error.context(Fault::unfit(format!(
                         "a private server of {} does not start: {}",
                         self.engine.name(),
-                        tail.join("; ")
+                        last_words(&self.folder)
                     ))));
                 }
                 Err(_) => signals::wait(INTERVAL)?,
             }
         }
     }
+}
+
+/// The end of the server's log.
+fn last_words(folder: &Path) -> String {
+    let words = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let lines: Vec<&str> = words.lines().collect();
+    lines[lines.len().saturating_sub(5)..].join("; ")
 }
 
 fn start_mariadb(folder: &Path, user: &Identity) -> Result<Running> {
@@ -114,6 +119,29 @@ fn start_mariadb(folder: &Path, user: &Identity) -> Result<Running> {
         .timeout(MAKING)
         .success()
         .or_fault(|| Fault::unfit("cannot make an empty MariaDB database"))?;
+    serve(&server, folder, user).spawn()
+}
+
+fn start_mysql(folder: &Path, user: &Identity) -> Result<Running> {
+    let by_hand = "name an empty database by --scratch-database FILE";
+    let server = process::find(&["mysqld"]).map(|path| flavour_of(&path).map(|flavour| (path, flavour))).transpose()?;
+    // MariaDB has a program of this name too.
+    let (server, _) = server.filter(|(_, flavour)| *flavour == Flavour::MySql).ok_or_else(|| {
+        Fault::unfit("no MySQL server is installed to try the dump out with")
+            .hint(format!("apt install mysql-server (it need not run), or {by_hand}"))
+    })?;
+    serve(&server, folder, user).arg("--initialize-insecure").timeout(MAKING).success().or_fault(|| {
+        let confined = "if AppArmor keeps mysqld from all but its usual folders";
+        Fault::unfit(format!("cannot make an empty MySQL database: {}", last_words(folder)))
+            .hint(format!("{confined}, {by_hand}"))
+    })?;
+    // Its usual folder for files may be missing, or not be entered by this user.
+    serve(&server, folder, user).args(["--mysqlx=OFF", "--secure-file-priv=NULL"]).spawn()
+}
+
+/// A server of MariaDB or MySQL with its data in this folder.
+fn serve(server: &Path, folder: &Path, user: &Identity) -> Program {
+    let option = |name: &str, path: &str| format!("--{name}={}", folder.join(path).display());
     Program::new(server)
         .user(user)
         .folder(folder)
@@ -128,7 +156,6 @@ fn start_mariadb(folder: &Path, user: &Identity) -> Result<Running> {
         .args(["--skip-networking", "--skip-log-bin", "--max-allowed-packet=1G", "--innodb-buffer-pool-size=256M"])
         // Nobody misses these data after a power cut.
         .args(["--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-strict-mode=OFF"])
-        .spawn()
 }
 
 fn start_postgres(major: u32, folder: &Path, user: &Identity) -> Result<Running> {

@@ -258,7 +258,7 @@ impl Connection {
 
     /// The server's administrator, in this database: root of this machine where the server lets that in, else by an option file with
     /// the account (see [`Connection::options_file`]). An error if it is not let in, or is none.
-    fn administrator_here(&self, options_file: Option<&Path>) -> Result<Connection> {
+    pub(super) fn administrator_here(&self, options_file: Option<&Path>) -> Result<Connection> {
         let admin = Connection { name: self.name.clone(), ..self.administrator(options_file)? };
         match Rights::of(&mut admin.session()?)?.may_name_definers {
             true => Ok(admin),

@@ -26,6 +26,8 @@ pub struct Dumpable {
     pub aside: Vec<String>,
     /// What others than Moodle's account have defined in it.
     pub of_others: Vec<Defined>,
+    /// The collations in which it has anything.
+    pub collations: Vec<String>,
 }
 
 /// All databases of a run.
@@ -90,11 +92,12 @@ fn dumpable(name: &str, connection: Connection, settings: &Settings, findings: &
     let aside = session.tables_aside()?;
     // The dump has it in any case; a restore only knows less of it.
     let of_others = session.defined_by_others().unwrap_or_default();
+    let collations = session.collations().unwrap_or_default();
     let mut client = connection.check_client(&server)?;
     for left_out in connection.probe_dump(&mut client)? {
         findings.warning("database", left_out, another_account(&connection, settings));
     }
-    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, of_others, connection })
+    Ok(Dumpable { name: name.to_owned(), client, server, non_transactional, aside, of_others, collations, connection })
 }
 
 /// How a dump comes to have what Moodle's own account may not read.

@@ -39,6 +39,8 @@ pub struct Comparison {
     unknown: Vec<String>,
     /// That another PHP ran it when it was backed up, in words.
     other_php: Option<String>,
+    /// That its database was on MySQL and comes to MariaDB, or the other way round, in words.
+    other_product: Option<String>,
 }
 
 impl Comparison {
@@ -46,6 +48,7 @@ impl Comparison {
     pub fn warnings(&self, job: &Job) -> Vec<String> {
         let mut warnings = self.unknown.clone();
         warnings.extend(self.other_php.clone());
+        warnings.extend(self.other_product.clone());
         let disregarded = self.words().filter(|_| job.ignore_environment);
         warnings.extend(disregarded.map(|lacks| format!("{lacks}; that is to be disregarded")));
         warnings
@@ -68,7 +71,7 @@ impl Comparison {
         if let Some(refusal) = self.refusal(job) {
             return Err(refusal);
         }
-        self.unknown.iter().for_each(|unknown| log.warn(unknown));
+        self.unknown.iter().chain(&self.other_product).for_each(|words| log.warn(words));
         match self.words() {
             Some(lacks) => log.warn(format!("{lacks}; that was to be disregarded")),
             None if self.unknown.is_empty() && !self.release.is_empty() => {
@@ -110,7 +113,11 @@ pub fn compare(job: &Job, here: &Here) -> Comparison {
         Err(error) => comparison.unknown.push(format!("PHP does not tell what it is: {error:#}")),
     }
     match database(job, here) {
-        Ok((kind, version)) => comparison.lacks.extend(lacking_database(&wanted, &kind, &version)),
+        Ok((kind, version)) => {
+            comparison.lacks.extend(lacking_database(&wanted, &kind, &version));
+            comparison.other_product =
+                other_product(&job.backup.manifest.database.engine, &kind).filter(|_| job.wants(&Part::Database));
+        }
         Err(error) => comparison.unknown.push(format!("which database server is here is not known: {error:#}")),
     }
     comparison.release = wanted.release;
@@ -177,13 +184,18 @@ fn php(job: &Job, here: &Here) -> Result<Loaded> {
     Php::new(site.php.as_deref(), here.web_user.clone(), site.environment.0.clone())?.loaded()
 }
 
+/// How to reach the server that the database comes to; without a password where only config.php has it.
+pub(super) fn server(job: &Job, here: &Here) -> Result<Connection> {
+    match (&job.place, here.connection()) {
+        (Some(place), _) => place.connection(&job.backup.manifest),
+        (None, Some(connection)) => Ok(connection.clone()),
+        (None, None) => remembered(job),
+    }
+}
+
 /// The kind and version of the database server, as environment.xml calls them.
 fn database(job: &Job, here: &Here) -> Result<(String, String)> {
-    let connection = match (&job.place, here.connection()) {
-        (Some(place), _) => place.connection(&job.backup.manifest)?,
-        (None, Some(connection)) => connection.clone(),
-        (None, None) => remembered(job)?,
-    };
+    let connection = server(job, here)?;
     let ServerFacts { product, version, .. } = connection.server_facts(job.admin.as_deref())?;
     Ok(match connection.engine {
         Engine::Postgres => ("postgres".to_owned(), version),
@@ -236,6 +248,20 @@ fn other_php(then: &str, now: &str, release: &str) -> Option<String> {
     Some(format!(
         "PHP here is {now}, and Moodle {release} ran with {then} when it was backed up: {what}; the restore tries it out before it \
          opens the site, and puts everything back if it does not start"
+    ))
+}
+
+/// What to do where MySQL and MariaDB change places: Moodle goes by `$CFG->dbtype` when it asks whether the server is new enough
+/// (lib/environmentlib.php), and the two count their versions differently.
+fn other_product(then: &str, now: &str) -> Option<String> {
+    let (name, dbtype) = match (then, now) {
+        ("mysql", "mariadb") => ("MariaDB", "mariadb"),
+        ("mariadb", "mysql") => ("MySQL", "mysqli"),
+        _ => return None,
+    };
+    Some(format!(
+        "the database is of {then}, and the server here is {name}: when the restore is done, see to it that config.php has \
+         $CFG->dbtype = '{dbtype}'"
     ))
 }
 
@@ -340,5 +366,14 @@ mod tests {
         assert!(lacks.contains("here is 7.4.33") && lacks.contains("extensions zip"), "{lacks}");
         assert!(lacking_database(&wanted, "mysql", "8.0").unwrap().contains("does not work with mysql"));
         assert_eq!(lacking_database(&wanted, "postgres", "15.18"), None);
+    }
+
+    #[test]
+    fn that_mysql_and_mariadb_change_places_is_told() {
+        assert!(other_product("mariadb", "mysql").unwrap().contains("$CFG->dbtype = 'mysqli'"));
+        assert!(other_product("mysql", "mariadb").unwrap().contains("$CFG->dbtype = 'mariadb'"));
+        for same in ["mysql", "mariadb", "postgresql"] {
+            assert_eq!(other_product(same, same), None);
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::load::wanted;
 use super::place::{Place, require_same_site};
-use super::{Job, lacking, lost_config, room};
+use super::{Job, collations, lacking, lost_config, room};
 use crate::database::{Connection, Scope};
 use crate::error::{Fault, OrFault, Result};
 use crate::preflight::{Site, read_site};
@@ -195,12 +195,13 @@ impl Here {
     /// What stands in the way of the restore, but for what is wrong with another place that was named. Nothing is touched as long as
     /// there is any of it; a plan tells all.
     pub fn refusals(&self, job: &Job) -> Vec<anyhow::Error> {
-        let checks: [&dyn Fn() -> Result<()>; 5] = [
+        let checks: [&dyn Fn() -> Result<()>; 6] = [
             &|| self.require_config(job),
             &|| self.require_same_site(job),
             &|| self.require_same_dataroot(job),
             &|| room::require(job, self),
             &|| self.require_database(job),
+            &|| collations::require(job, self),
         ];
         checks.iter().filter_map(|check| check().err()).collect()
     }

@@ -125,6 +125,8 @@ pub struct Database {
     pub charset: String,
     /// MariaDB and MySQL: default collation. PostgreSQL: `LC_COLLATE`.
     pub collation: String,
+    /// MariaDB and MySQL: all collations in which the dump has anything. Not said by older backups.
+    pub collations: Vec<String>,
     /// PostgreSQL: `LC_CTYPE`.
     pub ctype: String,
     /// PostgreSQL: owner of the database.

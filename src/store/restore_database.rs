@@ -28,6 +28,11 @@ fn all(manifest: &Manifest) -> impl Iterator<Item = &Database> {
     std::iter::once(&manifest.database).chain(&manifest.extra_databases)
 }
 
+/// Whether what is not PostgreSQL is MySQL, whose programs have other names than MariaDB's.
+pub(super) fn is_mysql(manifest: &Manifest) -> bool {
+    all(manifest).find(|database| family(database) == Family::MySql).is_some_and(|database| database.engine == "mysql")
+}
+
 /// The variables about databases.
 pub(super) fn names(manifest: &Manifest) -> Vec<String> {
     let database = &manifest.database;
@@ -46,7 +51,8 @@ pub(super) fn names(manifest: &Manifest) -> Vec<String> {
     if all(manifest).any(|database| family(database) == Family::MySql) {
         let host = if database.user_host.is_empty() { "localhost" } else { &database.user_host };
         lines.push(format!("DBUSERHOST={}", quote(host)));
-        lines.push("MYSQL='mariadb --default-character-set=utf8mb4 --max-allowed-packet=1G'".into());
+        let client = if is_mysql(manifest) { "mysql" } else { "mariadb" };
+        lines.push(format!("MYSQL='{client} --default-character-set=utf8mb4 --max-allowed-packet=1G'"));
     }
     if all(manifest).any(|database| family(database) == Family::PostgreSql) {
         lines.push("PSQL='runuser -u postgres -- psql -X -q -o /dev/null -v ON_ERROR_STOP=1'".into());
@@ -58,7 +64,7 @@ pub(super) fn names(manifest: &Manifest) -> Vec<String> {
 pub(super) fn packages(manifest: &Manifest) -> String {
     let mut packages = String::from("php-cli php-xml php-mbstring php-curl php-zip php-gd php-intl php-soap");
     if all(manifest).any(|database| family(database) == Family::MySql) {
-        packages += " mariadb-server php-mysql";
+        packages += if is_mysql(manifest) { " mysql-server php-mysql" } else { " mariadb-server php-mysql" };
     }
     if all(manifest).any(|database| family(database) == Family::PostgreSql) {
         packages += " postgresql php-pgsql";
@@ -183,11 +189,19 @@ fn mysql_load(file: &str, name: &str) -> String {
 }
 
 fn mysql_hints(page: &mut Page, database: &Database) {
-    if database.collation.starts_with("utf8mb4_0900") && database.engine == "mysql" {
-        page.say(
-            "The collations utf8mb4_0900_... are MySQL's: an older MariaDB does not know them. Where it says\n\
-             so, put this behind zstdcat: | sed 's/utf8mb4_0900_ai_ci/utf8mb4_unicode_ci/g'",
-        );
+    let of_some = |name: &&String| ["_0900_", "_uca1400_"].iter().any(|mark| name.contains(mark));
+    let mut names: Vec<&str> =
+        database.collations.iter().chain([&database.collation]).filter(of_some).map(String::as_str).collect();
+    names.sort_unstable();
+    names.dedup();
+    if !names.is_empty() {
+        page.say(&format!(
+            "Not all servers know these collations: {}.\n\
+             MySQL's (0900) MariaDB knows from 11.4.5 on, its own (uca1400) from 10.10 on. Where one is not known,\n\
+             write utf8mb4_unicode_ci in its place above, and put this behind zstdcat:",
+            one_line(&names.join(", "))
+        ));
+        page.look(["| LC_ALL=C sed -E '/^INSERT /!s/utf8mb4_[a-z_]*(0900|uca1400)_[a-z_]+/utf8mb4_unicode_ci/g'"]);
     }
     if !database.non_transactional.is_empty() {
         page.say(&format!(
@@ -249,6 +263,12 @@ fn postgresql_hints(page: &mut Page, database: &Database) {
         if client.is_empty() { "" } else { ", " },
         one_line(client),
     ));
+    // The same is left out by the program.
+    let major = database.server_version.split('.').next().and_then(|number| number.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= 17) {
+        page.say("A server older than 17 does not know a setting at the dump's beginning: put this behind zstdcat:");
+        page.look(["| LC_ALL=C sed '1,40{/^SET transaction_timeout/d}'"]);
+    }
 }
 
 /// How to find an uploaded file's hash in the dump.

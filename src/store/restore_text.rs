@@ -183,6 +183,12 @@ fn packages(page: &mut Page, manifest: &Manifest) {
         one_line(&manifest.site.php)
     ));
     page.run([format!("apt-get install -y tar zstd {}", database::packages(manifest))]);
+    if database::is_mysql(manifest) {
+        page.say(
+            "Debian's releases have no MySQL: its makers have packages. MariaDB takes the dump too, from 11.4.5 on as it is:\n\
+             mariadb-server in place of mysql-server.",
+        );
+    }
 }
 
 fn checks(page: &mut Page, manifest: &Manifest) {

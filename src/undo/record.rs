@@ -304,8 +304,11 @@ impl Record {
     /// Deletes what was set aside, for good.
     pub(super) fn discard(&self) -> Result<()> {
         for step in &self.steps {
-            if let Step::SetAside { connection, aside } = step {
-                connection.drop_aside(aside)?;
+            match step {
+                // Of a restore that was undone it went with the database, and perhaps the account did.
+                Step::SetAside { connection, .. } if self.finished.is_none() && self.made(connection) => {}
+                Step::SetAside { connection, aside } => connection.drop_aside(aside)?,
+                _ => {}
             }
         }
         self.folders.iter().try_for_each(|folder| remove_container(folder))

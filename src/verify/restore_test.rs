@@ -238,14 +238,9 @@ fn give(path: &Path, user: &Identity) -> Result<()> {
 }
 
 fn start_server(database: &Database, place: &Place) -> Result<PrivateServer> {
-    let engine = rows::engine(database).filter(|_| database.engine != "mysql");
-    let engine = engine.ok_or_else(|| {
-        Fault::unfit(format!("dumps of {} cannot be tried out by a server of our own", database.engine))
-            .hint("name an empty database by --scratch-database FILE")
-    })?;
     let major = database.server_version.split(|c: char| !c.is_ascii_digit()).find_map(|number| number.parse().ok());
     let user = Identity::owner_of(&place.folder)?;
-    PrivateServer::start(engine, major.unwrap_or(0), &place.folder.join("server"), &user)
+    PrivateServer::start(&database.engine, major.unwrap_or(0), &place.folder.join("server"), &user)
 }
 
 /// An empty database on a server of our own.
@@ -412,6 +407,15 @@ require($argv[1]);
 echo $release;
 ";
 
+/// What Moodle calls the kind of server that the dump is of.
+fn dbtype(database: &Database) -> &'static str {
+    match database.engine.as_str() {
+        "postgresql" => "pgsql",
+        "mysql" => "mysqli",
+        _ => "mariadb",
+    }
+}
+
 /// A config.php that knows nothing but the trial: the backup's own names the live database.
 fn config(trial: &Trial, place: &Place, connection: &Connection) -> String {
     let manifest = &trial.backup.manifest;
@@ -424,7 +428,7 @@ fn config(trial: &Trial, place: &Place, connection: &Connection) -> String {
     options.extend(connection.schema.as_ref().map(|schema| ("dbschema", text(schema))));
     let options: Vec<String> = options.iter().map(|(name, value)| format!("'{name}' => {value}")).collect();
     let values = [
-        ("dbtype", text(if connection.engine == Engine::Postgres { "pgsql" } else { "mariadb" })),
+        ("dbtype", text(dbtype(&manifest.database))),
         ("dblibrary", text("native")),
         ("dbhost", text("localhost")),
         ("dbname", text(&connection.name)),

@@ -5,6 +5,7 @@
 
 use super::crew::{Batch, Crew, IfRefused, Job};
 use super::definers::{Definers, Replaced};
+use super::dialect::Dialect;
 use super::{each_piece, keys};
 use crate::database::Connection;
 use crate::database::scanner::Piece;
@@ -114,6 +115,7 @@ struct Planner<'a> {
     connection: &'a Connection,
     crew: Option<Crew>,
     definers: Definers<'a>,
+    dialect: Dialect<'a>,
     mode: Mode,
     /// What was seen of an item.
     item: Vec<u8>,
@@ -128,6 +130,7 @@ impl<'a> Planner<'a> {
             connection,
             crew: None,
             definers: Definers::new(connection),
+            dialect: Dialect::new(connection),
             mode: Mode::Header,
             item: Vec::new(),
             held: Vec::new(),
@@ -144,7 +147,13 @@ impl<'a> Planner<'a> {
             Piece::Rows => Ok(()),
             Piece::End => {
                 let item = std::mem::take(&mut self.item);
-                self.take(Kind::of(&item), item)
+                match Kind::of(&item) {
+                    kind @ (Kind::Setting | Kind::Other) => {
+                        let item = self.dialect.own(item)?;
+                        self.take(kind, item)
+                    }
+                    kind => self.take(kind, item),
+                }
             }
         }
     }

@@ -127,17 +127,21 @@ function add_nasty_rows(\pocket\database $db, string $prefix): void {
 function add_log(\pocket\database $db, int $wanted): void {
     for ($first = 1; $first <= $wanted; $first += 100000) {
         $last = min($first + 99999, $wanted);
-        $db->query($db->is_postgres() ? postgres_log($first, $last) : mariadb_log($first, $last));
+        $db->query($db->is_postgres() ? postgres_log($first, $last) : mysql_log($first, $last));
     }
 }
 
 const LOG_COLUMNS = 'eventname, component, action, target, objectid, userid, courseid, other, timecreated, ip';
 
 /** A token a row, so that a dump does not compress better than a real one. */
-function mariadb_log(int $first, int $last): string {
+function mysql_log(int $first, int $last): string {
+    // A row of numbers that MySQL can make too, which has no sequences.
+    $digit = '(SELECT ' . implode(' UNION ALL SELECT ', range(0, 9)) . ')';
+    $digits = "SELECT $first + a.`0` + 10 * b.`0` + 100 * c.`0` + 1000 * d.`0` + 10000 * e.`0` AS seq "
+        . "FROM $digit a, $digit b, $digit c, $digit d, $digit e";
     return 'INSERT INTO {logstore_standard_log} (' . LOG_COLUMNS . ") SELECT '\\\\core\\\\event\\\\course_viewed', 'core', 'viewed', "
-        . "'course', seq, 2 + seq % 200, 1 + seq % 50, concat('{\"token\":\"', md5(rand()), md5(rand()), '\"}'), "
-        . "1760000000 + 60 * seq, concat('192.0.2.', seq % 255) FROM seq_{$first}_to_{$last}";
+        . "'course', seq, 2 + seq % 200, 1 + seq % 50, concat('{\"token\":\"', sha2(rand(), 256), '\"}'), "
+        . "1760000000 + 60 * seq, concat('192.0.2.', seq % 255) FROM ($digits) numbers WHERE seq <= $last ORDER BY seq";
 }
 
 function postgres_log(int $first, int $last): string {
