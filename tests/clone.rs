@@ -132,6 +132,8 @@ fn world(engine: Engine) -> World {
     site.query(&format!("UPDATE {{course}} SET summary = 'see {old_content}/y' WHERE id = 8"));
     site.query(&format!("INSERT INTO {{config}} (name, value) VALUES ('supportpage', '{address}/help')"));
     // What Moodle makes of its address by itself.
+    let host = address.trim_start_matches("http://");
+    site.query(&format!("UPDATE {{config}} SET value = 'aB3dE6gH9jK2mN5p{host}' WHERE name = 'siteidentifier'"));
     site.query(&format!(
         "INSERT INTO {{config_plugins}} (plugin, name, value) VALUES ('auth_shibboleth', 'auth_instructions', \
          'Use the <a href=\"{address}/auth/shibboleth/index.php\">Shibboleth login</a>')"

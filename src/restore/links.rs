@@ -34,6 +34,9 @@ const LEFT: [(&str, &str, &str); 5] = [
 const MADE_OF_ADDRESS: [(&str, &str, &str); 1] =
     [("auth_shibboleth", "auth_instructions", "/auth/shibboleth/index.php")];
 
+/// What has the address in it and leads nowhere: the identifier that a site got when it was installed (lib/setuplib.php).
+const NO_LINK: (&str, &str) = ("config", "siteidentifier");
+
 /// Replaces the original's address. Where that cannot be done the site works all the same, so it is a warning.
 pub fn replace(job: &Job, place: &Place, site: &Site, log: &Log) -> Result<()> {
     let (old, new) = (&job.backup.manifest.site.wwwroot, &place.wwwroot);
@@ -104,7 +107,8 @@ fn other_scheme(address: &str) -> Option<String> {
 fn left(site: &Site, old: &str, log: &Log) {
     let address = old.split_once("://").map_or(old, |(_, rest)| rest);
     for (name, column, title) in LEFT {
-        let found = rows_with(site, name, column, title, address).unwrap_or_default();
+        let mut found = rows_with(site, name, column, title, address).unwrap_or_default();
+        found.retain(|row| (name, row.as_str()) != NO_LINK);
         if found.is_empty() {
             continue;
         }
