@@ -682,6 +682,44 @@ fn a_database_that_cannot_be_made_is_told_before_anything_is_brought_back() {
     }
 }
 
+/// An account for reports reads the tables, but for that of the users, of which it may see the numbers.
+#[test]
+fn what_other_accounts_may_read_they_may_read_after_a_restore_too() {
+    let server = Server::start(Engine::Postgres);
+    let Server::Postgres(postgres) = &server else { unreachable!("it is one") };
+    let site = PocketSite::builder().server(&server).build();
+    let owner = site.database.identifier(&site.database.user);
+    let name = site.database.name.clone();
+    postgres.run_sql(
+        Some(&name),
+        &format!(
+            "CREATE ROLE \"the reports\"; \
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO \"the reports\"; \
+             ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO \"the reports\"; \
+             REVOKE ALL ON mdl_user FROM \"the reports\"; GRANT SELECT (id) ON mdl_user TO \"the reports\"; \
+             GRANT SELECT ON mdl_config TO PUBLIC"
+        ),
+    );
+    let rights = |site: &PocketSite| {
+        site.query(
+            "SELECT has_table_privilege('the reports', 'mdl_course', 'SELECT'), \
+             has_table_privilege('the reports', 'mdl_user', 'SELECT'), \
+             has_column_privilege('the reports', 'mdl_user', 'id', 'SELECT'), \
+             has_column_privilege('the reports', 'mdl_user', 'username', 'SELECT'), \
+             (SELECT relacl::text LIKE '%,=r/%' FROM pg_class WHERE oid = 'mdl_config'::regclass)",
+        )
+    };
+    let before = rights(&site);
+    assert_eq!(before, [["t", "f", "t", "f", "t"]]);
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    world.site.set_config("changed", "since");
+    world.run(&["restore", "--yes"]).expect_code(0);
+    assert_eq!(rights(&world.site), before);
+    world.run(&["restore", "--undo", "--yes"]).expect_code(0);
+    assert_eq!(rights(&world.site), before);
+}
+
 /// The account is there and has another password: nobody changes that unasked, and it is told before anything is brought back.
 #[test]
 fn an_account_with_another_password_is_told_before_anything_is_brought_back() {

@@ -52,6 +52,11 @@ impl Aside {
         self.was_empty
     }
 
+    /// The schema that it was in, and the one that it is in; `None` where tables are set aside by their names.
+    pub(super) fn schemas(&self) -> Option<(&str, &str)> {
+        self.schemas.as_ref().map(|(live, old)| (live.as_str(), old.as_str()))
+    }
+
     /// Where it is, in words; nothing where nothing is aside.
     pub fn place(&self, connection: &Connection) -> Option<String> {
         let title = connection.title();

@@ -9,6 +9,7 @@ mod dump;
 pub mod excerpt;
 mod execute;
 mod facts;
+mod grants;
 mod load;
 mod mariadb;
 mod objects;

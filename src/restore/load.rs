@@ -8,6 +8,7 @@ use crate::error::{Fault, Result};
 use crate::moodle::table;
 use crate::preflight::{Site, extra_connection};
 use crate::store::{Part, inside, manifest};
+use crate::sys::human;
 use crate::sys::log::Log;
 use crate::undo::Changes;
 use std::path::Path;
@@ -126,6 +127,12 @@ fn exchange(
     let aside = connection.plan_aside(changes.id(), scope, job.admin.as_deref())?;
     changes.set_aside(connection, aside.clone())?;
     let mut replaced = load(job, then, connection, log)?;
+    match connection.give_back_grants(&aside) {
+        Ok(0) => {}
+        Ok(rights) => log.info(format!("gave {} on the tables back to other accounts", human::count(rights, "right"))),
+        // The site does not need them.
+        Err(error) => log.warn(format!("what other accounts may do with the tables was not given back: {error:#}")),
+    }
     let given_back = connection.give_back_definers(&aside)?;
     replaced.retain(|it| !given_back.contains(&(it.kind.clone(), it.name.clone())));
     if !replaced.is_empty() && job.may_give_definers() {
