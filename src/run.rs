@@ -34,6 +34,7 @@ use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::{self, Look};
 use crate::settings::{self, Settings};
+use crate::setup::actions::is_unfilled;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, limits, privileges, signals, time};
@@ -133,9 +134,11 @@ impl<'a> Session<'a> {
         self.global.settings.clone().unwrap_or_else(|| self.paths.settings())
     }
 
-    /// Whether there are settings, or they are said to be.
+    /// Whether there are settings, or they are said to be. The file that the package brings says nothing as long as nobody has filled
+    /// it in.
     fn has_settings(&self) -> bool {
-        self.global.settings.is_some() || self.paths.settings().exists()
+        let usual = self.paths.settings();
+        self.global.settings.is_some() || usual.exists() && !is_unfilled(&usual)
     }
 
     fn look(&self) -> Look {

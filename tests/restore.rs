@@ -75,6 +75,28 @@ fn rows(site: &PocketSite) -> Snapshot {
     rows
 }
 
+/// The other server would say so at the first table of such texts, with the site closed.
+#[test]
+fn a_collation_that_the_server_does_not_know_is_told_before_anything_is_touched() {
+    let site = PocketSite::builder().engine(Engine::MariaDb).build();
+    site.query("CREATE TABLE mdl_words (word varchar(9) COLLATE utf8mb4_danish_ci)");
+    let world = World::builder(site).build();
+    world.run(&["run"]).expect_code(0);
+    // As if another server had made it.
+    let manifest = world.site_folder().join("latest/manifest.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains("utf8mb4_danish_ci"), "{text}");
+    fs::write(&manifest, text.replace("utf8mb4_danish_ci", "utf8mb4_0900_danish_ci")).unwrap();
+    world.site.set_config("changed", "since");
+    let plan = world.run(&["restore", "--plan"]).expect_code(5);
+    let said = plan.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("does not know collations that the backup has: utf8mb4_0900_danish_ci"), "{said}");
+    let refused = world.run(&["restore", "--yes"]).expect_code(5);
+    assert!(refused.stderr.contains("utf8mb4_0900_danish_ci"), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("step stage"), "{}", refused.stderr);
+    assert_eq!(world.site.config("changed").as_deref(), Some("since"));
+}
+
 /// Two wrong backups one after the other: what was there first comes back all the same.
 #[test]
 fn restores_are_undone_one_after_the_other() {

@@ -133,14 +133,15 @@ fn option_file(connection: &Connection, flavour: Flavour) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// MariaDB's clients from 11.4 on verify the certificate unless told not to; older ones encrypt where both can.
+/// MariaDB's clients from 11.4 on verify the certificate unless told not to; older ones encrypt where both can. MySQL's give a
+/// password to a server without TLS only by its public key, which PHP asks for too.
 fn tls_options(tls: Tls, flavour: Flavour) -> String {
     let trusted = match Path::new(TRUSTED_CERTIFICATES).exists() {
         true => format!("ssl-ca={TRUSTED_CERTIFICATES}\n"),
         false => String::new(),
     };
     match (flavour, tls) {
-        (Flavour::MySql, Tls::Default | Tls::Prefer) => "ssl-mode=PREFERRED\n".into(),
+        (Flavour::MySql, Tls::Default | Tls::Prefer) => "ssl-mode=PREFERRED\nget-server-public-key\n".into(),
         (Flavour::MySql, Tls::Disable) => "ssl-mode=DISABLED\nget-server-public-key\n".into(),
         (Flavour::MySql, Tls::Require) => "ssl-mode=REQUIRED\n".into(),
         (Flavour::MySql, Tls::VerifyFull) => format!("ssl-mode=VERIFY_IDENTITY\n{trusted}"),

@@ -141,6 +141,9 @@ fn postgres_hint(connection: &Connection, said: &str) -> Option<String> {
 /// What the client says when SHOW TABLE STATUS knows no such table (client/mysqldump.cc).
 const NO_STATUS: &str = "Couldn't read status information for table ";
 
+/// What MySQL's client says when a table has other columns than it had when it was described.
+const OTHER_COLUMNS: &str = "Error in field count for table: `";
+
 /// Whether a dump failed because the structure of a table was changed under it; `Some(None)` if it is not told which.
 pub fn schema_change(engine: Engine, words: &str) -> Option<Option<String>> {
     match engine {
@@ -149,6 +152,9 @@ pub fn schema_change(engine: Engine, words: &str) -> Option<Option<String>> {
             let line = words.split(NO_STATUS).nth(1).and_then(|rest| rest.lines().next());
             // A reason in parentheses, mostly empty, follows the name.
             Some(line.and_then(|line| Some(line.rsplit_once(" (")?.0.to_owned())))
+        }
+        Engine::MariaDb if words.contains(OTHER_COLUMNS) => {
+            Some(words.split(OTHER_COLUMNS).nth(1).and_then(|rest| Some(rest.split_once('`')?.0.to_owned())))
         }
         // 1412: table definition has changed; 1146: no such table (it was dropped or renamed); 1051 likewise.
         Engine::MariaDb => match error_number(&essence(words))? {
@@ -173,7 +179,20 @@ fn mariadb_table(words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::error_number;
+    use super::{Engine, error_number, schema_change};
+
+    #[test]
+    fn a_table_that_was_changed_under_mysql_s_client_is_named() {
+        // As version 9.7 says it of TRUNCATE, ALTER and DROP.
+        for said in [
+            "mysqldump: Error 1412: Table definition has changed, please retry transaction when dumping table `z` at row: 0",
+            "mysqldump: Error in field count for table: `z` !  Aborting.",
+            "mysqldump: Couldn't execute 'show create table `z`': Table 'dd.z' doesn't exist (1146)",
+        ] {
+            assert_eq!(schema_change(Engine::MariaDb, said), Some(Some("z".to_owned())), "{said}");
+        }
+        assert_eq!(schema_change(Engine::MariaDb, "mysqldump: Got errno 28 on write"), None);
+    }
 
     #[test]
     fn error_numbers_are_found_in_all_forms() {

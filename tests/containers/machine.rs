@@ -41,6 +41,7 @@ pub struct Machine {
     disk: TestTarget,
     blank: Disk,
     log: Scratch,
+    one_hierarchy: bool,
 }
 
 struct Running {
@@ -65,7 +66,14 @@ impl Machine {
             disk: TestTarget::ext4(disk_mebibytes),
             blank: Disk::of_mebibytes(disk_mebibytes),
             log: Scratch::on_machine(),
+            one_hierarchy: false,
         }
+    }
+
+    /// The same with one hierarchy of control groups, whatever there is outside of it.
+    pub fn with_one_hierarchy(mut self, wanted: bool) -> Self {
+        self.one_hierarchy = wanted;
+        self
     }
 
     /// Its disk: a device that has the same name there as here.
@@ -89,6 +97,9 @@ impl Machine {
         command.args(["-c", LAUNCH, "sh", &self.name]).arg("-D").arg(self.root.path());
         for disk in [self.disk.device(), self.blank.path.clone()] {
             command.arg(format!("--bind={}", disk.display()));
+        }
+        if self.one_hierarchy {
+            command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         }
         command.arg("--boot");
         let container = Daemon::start(&mut command, Signal::SIGKILL, &self.log.join("console"), || true);

@@ -8,6 +8,8 @@ mod support;
 
 mod by_hand;
 mod machine;
+mod moves;
+mod mysql;
 mod nights;
 mod package;
 mod roots;
@@ -66,6 +68,17 @@ fn debian_12() {
 #[test]
 fn debian_13() {
     a_life_of_the_package(Release::Trixie);
+}
+
+#[test]
+fn from_debian_11_to_13() {
+    moves::an_old_server_s_site_comes_to_a_new_one();
+}
+
+#[test]
+#[ignore = "needs Debian sid, which changes daily: make mysql"]
+fn mysql() {
+    mysql::a_life_on_mysql();
 }
 
 /// One binary for all releases of Debian and Ubuntu that are supported: the oldest has glibc 2.31, and zig links for 2.28.

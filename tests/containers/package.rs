@@ -7,10 +7,15 @@ use crate::support::succeed;
 
 const INSTALL: &str = "DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet";
 
+/// Installs it, for those who try something else.
+pub fn install(server: &Server) {
+    server.machine.shell(&format!("{INSTALL} {PACKAGE}"));
+}
+
 /// With nothing but what it depends on, from the very base of a server: no network is there to get more.
 pub fn installing_starts_nothing(server: &mut Server) {
+    install(server);
     let machine = &server.machine;
-    machine.shell(&format!("{INSTALL} {PACKAGE}"));
     machine.shell("getent passwd moodle-backup && getent group moodle-backup");
     for file in [
         "man/man8/moodle-backup-restore.8.gz",

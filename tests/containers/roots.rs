@@ -22,6 +22,10 @@ pub enum Release {
     Bookworm,
     /// 13: nginx, PostgreSQL 17, PHP 8.4, systemd 257.
     Trixie,
+    /// The same with MariaDB 11.8.
+    TrixieWithMariaDb,
+    /// The one that is never released, with nginx and MySQL, which no other has. It changes daily.
+    SidWithMySql,
 }
 
 impl Release {
@@ -30,31 +34,51 @@ impl Release {
         match self {
             Release::Bullseye => "bullseye",
             Release::Bookworm => "bookworm",
-            Release::Trixie => "trixie",
+            Release::Trixie | Release::TrixieWithMariaDb => "trixie",
+            Release::SidWithMySql => "sid",
         }
+    }
+
+    /// What its root is called.
+    fn name(self) -> String {
+        let beside = match self {
+            Release::Bullseye | Release::Bookworm | Release::Trixie => "",
+            Release::TrixieWithMariaDb => "-mariadb",
+            Release::SidWithMySql => "-mysql",
+        };
+        format!("{}{beside}", self.suite())
     }
 
     /// The unit of its web server.
     pub fn web_server(self) -> &'static str {
         match self {
             Release::Bullseye => "apache2.service",
-            Release::Bookworm | Release::Trixie => "nginx.service",
+            _ => "nginx.service",
         }
     }
 
-    /// `mariadb` or `pgsql`, as `$CFG->dbtype` has it.
+    /// `mariadb`, `mysqli` or `pgsql`, as `$CFG->dbtype` has it.
     pub fn database(self) -> &'static str {
         match self {
-            Release::Bullseye | Release::Bookworm => "mariadb",
+            Release::Bullseye | Release::Bookworm | Release::TrixieWithMariaDb => "mariadb",
             Release::Trixie => "pgsql",
+            Release::SidWithMySql => "mysqli",
         }
+    }
+
+    /// Whether its systemd knows nothing any more but one hierarchy of control groups for all.
+    pub fn wants_one_hierarchy(self) -> bool {
+        self == Release::SidWithMySql
     }
 
     fn packages(self) -> &'static str {
         match self {
             Release::Bullseye => "apache2,libapache2-mod-php,mariadb-client,mariadb-server,php-mysql",
-            Release::Bookworm => "nginx-light,php-fpm,mariadb-client,mariadb-server,php-mysql",
+            Release::Bookworm | Release::TrixieWithMariaDb => {
+                "nginx-light,php-fpm,mariadb-client,mariadb-server,php-mysql"
+            }
             Release::Trixie => "nginx-light,php-fpm,postgresql,postgresql-client,php-pgsql",
+            Release::SidWithMySql => "nginx-light,php-fpm,mysql-client,mysql-server,php-mysql",
         }
     }
 
@@ -63,11 +87,11 @@ impl Release {
         let folder = cache().join("roots");
         std::fs::create_dir_all(&folder).expect("a folder for the roots can be made");
         // Whoever else makes them waits here.
-        let lock = File::create(folder.join(format!("{}.lock", self.suite()))).expect("a lock can be made");
+        let lock = File::create(folder.join(format!("{}.lock", self.name()))).expect("a lock can be made");
         lock.lock().expect("a lock can be taken");
-        let root = folder.join(format!("{}-{EDITION}", self.suite()));
+        let root = folder.join(format!("{}-{EDITION}", self.name()));
         if !root.exists() {
-            println!("making a root of Debian {} in {}", self.suite(), root.display());
+            println!("making a root of Debian {} in {}", self.name(), root.display());
             self.make(&root);
         }
         root
@@ -77,7 +101,10 @@ impl Release {
         let new = root.with_extension("new");
         let _ = std::fs::remove_dir_all(&new);
         let packages = format!("--include={COMMON},{}", self.packages());
-        succeed(Command::new("mmdebstrap").args(["--quiet", "--variant=minbase", &packages, self.suite()]).arg(&new));
+        let mut command = Command::new("mmdebstrap");
+        // A mirror may be some weeks behind; what is signed stays signed.
+        command.args(["--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\"", &packages]);
+        succeed(command.arg(self.suite()).arg(&new));
         std::fs::rename(&new, root).expect("a root gets its name");
     }
 }

@@ -24,9 +24,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on which a site runs, and the package lies ready.
-    pub fn with_a_site(release: Release) -> Self {
-        let mut machine = Machine::new(&release.root(), 1024);
+    /// A server on which the package lies ready, and nothing runs that would have to be backed up.
+    pub fn without_a_site(release: Release) -> Self {
+        let mut machine = Machine::new(&release.root(), 1024).with_one_hierarchy(release.wants_one_hierarchy());
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let pocket = machine.path("/opt/pocket-moodle");
         succeed(Command::new("cp").args(["-r", "--no-preserve=all"]).arg(tests.join("pocket-moodle")).arg(&pocket));
@@ -34,7 +34,12 @@ impl Server {
         std::fs::copy(package(), machine.path(PACKAGE)).expect("a file can be copied");
         std::fs::create_dir_all(machine.path("/srv/backup")).expect("a folder can be made");
         machine.boot();
-        let server = Server { release, machine };
+        Server { release, machine }
+    }
+
+    /// The same with a site.
+    pub fn with_a_site(release: Release) -> Self {
+        let server = Server::without_a_site(release);
         let web = release.web_server().trim_end_matches(".service");
         server.machine.shell(&format!("sh /opt/site.sh {} {web}", release.database()));
         server.mount_target();

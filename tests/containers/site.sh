@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a pocket Moodle on a machine of its own, as an administrator would: site.sh mariadb|pgsql apache2|nginx
+# Makes a pocket Moodle on a machine of its own, as an administrator would: site.sh mariadb|mysqli|pgsql apache2|nginx
 # Code in /var/www/moodle, moodledata in /var/moodledata, served at http://localhost/.
 set -eu
 database=$1
@@ -7,8 +7,8 @@ web=$2
 password="p&ss w0rd of the 'site'"
 
 case $database in
-mariadb)
-    mariadb <<SQL
+mariadb | mysqli)
+    "$(command -v mariadb || command -v mysql)" <<SQL
 CREATE DATABASE moodle CHARACTER SET utf8mb4;
 CREATE USER moodle@localhost IDENTIFIED BY 'p&ss w0rd of the ''site''';
 GRANT ALL ON moodle.* TO moodle@localhost;
@@ -45,7 +45,7 @@ global \$CFG;
 \$CFG->directorypermissions = 02770;
 require_once(__DIR__ . '/lib/setup.php');
 PHP
-if [ "$database" = mariadb ]; then
+if [ "$database" != pgsql ]; then
     sed -i "s/127.0.0.1/localhost/" /var/www/moodle/config.php
 fi
 chown root:www-data /var/www/moodle/config.php
