@@ -161,3 +161,74 @@ fn why_a_site_of_the_list_cannot_be_read_is_one_line() {
     assert!(text.contains("no such value") && !text.contains("Stack trace"), "{text}");
     person.terminal.type_keys("\x03");
 }
+
+#[test]
+fn what_speaks_against_an_answer_is_said_at_its_question() {
+    let world = newcomer(Engine::MariaDb);
+    let mut person = at_a_plain_folder(&world);
+    person.answer("", "/home\n");
+    person.wait_for("is a folder of the system itself");
+    person.answer("Take it all the same?", "\n");
+    person.choose("a plain folder");
+    person.answer("Which folder?", &format!("{}\n", world.target.path().display()));
+    person.answer("When is the backup", "03:05\n");
+    person.wait_for("empty a table");
+    person.answer("Keep that hour all the same?", "\n");
+    person.answer("When is the backup", "04:05\n");
+    for question in ["read again each week", "How many backups"] {
+        person.answer(question, "\n");
+    }
+    person.answer("Which folders of the server's own", "none\n");
+    person.answer("in another database", "\n");
+    person.wait_for("no /usr/sbin/sendmail: no mail will leave it");
+    person.answer("Who is to get a mail", "\x03");
+}
+
+#[test]
+fn folders_are_added_to_the_list_and_left_out_of_it() {
+    let world = newcomer(Engine::MariaDb);
+    let (one, two) = (world.scratch().join("one"), world.scratch().join("two and more"));
+    [&one, &two].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    let target = world.target.path().display().to_string();
+    world.run(&["setup", "--yes", "--target", &target]).expect_code(0);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "6\n");
+    for (keys, words) in [
+        (format!("+{}\n", two.display()), "- /"),
+        (format!("+{}\n", one.display()), "- /"),
+        ("-/nowhere\n".to_owned(), "is not in the list"),
+        ("+/nowhere\n".to_owned(), "There is no folder"),
+        (format!("-{}\n", one.display()), "- /"),
+    ] {
+        person.answer("", &keys);
+        person.wait_for(words);
+    }
+    person.answer("[these]", "\n");
+    person.answer("Do all of this now?", "\n");
+    person.answer("Make the first backup now", "no\n");
+    assert!(person.terminal.wait().success(), "{}", person.terminal.text());
+    let settings = fs::read_to_string(world.settings_file()).unwrap();
+    let paths = settings.lines().find(|line| line.starts_with("paths = ")).unwrap();
+    assert!(paths.contains("two and more\"") && !paths.contains(one.to_str().unwrap()), "{paths}");
+}
+
+#[test]
+fn a_disk_that_is_too_small_and_that_of_the_backups_are_marked() {
+    let world = newcomer(Engine::MariaDb);
+    let small = Disk::of_mebibytes(1);
+    let target = world.target.path().display().to_string();
+    world.run(&["setup", "--yes", "--target", &target]).expect_code(0);
+    let mut person = Person::at(&world, &["setup"]);
+    person.answer("What is to be changed?", "2\n");
+    person.wait_for(&format!("{},", small.path.display()));
+    person.wait_for("TOO SMALL");
+    person.wait_for("  a plain folder");
+    person.wait_for("> ");
+    let text = person.terminal.text().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(text.matches("the backups are here at present").count(), 1, "{text}");
+    let number = number_of(&person, &format!("{},", small.path.display()));
+    person.terminal.type_keys(&format!("{number}\n"));
+    person.wait_for("and the first backup needs about");
+    person.answer("type its name", "<\n");
+    person.answer("Where are the backups to go?", "\x03");
+}

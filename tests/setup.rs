@@ -268,6 +268,27 @@ fn what_others_have_laid_down_is_not_run_to_see_what_it_is() {
     assert!(ran.exists(), "a test that could not fail");
 }
 
+/// Its settings are its pool's user's, as elsewhere they are the web server's; and nobody else runs them.
+#[test]
+fn a_site_of_a_user_for_whom_php_has_a_pool_is_found() {
+    let world = newcomer(Engine::MariaDb);
+    let (root, data) = (&world.site.root, &world.site.dataroot);
+    succeed(Command::new("chown").args(["-R", "games"]).args([root, data]));
+    let args = ["setup", "--yes", "--plan", "--target", &target(&world)];
+    let foreign = world.run(&args).expect_code(5);
+    assert!(foreign.stderr.contains("games can change it"), "{}", foreign.stderr);
+    let pools = world.root.join("etc/php/8.2/fpm/pool.d");
+    fs::create_dir_all(&pools).unwrap();
+    fs::write(pools.join("school.conf"), "[school]\nuser = games\n").unwrap();
+    let found = world.run(&args);
+    let words = found.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("as the user games"), "{words} {}", found.stderr);
+    // Somebody else can change what he runs.
+    succeed(Command::new("chown").arg("nobody").arg(root));
+    world.run(&args).expect_code(5);
+    succeed(Command::new("chown").args(["-R", support::WEB_USER]).args([root, data]));
+}
+
 #[test]
 fn a_site_that_only_an_included_file_names_is_found() {
     let world = newcomer(Engine::MariaDb);
@@ -1120,6 +1141,8 @@ fn a_database_with_an_account_of_its_own_is_saved_too() {
         person.answer("in another database", "yes\n");
         person.wait_for("What is it called?");
         person.answer("", &format!("{name}\n"));
+        person.answer("By which account", "wrong\n");
+        person.answer("The password of", "<\n");
         person.answer("By which account", &format!("{user}\n"));
         person.answer("The password of", "wrong\n");
         person.wait_for("That does not work");

@@ -179,8 +179,8 @@ fn settings_file(answers: &Answers, context: &Context, new_disk: bool, plan: &mu
         return Ok(());
     }
     let mut words = wording::sentences(&old, &new, answers, new_disk);
-    let before = if context.settings_file.exists() { "; what it says now stays beside it (.old)" } else { "" };
-    words.push(format!("write that into {}{before}", context.settings_file.display()));
+    let before = if context.settings_file.exists() { "; the file as it was is kept beside it (.old)" } else { "" };
+    words.push(format!("write these settings into {}{before}", context.settings_file.display()));
     plan.add(Action::Settings, words);
     Ok(())
 }
@@ -357,6 +357,14 @@ fn moved(answers: &Answers, context: &Context) -> bool {
     context.present.is_some_and(|settings| place.is_some_and(|place| place != settings.target.path))
 }
 
+/// What of an action's words is work to be done. What the settings mean is said before they are written.
+fn work<'a>(action: &Action, words: &'a [String]) -> &'a [String] {
+    match action {
+        Action::Settings => &words[words.len().saturating_sub(1)..],
+        _ => words,
+    }
+}
+
 /// Does all of it, and tells each step. On an error it says what was done, and what was not.
 pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, tell: &dyn Fn(&str)) -> Result<()> {
     for (number, (action, words)) in plan.actions.iter().enumerate() {
@@ -367,7 +375,8 @@ pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, t
         });
         done.map_err(|error| {
             let told = |actions: &[(Action, Vec<String>)]| {
-                let words: Vec<&str> = actions.iter().flat_map(|(_, words)| words).map(String::as_str).collect();
+                let words = actions.iter().flat_map(|(action, words)| work(action, words));
+                let words: Vec<&str> = words.map(String::as_str).collect();
                 if words.is_empty() { "nothing".to_owned() } else { words.join("; ") }
             };
             tell(&format!("done: {}", told(&plan.actions[..number])));
@@ -382,7 +391,7 @@ pub fn carry_out(plan: &Plan, answers: &Answers, context: &Context, log: &Log, t
                 .hint(format!("{hint}call \"moodle-backup setup\" again: what is done already is not done twice"));
             error.context(fault)
         })?;
-        words.iter().for_each(|words| tell(&format!("done: {words}")));
+        work(action, words).iter().for_each(|words| tell(&format!("done: {words}")));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod config_files;
 
 pub use config_files::served;
 
+use crate::error::Result;
 use crate::moodle::Layout;
 use crate::preflight::{Site, WEB_USERS, read_site};
 use crate::settings;
@@ -44,6 +45,8 @@ pub struct Found {
     pub trouble: Option<String>,
     /// Whether others than root and the web server's user can write it. It is read only when somebody has named it.
     pub foreign: bool,
+    /// The user that PHP's pools have for it, where its settings are his.
+    pub web_user: Option<String>,
 }
 
 /// What config.php says of a site.
@@ -81,12 +84,13 @@ pub fn sites(paths: &Paths) -> Discovery {
     candidates.extend(SINGLE.map(|single| (below(paths, single), below(paths, single))));
     looked_at.extend(SINGLE.map(str::to_owned));
     let mut found: BTreeMap<PathBuf, Found> = BTreeMap::new();
+    let pool_users = config_files::pool_users(paths.root());
     for (folder, because) in candidates {
         // One that is being set aside or laid ready by a restore is none.
         let Ok(layout) = Layout::find(&folder) else { continue };
         let ours = layout.root.components().any(|part| part.as_os_str() == undo::FOLDER);
         if !ours && !found.contains_key(&layout.root) {
-            found.insert(layout.root.clone(), look(&layout, because));
+            found.insert(layout.root.clone(), look(&layout, because, &pool_users));
         }
     }
     Discovery { sites: found.into_values().collect(), looked_at }
@@ -110,37 +114,51 @@ fn first_line(error: &anyhow::Error) -> String {
     words.lines().next().unwrap_or_default().trim_end().to_owned()
 }
 
-fn look(layout: &Layout, because: PathBuf) -> Found {
+fn look(layout: &Layout, because: PathBuf, pool_users: &[String]) -> Found {
     let release = layout.release().map(|it| it.release).unwrap_or_default();
-    let writer = foreign_writer(layout);
-    let (known, trouble) = match &writer {
-        Some(writer) => (None, Some(format!("{writer} can change it, so its config.php is read only if it is chosen"))),
-        None => {
-            match settings::without_file("moodle", &layout.root, Path::new("/nowhere")).and_then(|it| read_site(&it)) {
-                Ok(site) => {
-                    let told = measure::told_by_database(&site, MOMENT);
-                    let Site { config, connection, .. } = site;
-                    (Some(Known { wwwroot: config.wwwroot, database: connection.title(), told }), None)
-                }
-                Err(error) => (None, Some(format!("its config.php cannot be read: {}", first_line(&error)))),
-            }
-        }
+    // Where PHP has a user of its own for a site, its settings are his as they are a web server's elsewhere. They are run as him and
+    // nobody else, whatever they say.
+    let (web_user, foreign) = match foreign_writers(layout).as_slice() {
+        [] => (None, None),
+        [one] if pool_users.contains(one) => (Some(one.clone()), None),
+        [first, ..] => (None, Some(first.clone())),
     };
-    Found { root: layout.root.clone(), because, release, known, trouble, foreign: writer.is_some() }
+    let (known, trouble) = match &foreign {
+        Some(writer) => (None, Some(format!("{writer} can change it, so its config.php is read only if it is chosen"))),
+        None => match read(layout, web_user.clone()) {
+            Ok(known) => (Some(known), None),
+            Err(error) => (None, Some(format!("its config.php cannot be read: {}", first_line(&error)))),
+        },
+    };
+    Found { root: layout.root.clone(), because, release, known, trouble, foreign: foreign.is_some(), web_user }
 }
 
-/// Who can change a site's settings and is neither root nor a web server's user. In the folders of its users (`/home`), anybody can
-/// lay down what looks like a Moodle; to read it is to run it, as the web user, who can read what the true sites have.
-fn foreign_writer(layout: &Layout) -> Option<String> {
-    [layout.config_php(), layout.root.clone()].iter().find_map(|path| {
-        let Ok(meta) = std::fs::metadata(path) else { return Some("somebody".to_owned()) };
-        let owner = Identity::owner_of(path).map_or_else(|_| format!("the user {}", meta.uid()), |owner| owner.name);
-        let own = meta.uid() == 0 || WEB_USERS.contains(&owner.as_str());
-        match meta.mode() & 0o002 {
-            0 => (!own).then_some(owner),
-            _ => Some("anybody".into()),
-        }
-    })
+fn read(layout: &Layout, web_user: Option<String>) -> Result<Known> {
+    let mut settings = settings::without_file("moodle", &layout.root, Path::new("/nowhere"))?;
+    settings.site.web_user = web_user;
+    let site = read_site(&settings)?;
+    let told = measure::told_by_database(&site, MOMENT);
+    let Site { config, connection, .. } = site;
+    Ok(Known { wwwroot: config.wwwroot, database: connection.title(), told })
+}
+
+/// Who can change a site's settings and is neither root nor a web server's usual user. In the folders of its users (`/home`), anybody
+/// can lay down what looks like a Moodle; to read it is to run it, as the web user, who can read what the true sites have.
+fn foreign_writers(layout: &Layout) -> Vec<String> {
+    let mut writers: Vec<String> =
+        [layout.config_php(), layout.root.clone()].iter().filter_map(|path| writer(path)).collect();
+    writers.dedup();
+    writers
+}
+
+fn writer(path: &Path) -> Option<String> {
+    let Ok(meta) = std::fs::metadata(path) else { return Some("somebody".to_owned()) };
+    let owner = Identity::owner_of(path).map_or_else(|_| format!("the user {}", meta.uid()), |owner| owner.name);
+    let own = meta.uid() == 0 || WEB_USERS.contains(&owner.as_str());
+    match meta.mode() & 0o002 {
+        0 => (!own).then_some(owner),
+        _ => Some("anybody".into()),
+    }
 }
 
 /// A site in a line or two.

@@ -2,6 +2,7 @@
 //! Looks only.
 
 use super::discover;
+use super::disks::mount;
 use crate::error::{Fault, Result};
 use crate::preflight;
 use crate::sys::files;
@@ -41,6 +42,9 @@ pub fn require_fit<'a>(path: &Path, site_name: &str, saved: impl Iterator<Item =
 
 /// What speaks against a place without making it impossible.
 pub fn doubt(machine: &Path, path: &Path) -> Option<String> {
+    if let Err(error) = mount::require_not_systems(path) {
+        return Some(format!("{error:#}: better a folder for the backups alone, such as {}/backup", path.display()));
+    }
     let (folder, file) = discover::served(machine).into_iter().find(|(folder, _)| files::lies_in(path, folder))?;
     Some(format!(
         "{} lies in {}, which the web server shows to everybody ({}): better a folder elsewhere",

@@ -54,6 +54,24 @@ fn proposed(by_hour: &[u64; 24]) -> (u32, u32) {
     good.map_or((1, 30), |(hour, minute)| (u32::try_from(*hour).unwrap_or(1), *minute))
 }
 
+/// Why an hour is a bad one for a backup, by the site's log, where that is so.
+pub fn doubt(quiet: &Quiet, time: &str) -> Option<String> {
+    let (hour, _) = super::answers::time_of_day(time).ok().flatten()?;
+    let entries = |hour: u32| usize::try_from(hour).map_or(0, |hour| quiet.by_hour[hour]) / DAYS.unsigned_abs();
+    let (there, best) = (entries(hour), entries(quiet.proposed.0));
+    // A handful of entries is nobody.
+    (there > 10 && there > 4 * best).then(|| {
+        format!(
+            "at {time} the site is in use: its log has about {there} entries in that hour each day, and {best} at {}:00",
+            quiet.proposed.0
+        )
+    })
+}
+
+/// What is said of a site whose log tells nothing.
+pub const UNKNOWN: &str =
+    "The site's log does not tell when it is used least: nothing was logged last week, or it is kept elsewhere.";
+
 /// The same in words.
 pub fn told(quiet: &Quiet) -> String {
     let (hour, _) = quiet.proposed;
@@ -71,6 +89,15 @@ pub fn told(quiet: &Quiet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_hour_in_which_the_site_is_used_is_a_doubt() {
+        let mut by_hour = [70; 24];
+        by_hour[9] = 7000;
+        let quiet = Quiet { by_hour, proposed: (1, 30) };
+        assert!(doubt(&quiet, "09:15").unwrap().contains("about 1000 entries"));
+        assert_eq!((doubt(&quiet, "04:00"), doubt(&quiet, "never")), (None, None));
+    }
 
     #[test]
     fn the_quietest_hour_of_the_night_is_proposed() {

@@ -127,8 +127,10 @@ impl Person {
     }
 
     /// Asks for something that is not shown while it is typed.
-    pub fn secret(&mut self, ask: &str) -> Result<Secret> {
-        self.show(&format!("\n{ask}\n> "));
+    pub fn secret(&mut self, ask: &str) -> Result<Reply<Secret>> {
+        self.show("\n");
+        self.tell(&format!("{ask} (It is not shown while you type; < alone goes back.)"));
+        self.show("> ");
         let stdin = std::io::stdin();
         let shown = tcgetattr(&stdin)?;
         let mut hidden = shown.clone();
@@ -137,7 +139,7 @@ impl Person {
         let line = self.line();
         tcsetattr(&stdin, SetArg::TCSAFLUSH, &shown)?;
         self.show("\n");
-        line.map(Secret)
+        line.map(|line| if line == "<" { Reply::Back } else { Reply::Given(Secret(line)) })
     }
 
     /// Asks for yes or no.

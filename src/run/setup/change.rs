@@ -128,7 +128,7 @@ fn at_present(old: &Settings) -> String {
     match &old.target.mount_uuid {
         None => format!("{path}, a plain folder"),
         Some(_) => match preflight::require_mounted(old) {
-            Ok(()) => format!("{path}, a disk of its own that is mounted there"),
+            Ok(()) => format!("{path}, on its disk, which is mounted"),
             Err(error) => format!("{path}, BUT {error:#}"),
         },
     }
@@ -137,10 +137,10 @@ fn at_present(old: &Settings) -> String {
 /// When the nightly backup begins.
 fn night(units: &Units) -> String {
     match units.present() {
-        Some(time) if time == "never" => "never: the timer is switched off".into(),
+        Some(time) if time == "never" => "never (the timer is switched off)".into(),
         Some(time) if systemd_runs() => time,
-        Some(time) => format!("{time}, if cron starts it: there is no systemd here"),
-        None => "what cron says: there is no systemd here".into(),
+        Some(time) => format!("{time}, if cron starts it (there is no systemd here)"),
+        None => "as cron says (there is no systemd here)".into(),
     }
 }
 

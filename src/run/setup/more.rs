@@ -1,7 +1,7 @@
 //! The questions about what is saved beside the site: other databases, and the server's own configuration.
 
 use super::Wizard;
-use super::ask::{Choice, Question, Reply};
+use super::ask::{Choice, Person, Question, Reply};
 use super::pages::Move;
 use crate::database::Connection;
 use crate::error::{Fault, Result};
@@ -67,14 +67,10 @@ fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
                root alone. A database on another server goes into [[database.extra]] of the settings.",
         default: Some("none".into()),
     };
-    let taken = |answer: &str| Ok(answer.to_owned());
     let Reply::Given(name) = wizard.person.text(&question, database_name)? else { return Ok(Move::Back) };
     let Some((looked, name)) = wizard.looked.as_ref().zip(name) else { return Ok(Move::Next) };
     let own = looked.site.connection.clone();
-    let question =
-        Question { ask: "By which account can it be read?", help: "A user of the database server.", default: None };
-    let Reply::Given(user) = wizard.person.text(&question, taken)? else { return Ok(Move::Again) };
-    let password = wizard.person.secret(&format!("The password of {user}? (It is not shown.)"))?;
+    let Reply::Given((user, password)) = account(&mut wizard.person)? else { return Ok(Move::Again) };
     let connection = Connection { name: name.clone(), user, password: Some(password.0), schema: None, ..own };
     let file = wizard.session.paths.etc().join(format!("{}.cnf", files::slug(Path::new(&name))));
     let tried = connection.session().and_then(|_| connection.as_options_file());
@@ -96,6 +92,20 @@ fn by_another_account(wizard: &mut Wizard) -> Result<Move> {
     by_another_account(wizard)
 }
 
+/// An account and its password.
+fn account(person: &mut Person) -> Result<Reply<(String, Secret)>> {
+    let question =
+        Question { ask: "By which account can it be read?", help: "A user of the database server.", default: None };
+    loop {
+        let Reply::Given(user) = person.text(&question, |answer| Ok(answer.to_owned()))? else {
+            return Ok(Reply::Back);
+        };
+        if let Reply::Given(password) = person.secret(&format!("The password of {user}?"))? {
+            return Ok(Reply::Given((user, password)));
+        }
+    }
+}
+
 /// A name, or none. The question can be taken for one of yes and no.
 fn database_name(answer: &str) -> Result<Option<String>, String> {
     match answer.to_lowercase().as_str() {
@@ -105,24 +115,75 @@ fn database_name(answer: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// What Enter means: the folders as they were shown.
+const THESE: &str = "these";
+
 /// Folders of the server's own configuration.
 pub fn directories(wizard: &mut Wizard) -> Result<Move> {
-    let proposed = wizard.answers.directories.clone().unwrap_or_else(proposed);
-    let text = |paths: &[PathBuf]| match paths {
-        [] => "none".to_owned(),
-        paths => paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" "),
-    };
+    let mut folders = wizard.answers.directories.clone().unwrap_or_else(proposed);
     let question = Question {
-        ask: "Which folders of the server's own configuration are to be saved with each backup? Paths with spaces between, or \
-              \"none\".",
+        ask: "Type + and a path to add one, - and a path to leave one out (+/etc/ssh or -/etc/php), all paths anew with spaces \
+              between, or \"none\".",
         help: "They make it possible to set up the server again as it was: the web server, PHP, the database server, cron, \
                certificates. Each becomes an archive, which is shared by all backups as long as nothing in it changes. Only root \
-               and the group moodle-backup can read backups. A path with a blank in it goes into [directories] of the settings.",
-        default: Some(text(&proposed)),
+               and the group moodle-backup can read backups. Behind a + or - all is one path, so it may have blanks in it.",
+        default: Some(THESE.into()),
     };
-    let Reply::Given(paths) = wizard.person.text(&question, paths)? else { return Ok(Move::Back) };
-    wizard.answers.directories = Some(paths);
-    Ok(Move::Next)
+    loop {
+        wizard
+            .person
+            .tell("\nWhich folders of the server's own configuration are to be saved with each backup? So far:");
+        match folders.as_slice() {
+            [] => wizard.person.item("none"),
+            folders => folders.iter().for_each(|path| wizard.person.item(&path.display().to_string())),
+        }
+        let now = folders.clone();
+        let Reply::Given(answer) = wizard.person.text(&question, |answer| edited(answer, &now))? else {
+            return Ok(Move::Back);
+        };
+        match answer {
+            Edited::More(more) => folders = more,
+            Edited::All(all) => {
+                wizard.answers.directories = Some(all);
+                return Ok(Move::Next);
+            }
+        }
+    }
+}
+
+/// What an answer makes of a list of folders.
+#[derive(Debug, PartialEq)]
+enum Edited {
+    /// These; perhaps there is more to be said.
+    More(Vec<PathBuf>),
+    /// These and no others.
+    All(Vec<PathBuf>),
+}
+
+fn edited(answer: &str, now: &[PathBuf]) -> Result<Edited, String> {
+    if let Some(path) = answer.strip_prefix('+') {
+        let path = folder(path.trim())?;
+        let others = now.iter().filter(|it| **it != path).cloned();
+        return Ok(Edited::More(others.chain([path.clone()]).collect()));
+    }
+    if let Some(path) = answer.strip_prefix('-').map(|path| Path::new(path.trim())) {
+        return match now.iter().any(|it| it == path) {
+            true => Ok(Edited::More(now.iter().filter(|it| *it != path).cloned().collect())),
+            false => Err(format!("{} is not in the list.", path.display())),
+        };
+    }
+    match answer {
+        THESE => Ok(Edited::All(now.to_vec())),
+        "none" => Ok(Edited::All(Vec::new())),
+        paths => paths.split_whitespace().map(folder).collect::<Result<_, _>>().map(Edited::All),
+    }
+}
+
+fn folder(path: &str) -> Result<PathBuf, String> {
+    match Path::new(path) {
+        path if path.is_absolute() && path.is_dir() => Ok(path.to_path_buf()),
+        _ => Err(format!("There is no folder {path:?}.")),
+    }
 }
 
 /// Those of the usual folders that are here.
@@ -130,13 +191,24 @@ pub fn proposed() -> Vec<PathBuf> {
     CONFIGURATION.iter().map(PathBuf::from).filter(|path| path.is_dir()).collect()
 }
 
-fn paths(answer: &str) -> Result<Vec<PathBuf>, String> {
-    if answer == "none" {
-        return Ok(Vec::new());
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_added_left_out_and_replaced() {
+        let list = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let now = list(&["/etc", "/usr"]);
+        assert_eq!(edited("+ /var", &now), Ok(Edited::More(list(&["/etc", "/usr", "/var"]))));
+        assert_eq!(edited("+/etc", &now), Ok(Edited::More(list(&["/usr", "/etc"]))));
+        assert_eq!(edited("-/etc", &now), Ok(Edited::More(list(&["/usr"]))));
+        assert_eq!(edited("/var /etc", &now), Ok(Edited::All(list(&["/var", "/etc"]))));
+        assert_eq!(
+            (edited("none", &now), edited(THESE, &now)),
+            (Ok(Edited::All(list(&[]))), Ok(Edited::All(now.clone())))
+        );
+        for wrong in ["+/nowhere", "-/var", "etc", "+", "/etc +/var"] {
+            assert!(edited(wrong, &now).is_err(), "{wrong}");
+        }
     }
-    let path = |word: &str| match Path::new(word) {
-        path if path.is_absolute() && path.is_dir() => Ok(path.to_path_buf()),
-        _ => Err(format!("There is no folder {word:?}.")),
-    };
-    answer.split_whitespace().map(path).collect()
 }

@@ -5,7 +5,7 @@ use super::ask::{self, Choice, Question, Reply};
 use super::pages::Move;
 use crate::error::Result;
 use crate::report::human;
-use crate::setup::answers::{Kept, time_of_day};
+use crate::setup::answers::{Kept, doubt, time_of_day};
 use crate::setup::measure;
 use crate::setup::notify;
 use crate::setup::quiet;
@@ -14,9 +14,8 @@ use crate::setup::units::Units;
 /// When the backups are made.
 pub fn when(wizard: &mut Wizard) -> Result<Move> {
     let proposed = wizard.proposed_time();
-    if let Some(busy) = wizard.looked.as_ref().and_then(|it| it.quiet.as_ref()) {
-        wizard.person.tell(&quiet::told(busy));
-    }
+    let quiet = wizard.looked.as_ref().and_then(|it| it.quiet);
+    wizard.person.tell(&quiet.as_ref().map_or_else(|| quiet::UNKNOWN.to_owned(), quiet::told));
     // A timer that is off may be one that an earlier call has not come to.
     let units = Units::of(&wizard.session.paths, &wizard.file);
     let present = || wizard.old.as_ref().and_then(|_| units.present()).filter(|time| time != "never");
@@ -32,6 +31,16 @@ pub fn when(wizard: &mut Wizard) -> Result<Move> {
     else {
         return Ok(Move::Back);
     };
+    let doubts = doubt(&time).into_iter().chain(quiet.and_then(|quiet| quiet::doubt(&quiet, &time)));
+    let doubts: Vec<String> = doubts.collect();
+    doubts.iter().for_each(|doubt| wizard.person.tell(&format!("WARNING: {doubt}.")));
+    if !doubts.is_empty() {
+        let kept_before = wizard.answers.schedule.nightly.as_ref() == Some(&time);
+        let help = "No asks for the hour once more. The backups are right at any hour; it is the site's users who may notice them.";
+        if wizard.person.yes("Keep that hour all the same?", help, kept_before)? != Reply::Given(true) {
+            return Ok(Move::Again);
+        }
+    }
     wizard.answers.schedule.nightly = Some(time);
     Ok(Move::Next)
 }
@@ -93,6 +102,9 @@ fn how_far_back(answer: &str) -> Result<Kept, String> {
 
 /// Who is told when a run fails.
 pub fn whom_to_tell(wizard: &mut Wizard) -> Result<Move> {
+    if let Some(why) = notify::lacking(&wizard.session.paths) {
+        wizard.person.tell(&format!("Note: {why}."));
+    }
     let default = wizard.answers.notification.mail.clone().or_else(|| notify::present(&wizard.session.paths));
     let question = Question {
         ask: "Who is to get a mail when a backup fails? An address, or \"nobody\".",

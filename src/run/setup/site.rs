@@ -36,6 +36,7 @@ pub fn which(wizard: &mut Wizard) -> Result<Move> {
 
 /// What is learnt of a further site that was chosen.
 fn next(wizard: &mut Wizard) -> Result<Move> {
+    wizard.take_web_user();
     let looked = looked(wizard)?;
     wizard.person.tell(&told(&looked));
     wizard.looked = Some(looked);
@@ -102,6 +103,7 @@ fn folder(wizard: &mut Wizard, now: Option<PathBuf>) -> Result<Reply<Vec<PathBuf
 
 /// Reads the chosen site. Says what it is, or why it cannot be read; then whether that was possible.
 pub fn look(wizard: &mut Wizard) -> Result<bool> {
+    wizard.take_web_user();
     match looked(wizard) {
         Ok(looked) => {
             let text = told(&looked);

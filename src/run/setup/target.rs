@@ -5,6 +5,7 @@ use super::ask::{self, Choice, Question, Reply};
 use super::pages::Move;
 use super::{Wizard, format};
 use crate::error::Result;
+use crate::preflight;
 use crate::report::human;
 use crate::setup::disks::guard::{self, Danger};
 use crate::setup::disks::{self, Device, Kind, Signature, Way, own, partition};
@@ -21,6 +22,13 @@ Best is a disk or partition of its own: it survives the loss of the site's disk,
 formatted loses all that is on it; anything with something on it asks for its name to be typed first. A plain folder is good \
 for a trial, or where another program copies the backups elsewhere (post-job.d). A network share can be used if it is \
 mounted already and keeps owners and hard links; that is tried out.";
+
+/// A partition is not made smaller, in bytes; and of less free space than that nobody wonders why it is not used.
+const SMALLEST: u64 = 1 << 30;
+const WORTH_A_WORD: u64 = 100 << 20;
+
+/// What is said of the place until now.
+const AT_PRESENT: &str = "; the backups are here at present";
 
 /// One thing that can be chosen.
 #[derive(Clone, Debug)]
@@ -67,9 +75,23 @@ pub fn place(wizard: &mut Wizard) -> Result<Move> {
         What::Partition(device) => format::new_partition(wizard, device)?,
     };
     let Some(way) = way else { return Ok(Move::Again) };
+    if !is_meant(wizard, way.path())? {
+        return Ok(Move::Again);
+    }
     tell_how_long(wizard, &way);
     wizard.answers.target = Some(way);
     Ok(Move::Next)
+}
+
+/// Whether a place that something speaks against is taken all the same. Where it is the place until now, that was asked before.
+fn is_meant(wizard: &mut Wizard, path: &Path) -> Result<bool> {
+    let doubt = place::doubt(wizard.session.paths.root(), path);
+    let Some(doubt) = doubt.filter(|_| wizard.old.as_ref().is_none_or(|old| old.target.path != path)) else {
+        return Ok(true);
+    };
+    wizard.person.tell(&format!("WARNING: {doubt}."));
+    let help = "No leads back to the list. A folder can be made meanwhile, in another terminal.";
+    Ok(wizard.person.yes("Take it all the same?", help, false)? == Reply::Given(true))
 }
 
 /// Everything there is, the fit first.
@@ -81,16 +103,29 @@ fn offers(wizard: &Wizard) -> Result<Vec<Offer>> {
     let mut offers = Vec::new();
     for device in &all {
         offers.extend(of_device(wizard, device, &system, &all));
-        if let Some(free) = partition::free(device)?.filter(|free| *free >= needed.max(1 << 30) && !device.is_empty()) {
+        let least = needed.max(SMALLEST);
+        if let Some(free) = partition::free(device)?.filter(|free| *free >= WORTH_A_WORD && !device.is_empty()) {
             let text = format!("{}: a new partition in its free space of {}", named(device), human::bytes(free));
-            offers.push(Offer { text, unfit: None, loses: false, kind: What::Partition(device.clone()) });
+            let unfit = (free < least).then(|| format!("too small: {} are needed", human::bytes(least)));
+            offers.push(Offer { text, unfit, loses: false, kind: What::Partition(device.clone()) });
         }
     }
     offers.sort_by_key(|it| (it.unfit.is_some(), it.loses, !matches!(it.kind, What::Mounted(_))));
-    let text =
-        "a plain folder on a disk that is there for something else (not recommended: lost with that disk)".into();
+    let text = "a plain folder on a disk that is there for something else (not recommended: lost with that disk)";
+    let text = match is_in_plain_folder(wizard, &offers) {
+        Some(path) => format!("{text}{AT_PRESENT}, in {}", path.display()),
+        None => text.to_owned(),
+    };
     offers.push(Offer { text, unfit: None, loses: false, kind: What::Folder });
     Ok(offers)
+}
+
+/// The place of the backups until now, where it is on none of the disks that are offered.
+fn is_in_plain_folder<'a>(wizard: &'a Wizard, offers: &[Offer]) -> Option<&'a Path> {
+    let old = wizard.old.as_ref().filter(|old| preflight::require_mounted(old).is_ok())?;
+    let path = old.target.path.as_path();
+    let on_disk = |it: &Offer| matches!(&it.kind, What::Mounted(point) if is_on(path, point));
+    (!offers.iter().any(on_disk)).then_some(path)
 }
 
 /// What can be done with a device as a whole.
@@ -98,39 +133,60 @@ fn of_device(wizard: &Wizard, device: &Device, system: &[PathBuf], all: &[Device
     let on_system = system.contains(&device.path) || device.below.iter().any(|disk| system.contains(disk));
     match device.mounts.first() {
         Some(point) if device.file_system().is_some() => {
-            mounted(device, point).filter(|_| !on_system).into_iter().collect()
+            mounted(wizard, device, point).filter(|_| !on_system).into_iter().collect()
         }
         // The very disk of the system, or of the site.
         _ if on_system && !device.partitions.is_empty() => Vec::new(),
         _ => {
             let dangers = guard::dangers(device, wizard.needed(), system, all);
-            as_it_is(device, &dangers).into_iter().chain(to_be_formatted(wizard, device, &dangers)).collect()
+            as_it_is(wizard, device, &dangers).into_iter().chain(to_be_formatted(wizard, device, &dangers)).collect()
         }
     }
 }
 
-fn mounted(device: &Device, point: &Path) -> Option<Offer> {
-    let free = human::bytes(files::space(point).map_or(0, |space| space.free_bytes));
+fn mounted(wizard: &Wizard, device: &Device, point: &Path) -> Option<Offer> {
+    let free = files::space(point).map_or(0, |space| space.free_bytes);
     let what = &device.file_system()?.what;
-    let text = format!("{}: {what}, mounted at {}, {free} free", named(device), point.display());
+    let present = wizard.old.as_ref().is_some_and(|old| device.mounts.iter().any(|it| is_on(&old.target.path, it)));
+    let note = match present {
+        true => AT_PRESENT.to_owned(),
+        false => too_small(free, wizard.needed()),
+    };
+    let text = format!("{}: {what}, mounted at {}, {} free{note}", named(device), point.display(), human::bytes(free));
     Some(Offer { text, unfit: None, loses: false, kind: What::Mounted(point.to_path_buf()) })
 }
 
+/// Whether a folder lies on what is mounted there.
+fn is_on(folder: &Path, point: &Path) -> bool {
+    mounts::of(folder).is_ok_and(|mount| mount.point == point)
+}
+
+/// That the first backup has no room, where that is so.
+fn too_small(bytes: u64, needed: u64) -> String {
+    match bytes < needed {
+        true => format!("; TOO SMALL: the first backup needs about {}", human::bytes(needed)),
+        false => String::new(),
+    }
+}
+
 /// A file system that nobody uses.
-fn as_it_is(device: &Device, dangers: &[Danger]) -> Option<Offer> {
+fn as_it_is(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Option<Offer> {
     let file_system = device.file_system().filter(|_| refused(dangers).is_none())?;
     let label = file_system.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
-    let text = format!("{}: its file system ({}{label}) as it is", named(device), file_system.what);
+    let note = match is_present(wizard, device) {
+        Some(_) => "; it is the disk of the backups at present, and NOT MOUNTED".to_owned(),
+        None => too_small(device.size, wizard.needed()),
+    };
+    let text = format!("{}: its file system ({}{label}) as it is{note}", named(device), file_system.what);
     Some(Offer { text, unfit: None, loses: false, kind: What::Mount(device.clone()) })
 }
 
 fn to_be_formatted(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Option<Offer> {
     let refused = refused(dangers);
-    let useless = device.kind == Kind::Loop && device.is_empty() && device.size < wizard.needed();
     // That a disk with partitions is in use is said of the partitions.
     let elsewhere = refused.is_some() && !device.partitions.is_empty();
     let of_backups = refused.is_none() && own::named(device, wizard.present_disk()).is_some();
-    if useless || elsewhere || of_backups {
+    if elsewhere || of_backups {
         return None;
     }
     let what = match (device.is_empty(), guard::has_data(&device.path)) {
@@ -138,7 +194,7 @@ fn to_be_formatted(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Opti
         (true, true) => "nothing known on it, but NOT empty, to be formatted".into(),
         (false, _) => format!("NOT empty ({}), to be formatted: all that is on it is lost", known_on(device)),
     };
-    let text = format!("{}: {what}", named(device));
+    let text = format!("{}: {what}{}", named(device), too_small(device.size, wizard.needed()));
     Some(Offer { text, unfit: refused, loses: !dangers.is_empty(), kind: What::Format(device.clone()) })
 }
 

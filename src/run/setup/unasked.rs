@@ -69,6 +69,7 @@ impl Wizard<'_> {
         }
         self.require_own_settings()?;
         self.install_missing()?;
+        self.take_web_user();
         self.looked = Some(site::looked(self)?);
         // Only a site that can be read tells which database and what else it needs; without its client nothing was measured.
         if self.install_missing()? {
@@ -107,6 +108,14 @@ impl Wizard<'_> {
         self.answers.directories.get_or_insert_with(more::proposed);
         self.answers.site.services.get_or_insert_with(units::web_services);
         self.answers.site.name = Some(self.name());
+    }
+
+    /// The user of PHP's pools is the web user of a site whose settings are his, unless somebody has named one.
+    pub fn take_web_user(&mut self) {
+        let found = self.discovery.iter().flat_map(|found| &found.sites);
+        let mut found = found.filter(|it| self.answers.site.root.as_ref() == Some(&it.root));
+        let web_user = found.next().and_then(|it| it.web_user.clone());
+        self.answers.site.web_user = self.answers.site.web_user.take().or(web_user);
     }
 
     fn only_site(&mut self) -> Result<PathBuf> {

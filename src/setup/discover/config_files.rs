@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use walk::{Statement, statements};
 
 /// Each server's folder, and what is read in it: first what the server itself begins with, which as a rule includes the rest.
-const SERVERS: [(&str, &[&str]); 4] = [
+const SERVERS: [(&str, &[&str]); 6] = [
     ("etc/apache2", &["apache2.conf", "sites-enabled/*", "conf-enabled/*", "*.conf"]),
     ("etc/httpd", &["conf/httpd.conf", "conf.d/*.conf"]),
     ("etc/nginx", &["nginx.conf", "sites-enabled/*", "conf.d/*.conf", "*.conf"]),
+    // As they are built from their sources.
+    ("usr/local/apache2", &["conf/httpd.conf"]),
+    ("usr/local/nginx/conf", &["nginx.conf"]),
     ("etc", &["php-fpm.d/*.conf", "php/*/fpm/pool.d/*.conf"]),
 ];
 
@@ -38,6 +41,14 @@ pub fn served(machine: &Path) -> Vec<(PathBuf, PathBuf)> {
     let statements = servers.flat_map(|(base, patterns)| statements(machine, base, patterns));
     let shown = statements.filter(|it| SHOWN.contains(&it.word.as_str()) && is_folder(&it.value));
     shown.map(|it| (machine.join(it.value.trim_matches('/')), it.file)).collect()
+}
+
+/// The users that PHP's pools run as.
+pub fn pool_users(machine: &Path) -> Vec<String> {
+    let pools = SERVERS.iter().filter(|(base, _)| *base == "etc");
+    let statements = pools.flat_map(|(base, patterns)| statements(machine, base, patterns));
+    let users = statements.filter(|it| it.word == "user").map(|it| it.value);
+    users.filter(|user| user != "root").collect()
 }
 
 /// The folders that a server's configuration names, from `/` on, each with the file that does.
@@ -123,6 +134,38 @@ mod tests {
             ],
         );
         assert_eq!(found, ["/data/ssl", "/data/a"]);
+    }
+
+    #[test]
+    fn macros_variables_and_another_server_root_are_followed() {
+        let apache = "ServerRoot /opt/web\nInclude vhosts/*.conf\n";
+        let macros = "<Macro VHost $name $dir>\n ServerName $name\n DocumentRoot \"$dir/public\"\n Alias /x \"${dir}/x\"\n</Macro>\n\
+                      <Macro Again>\n Use Again\n</Macro>\n\
+                      Use VHost one.example.org \"/srv/one school\"\nUse vhost two /srv/two\nUse Nothing /srv/no\nUse Again\n";
+        let found = named_by(
+            "etc/apache2",
+            &[
+                ("etc/apache2/apache2.conf", apache),
+                ("opt/web/vhosts/a.conf", macros),
+                ("etc/apache2/vhosts/b.conf", "DocumentRoot /srv/no\n"),
+                ("etc/apache2/sites-enabled/c.conf", "DocumentRoot /srv/three\n"),
+            ],
+        );
+        let there = ["/srv/one school/public", "/srv/one school/x", "/srv/two/public", "/srv/two/x", "/srv/three"];
+        assert_eq!(found, there);
+        let nginx = "server {\n set $top /srv/four; set $root $top/code;\n root $root/public;\n}\n\
+                     server {\n set $root \"/srv/five\";\n root ${root};\n location / { alias $other/x; }\n}\n";
+        assert_eq!(named_by("etc/nginx", &[("etc/nginx/nginx.conf", nginx)]), ["/srv/four/code/public", "/srv/five"]);
+    }
+
+    #[test]
+    fn pools_tell_their_users() {
+        let machine = tempfile::tempdir().unwrap();
+        let pools = machine.path().join("etc/php/8.2/fpm/pool.d");
+        std::fs::create_dir_all(&pools).unwrap();
+        std::fs::write(pools.join("a.conf"), "[a]\nuser = moodle\n;user = old\nlisten.owner = x\n[b]\nuser=root\n")
+            .unwrap();
+        assert_eq!(pool_users(machine.path()), ["moodle"]);
     }
 
     #[test]

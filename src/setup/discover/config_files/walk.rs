@@ -25,6 +25,13 @@ const MATCHING: glob::MatchOptions =
 /// What `${NAME}` stands for.
 type Defined = BTreeMap<String, String>;
 
+/// What `<Macro>` of Apache has between its ends, and the names of what `Use` puts in.
+#[derive(Clone, Debug, Default)]
+struct Macro {
+    parameters: Vec<String>,
+    lines: Vec<String>,
+}
+
 /// A statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
@@ -47,6 +54,10 @@ pub struct Walk {
     /// The files that were read, each with what was defined then: with the same it would say the same again.
     read: BTreeMap<PathBuf, Vec<Defined>>,
     left: usize,
+    /// By their names in small letters.
+    macros: BTreeMap<String, Macro>,
+    /// The name of the macro whose lines are being read.
+    in_macro: Option<String>,
     found: Vec<Statement>,
 }
 
@@ -61,10 +72,13 @@ pub fn statements(machine: &Path, base: &str, patterns: &[&str]) -> Vec<Statemen
         defined: exported(&text_of(&folder.join("envvars")).unwrap_or_default()),
         read: BTreeMap::new(),
         left: MOST_FILES,
+        macros: BTreeMap::new(),
+        in_macro: None,
         found: Vec::new(),
     };
     for pattern in patterns {
-        for file in walk.matching(pattern) {
+        // Also where the server says that its files are elsewhere.
+        for file in paths(&format!("{}/{pattern}", escaped(&folder))) {
             // As a rule the first one has included all others.
             if !file.canonicalize().is_ok_and(|file| walk.read.contains_key(&file)) {
                 walk.file(&file, 0);
@@ -94,9 +108,17 @@ impl Walk {
     }
 
     fn line(&mut self, line: &str, file: &Path, depth: usize) {
+        if let Some(name) = &self.in_macro {
+            match line.to_lowercase().starts_with("</macro") {
+                true => self.in_macro = None,
+                false => self.macros.entry(name.clone()).or_default().lines.push(line.to_owned()),
+            }
+            return;
+        }
         let line = expanded(line, &self.defined);
         // Several statements of nginx may stand on a line.
         for statement in line.split([';', '{']) {
+            let statement = &with_variables(statement, &self.defined);
             let words: Vec<&str> = statement.split_whitespace().collect();
             let (Some(word), value) = (words.first(), last(statement)) else { continue };
             match (word.to_lowercase().as_str(), words.as_slice()) {
@@ -104,7 +126,41 @@ impl Walk {
                 ("define", [_, name, _, ..]) if value.len() <= LONGEST => {
                     self.defined.insert((*name).to_owned(), value);
                 }
+                ("set", [_, name, _]) if name.starts_with('$') && value.len() <= LONGEST => {
+                    self.defined.insert(name.trim_start_matches('$').to_owned(), value.clone());
+                    self.defined.insert((*name).to_owned(), value);
+                }
+                ("serverroot", [_, _]) if value.starts_with('/') => {
+                    self.base = format!("{}{}", self.machine.trim_end_matches('/'), glob::Pattern::escape(&value));
+                }
+                ("<macro", [_, name, ..]) => {
+                    let name = name.trim_end_matches('>').to_lowercase();
+                    let parameters = words[2..].iter().map(|it| it.trim_end_matches('>').to_owned());
+                    let parameters = parameters.filter(|it| !it.is_empty()).collect();
+                    self.macros.insert(name.clone(), Macro { parameters, lines: Vec::new() });
+                    self.in_macro = Some(name);
+                }
+                ("use", [_, name, ..]) => self.use_macro(name, &arguments(statement), file, depth + 1),
                 (word, _) => self.found.push(Statement { word: word.to_owned(), value, file: file.to_owned() }),
+            }
+        }
+    }
+
+    /// The lines of a macro, with what stands for its parameters.
+    fn use_macro(&mut self, name: &str, arguments: &[String], file: &Path, depth: usize) {
+        let Some(Macro { parameters, lines }) = self.macros.get(&name.to_lowercase()).cloned() else { return };
+        if depth > DEEPEST || self.left == 0 {
+            return;
+        }
+        self.left -= 1;
+        for line in lines {
+            let put_in = parameters.iter().zip(arguments).fold(line, |line, (parameter, argument)| {
+                let braced = parameter.strip_prefix('$').map(|name| format!("${{{name}}}"));
+                let line = braced.map_or(line.clone(), |braced| line.replace(&braced, argument));
+                line.replace(parameter.as_str(), argument)
+            });
+            if put_in.len() <= LONGEST {
+                self.line(&put_in, file, depth);
             }
         }
     }
@@ -146,6 +202,36 @@ fn last(statement: &str) -> String {
     let quoted = statement.split(['"', '\'']).rfind(|part| part.starts_with('/'));
     let word = quoted.or(statement.split_whitespace().next_back()).unwrap_or_default();
     word.trim_end_matches('>').trim_matches(['"', '\'']).to_owned()
+}
+
+/// What `Use` of Apache gives a macro: the words behind its name, each of them whole where it stands in quotation marks.
+fn arguments(statement: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = None;
+    for c in statement.trim().chars() {
+        match (c, quoted) {
+            ('"' | '\'', None) => quoted = Some(c),
+            (c, Some(mark)) if c == mark => quoted = None,
+            (c, None) if c.is_whitespace() => words.push(String::new()),
+            (c, _) => words.last_mut().into_iter().for_each(|word| word.push(c)),
+        }
+    }
+    words.into_iter().filter(|word| !word.is_empty()).skip(2).collect()
+}
+
+/// A statement of nginx with the values of its variables (`set $root /srv/moodle`) in their places. The one that is set stays a name.
+fn with_variables(statement: &str, defined: &Defined) -> String {
+    let is_set = statement.trim_start().starts_with("set ");
+    let mut parts = statement.split('$');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for (at, part) in parts.enumerate() {
+        let end = part.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(part.len());
+        match defined.get(&format!("${}", &part[..end])).filter(|_| !(is_set && at == 0)) {
+            Some(value) => text.extend([value, &part[end..]]),
+            None => text.extend(["$", part]),
+        }
+    }
+    text
 }
 
 fn expanded(line: &str, defined: &Defined) -> String {
