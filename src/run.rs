@@ -34,7 +34,6 @@ use crate::cli::{self, Cli, Command};
 use crate::error::{self, EXIT_WARNINGS, Fault, Result};
 use crate::report::{self, Look};
 use crate::settings::{self, Settings};
-use crate::setup::actions::is_unfilled;
 use crate::sys::log::Log;
 use crate::sys::paths::Paths;
 use crate::sys::{files, limits, privileges, signals, time};
@@ -138,7 +137,7 @@ impl<'a> Session<'a> {
     /// it in.
     fn has_settings(&self) -> bool {
         let usual = self.paths.settings();
-        self.global.settings.is_some() || usual.exists() && !is_unfilled(&usual)
+        self.global.settings.is_some() || usual.exists() && !settings::is_unfilled(&usual)
     }
 
     fn look(&self) -> Look {
