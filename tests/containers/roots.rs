@@ -102,8 +102,11 @@ impl Release {
         let _ = std::fs::remove_dir_all(&new);
         let packages = format!("--include={COMMON},{}", self.packages());
         let mut command = Command::new("mmdebstrap");
-        // A mirror may be some weeks behind; what is signed stays signed.
-        command.args(["--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\"", &packages]);
+        command.args(["--quiet", "--variant=minbase", &packages]);
+        if self == Release::SidWithMySql {
+            // Its lists are good for a week, and a mirror may be behind by more; they are signed all the same.
+            command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        }
         succeed(command.arg(self.suite()).arg(&new));
         std::fs::rename(&new, root).expect("a root gets its name");
     }
