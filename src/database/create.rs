@@ -180,7 +180,7 @@ impl Connection {
 
     fn no_server(&self, error: anyhow::Error) -> anyhow::Error {
         let (service, package) = match self.engine {
-            Engine::MariaDb => ("mariadb", "mariadb-server"),
+            Engine::MariaDb => ("mariadb, or mysql if it is MySQL", "mariadb-server, or mysql-server"),
             Engine::Postgres => ("postgresql", "postgresql"),
         };
         let advice = format!(
