@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use support::{Engine, PocketSite, World};
 
 /// The date in the pages' feet: that of the last change that somebody should read.
-const DATE: &str = "2026-11-26";
+const DATE: &str = "2026-11-27";
 
 /// Commands that have a page of their own; the others are in the main one.
 const OWN_PAGES: [&str; 7] = ["setup", "run", "find", "restore", "verify", "export", "import-settings"];
