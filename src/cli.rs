@@ -401,6 +401,8 @@ More examples:
                               a file that somebody uploaded to Moodle
   moodle-backup restore --table user | less
                               one table of the database, as SQL
+  moodle-backup restore --table user | mariadb scratch
+                              the same into an empty database (or psql)
   moodle-backup restore --from /mnt/usb --to /root/back
                               backups that came from another server
   moodle-backup restore --from /mnt/usb --wwwroot https://new.example.org

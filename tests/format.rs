@@ -20,6 +20,15 @@ fn at_the_list(world: &World) -> Person {
     person
 }
 
+/// The same, where an earlier call was broken off.
+fn anew_at_the_list(world: &World) -> Person {
+    let mut person = Person::at(world, &["setup"]);
+    person.answer("Go on with them?", "no\n");
+    person.answer("Which site is to be backed up?", "\n");
+    person.answer("What is it to be called here?", "\n");
+    person
+}
+
 /// What the list offers of a device.
 fn offered(person: &Person, device: &Path) -> String {
     let text = person.terminal.text();
@@ -30,6 +39,13 @@ fn offered(person: &Person, device: &Path) -> String {
     // An item is wrapped under itself.
     let item = |at: usize| lines[at + 1..].iter().take_while(|line| line.starts_with("      ")).map(|line| line.trim());
     first.map(|at| [lines[at].trim()].into_iter().chain(item(at)).collect::<Vec<_>>().join(" ") + "\n").collect()
+}
+
+/// The number of something that is set already, where that is shown.
+fn number_of_what_is_set(person: &mut Person, what: &str) -> String {
+    person.wait_for("What is to be changed?");
+    person.wait_for(what);
+    number_of(person, what)
 }
 
 /// Types the name of a disk that is to be lost, and goes on to the summary.
@@ -67,7 +83,7 @@ fn a_disk_with_something_on_it_is_formatted_once_its_name_was_typed() {
     assert!(found.contains("its file system (ext4 \"photos\") as it is"), "{found}");
     drop(person);
 
-    let mut person = at_the_list(&world);
+    let mut person = anew_at_the_list(&world);
     up_to_the_summary(&mut person, &disk, &place);
     assert!(before == disk.content(), "nothing is done before the summary was agreed to");
     person.answer("Do all of this now?", "yes\n");
@@ -83,7 +99,9 @@ fn a_disk_with_something_on_it_is_formatted_once_its_name_was_typed() {
 
     // By now it is a disk of backups.
     unmount(&place);
-    let mut person = at_the_list(&world);
+    let mut person = Person::at(&world, &["setup"]);
+    let number = number_of_what_is_set(&mut person, "The backups go to");
+    person.answer("", &format!("{number}\n"));
     person.wait_for("  a plain folder");
     let found = offered(&person, &disk.path);
     assert!(found.contains("as it is") && !found.contains("NOT empty"), "{found}");
@@ -117,7 +135,11 @@ fn what_is_in_use_or_has_backups_on_it_cannot_be_lost() {
     person.wait_for("Where are the backups to go?");
     person.wait_for("  a plain folder");
     assert!(!offered(&person, &mounted.path).contains("NOT empty"), "{}", offered(&person, &mounted.path));
-    assert_eq!(offered(&person, &used_parts.path), "", "as a whole");
+    let as_a_whole = offered(&person, &used_parts.path);
+    assert!(
+        !as_a_whole.contains("to be formatted") && as_a_whole.contains("[cannot be chosen: too small"),
+        "{as_a_whole}"
+    );
     assert!(offered(&person, &parts.path).contains("2 partitions"), "{}", offered(&person, &parts.path));
     for (disk, why) in [(&opened, "it is open: sleep"), (&swap, "it is swap, and in use")] {
         let number = number_of(&person, &format!("{},", disk.path.display()));
@@ -169,10 +191,11 @@ fn what_has_changed_since_its_name_was_typed_is_not_lost() {
         fs::create_dir(disk.scratch.join("mnt")).unwrap();
         succeed(Command::new("mount").args(["-o", "ro"]).arg(&disk.path).arg(disk.scratch.join("mnt")));
     };
-    for (change, why) in [(&relabel as &dyn Fn(&Disk), "has changed since it was chosen"), (&mount, "it is mounted at")]
-    {
+    let changes: [(&dyn Fn(&Disk), _, fn(&World) -> Person); 2] =
+        [(&relabel, "has changed since it was chosen", at_the_list), (&mount, "it is mounted at", anew_at_the_list)];
+    for (change, why, begin) in changes {
         let disk = photos();
-        let mut person = at_the_list(&world);
+        let mut person = begin(&world);
         up_to_the_summary(&mut person, &disk, &place);
         change(&disk);
         succeed(Command::new("sync").arg("-f").arg(disk.scratch.path()));

@@ -145,7 +145,7 @@ pub struct Device {
     /// Whether it is swap in use.
     pub swap: bool,
     /// Devices that are made of it, partitions aside.
-    pub holders: Vec<String>,
+    pub holders: Vec<PathBuf>,
     /// Its partitions.
     pub partitions: Vec<PathBuf>,
     /// The disk that it is a part of, and those that it is made of.
@@ -182,7 +182,22 @@ pub fn list() -> Result<Vec<Device>> {
         .collect();
     names.sort();
     // One that vanishes meanwhile, or has no node here, is none.
-    Ok(names.iter().filter_map(|name| device(name).ok().flatten()).collect())
+    let disks = names.iter().filter(|name| !is_drive(name));
+    Ok(disks.filter_map(|name| device(name).ok().flatten()).collect())
+}
+
+/// Whether it takes floppies or CDs: a look into one without any takes seconds, and the kernel complains.
+fn is_drive(name: &str) -> bool {
+    // Documentation/admin-guide/devices.txt of the kernel.
+    const MAJORS: [&str; 2] = ["2", "11"];
+    let numbers = attribute(name, "dev").unwrap_or_default();
+    numbers.split_once(':').is_some_and(|(major, _)| MAJORS.contains(&major))
+}
+
+/// What the kernel says of a device.
+fn attribute(name: &str, below: &str) -> Option<String> {
+    let file = Path::new("/sys/class/block").join(name).join(below);
+    std::fs::read_to_string(file).ok().map(|text| text.trim().to_owned())
 }
 
 /// One device by its path; links such as those of `/dev/disk/by-id` are followed.
@@ -199,8 +214,8 @@ pub fn look(path: &Path) -> Result<Device> {
 /// The device of this name in `/sys/class/block`; `None` if it has no node or no size.
 fn device(name: &str) -> Result<Option<Device>> {
     let sys = Path::new("/sys/class/block").join(name);
-    let attribute = |below: &str| std::fs::read_to_string(sys.join(below)).ok().map(|text| text.trim().to_owned());
-    let path = node(name, attribute("dm/name"));
+    let attribute = |below: &str| attribute(name, below);
+    let path = node(name);
     let size = attribute("size").and_then(|size| size.parse::<u64>().ok()).unwrap_or(0) * SECTOR;
     let Ok(meta) = std::fs::metadata(&path) else { return Ok(None) };
     if size == 0 || !meta.file_type().is_block_device() || attribute("dev").as_deref() != Some(&numbers(meta.rdev())) {
@@ -210,9 +225,10 @@ fn device(name: &str) -> Result<Option<Device>> {
         let entries = std::fs::read_dir(sys.join(folder)).into_iter().flatten();
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
     };
-    let mut below: Vec<PathBuf> = named("slaves").iter().map(|name| Path::new("/dev").join(name)).collect();
+    let nodes = |folder: &str| named(folder).iter().map(|name| node(name)).collect::<Vec<PathBuf>>();
+    let mut below = nodes("slaves");
     if sys.join("partition").exists() {
-        below.extend(disk_of(&sys).map(|name| Path::new("/dev").join(name)));
+        below.extend(disk_of(&sys).map(|name| node(&name)));
     }
     let mut partitions: Vec<PathBuf> = named("")
         .iter()
@@ -234,7 +250,7 @@ fn device(name: &str) -> Result<Option<Device>> {
         signatures: signatures(&path)?,
         mounts: mounts(&path)?,
         swap: is_swap(&path),
-        holders: named("holders"),
+        holders: nodes("holders"),
         partitions,
         below,
         read_only: attribute("ro").as_deref() == Some("1"),
@@ -243,9 +259,10 @@ fn device(name: &str) -> Result<Option<Device>> {
     }))
 }
 
-/// Volumes of the device mapper go by their names.
-fn node(name: &str, mapped: Option<String>) -> PathBuf {
-    let mapped = mapped.map(|name| Path::new("/dev/mapper").join(name)).filter(|path| path.exists());
+/// Where a device is, by its name in `/sys/class/block`. Volumes of the device mapper go by their own names.
+fn node(name: &str) -> PathBuf {
+    let mapped =
+        attribute(name, "dm/name").map(|name| Path::new("/dev/mapper").join(name)).filter(|path| path.exists());
     mapped.unwrap_or_else(|| Path::new("/dev").join(name))
 }
 

@@ -208,7 +208,7 @@ fn known_on(device: &Device) -> String {
     let signature = |it: &Signature| format!("{}{}", it.what, it.label.as_ref().map(label).unwrap_or_default());
     let partitions = Some(device.partitions.len() as u64).filter(|count| *count > 0);
     let partitions = partitions.map(|count| human::count(count, "partition"));
-    let holders = device.holders.iter().map(|holder| format!("a part of {holder}"));
+    let holders = device.holders.iter().map(|holder| format!("a part of {}", holder.display()));
     device.signatures.iter().map(signature).chain(partitions).chain(holders).collect::<Vec<_>>().join(", ")
 }
 

@@ -61,7 +61,8 @@ fn in_use(device: &Device, all: &[Device]) -> Vec<String> {
         reasons.push("it is swap, and in use".into());
     }
     if !device.holders.is_empty() {
-        reasons.push(format!("it is a part of {}", device.holders.join(", ")));
+        let holders: Vec<String> = device.holders.iter().map(|it| it.display().to_string()).collect();
+        reasons.push(format!("it is a part of {}", holders.join(", ")));
     }
     reasons.extend(users(device).iter().map(|who| format!("it is open: {who}")));
     let parts = all.iter().filter(|it| device.partitions.contains(&it.path));
