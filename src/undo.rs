@@ -201,7 +201,11 @@ pub fn sweep(paths: &Paths, log: &Log) {
         remove_file(&file)
     };
     let swept = || -> Result<()> {
-        for file in record::all(paths, Kind::Swept)? {
+        let swept = record::all(paths, Kind::Swept)?;
+        if !swept.is_empty() {
+            log.info("deleting what was laid ready, or has come, and is not needed any more");
+        }
+        for file in swept {
             Record::read(&file)?.map_or(Ok(()), |record| delete(file, record))?;
         }
         let done = done(paths)?;

@@ -360,13 +360,16 @@ fn has_schema(session: &mut Session, connection: &Connection, name: &str) -> Res
     Ok(session.value(&sql)?.is_some_and(|count| count != "0"))
 }
 
-/// The name of a table while it is aside: its own with the mark before it, or where that is too long a digest of it.
+/// The name of a table while it is aside: its own with the mark before it, or where that is too long as much of a digest of it as
+/// there is room for.
 fn aside_name(name: &str, id: &str) -> String {
-    let plain = format!("{ASIDE}{id}_{name}");
-    if plain.chars().count() <= LONGEST_NAME {
-        return plain;
+    let mark = format!("{ASIDE}{id}_");
+    let room = LONGEST_NAME - mark.len();
+    if name.chars().count() <= room {
+        return mark + name;
     }
-    format!("{ASIDE}{id}_{}", crate::hashes::to_hex(&Sha1::digest(name)))
+    let digest = crate::hashes::to_hex(&Sha1::digest(name));
+    mark + &digest[..digest.len().min(room)]
 }
 
 #[cfg(test)]
@@ -375,8 +378,12 @@ mod tests {
 
     #[test]
     fn names_aside_differ_and_are_short_enough() {
-        assert_eq!(aside_name("mdl_config", "3"), "moodle_backup_old_3_mdl_config");
-        let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(60)), "3");
-        assert!(long("a").len() <= LONGEST_NAME && long("a") != long("b"));
+        // As many digits as the milliseconds since 1970 have, for the next two centuries.
+        let id = "1795775525675";
+        assert_eq!(aside_name("mdl_config", id), "moodle_backup_old_1795775525675_mdl_config");
+        for length in [31, 32, 33, 60, 63] {
+            let long = |end: &str| aside_name(&format!("{}{end}", "x".repeat(length - 1)), id);
+            assert!(long("a").len() <= LONGEST_NAME && long("a") != long("b"), "{length}");
+        }
     }
 }

@@ -25,8 +25,10 @@ pub fn essence(words: &str) -> String {
         ["ERROR", "FATAL", "error:", "Error", "error", "refused", "denied"].iter().any(|mark| line.contains(mark))
             && !line.starts_with("--")
     };
-    let telling: Vec<&str> = lines.iter().copied().filter(tells).collect();
-    let chosen = if telling.is_empty() { lines } else { telling };
+    // The very words of a server; a table may be called after errors, too.
+    let is_error = |line: &&str| line.starts_with("ERROR") || ["ERROR: ", "FATAL: "].iter().any(|it| line.contains(it));
+    let of = |wanted: &dyn Fn(&&str) -> bool| lines.iter().copied().filter(wanted).collect::<Vec<&str>>();
+    let chosen = [of(&is_error), of(&tells)].into_iter().find(|chosen| !chosen.is_empty()).unwrap_or(lines.clone());
     let text = chosen.join("; ");
     text.chars().take(1500).collect()
 }
@@ -179,7 +181,20 @@ fn mariadb_table(words: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Engine, error_number, schema_change};
+    use super::{Engine, error_number, essence, schema_change};
+
+    #[test]
+    fn the_server_is_heard_through_the_statement_that_the_client_repeats() {
+        let said = "--------------\nRENAME TABLE `mdl_error_log` TO `x`, `mdl_refused` TO `y`\n--------------\n\n\
+                    ERROR 1103 (42000) at line 2: Incorrect table name 'x'\n";
+        assert_eq!(essence(said), "ERROR 1103 (42000) at line 2: Incorrect table name 'x'");
+        let said = "mariadb-dump: Got error: 1045: \"Access denied for user\" when trying to connect";
+        assert_eq!(essence(said), said);
+        assert_eq!(
+            essence("psql:<stdin>:3: ERROR:  relation \"error\" does not exist\nLINE 1: error"),
+            "psql:<stdin>:3: ERROR:  relation \"error\" does not exist"
+        );
+    }
 
     #[test]
     fn a_table_that_was_changed_under_mysql_s_client_is_named() {

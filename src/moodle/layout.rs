@@ -29,7 +29,11 @@ impl Layout {
     pub fn find(path: &Path) -> Result<Self> {
         let given = std::fs::canonicalize(path).or_fault(|| {
             Fault::unfit(format!("there is no folder {}", path.display()))
-                .hint_by_setting("name the folder that holds Moodle's config.php", "root in [site]")
+                .hint_by_setting(
+                    "is the code lost? \"moodle-backup restore --plan\" tells what a restore brings back; is it elsewhere? name the \
+                     folder that holds Moodle's config.php",
+                    "root in [site]",
+                )
         })?;
         let is_public = given.file_name().is_some_and(|name| name == "public");
         // From 5.1 on public/ has a config.php too, which only leads to the real one above it.

@@ -149,7 +149,9 @@ pub fn done_text(done: &Done, look: &Look) -> String {
         text += &pair("Closed", &human::duration(done.closed_seconds));
     }
     text += &pair("Took", &human::duration(done.took_seconds));
-    text += &pair("Files", &format!("{} brought back", human::count(done.pool_files, "file")));
+    if done.pool_files > 0 {
+        text += &pair("Files", &format!("{} of users brought back", human::count(done.pool_files, "file")));
+    }
     for place in &done.set_aside_in {
         text += &pair("Set aside", place);
     }

@@ -76,7 +76,7 @@ pub fn replace(job: &Job, place: &Place, site: &Site, log: &Log) -> Result<()> {
             ));
         }
     }
-    left(site, old, log);
+    left(site, (old, new), log);
     Ok(())
 }
 
@@ -103,11 +103,14 @@ fn other_scheme(address: &str) -> Option<String> {
     }
 }
 
-/// Names what still has the old address. Only looks; what cannot be looked at (a Moodle without that table) has none.
-fn left(site: &Site, old: &str, log: &Log) {
-    let address = old.split_once("://").map_or(old, |(_, rest)| rest);
+/// Names what still has the old address, with or without http. Only looks; what cannot be looked at (a Moodle without that table)
+/// has none.
+fn left(site: &Site, (old, new): (&str, &str), log: &Log) {
+    let bare = |address: &'_ str| address.split_once("://").map_or(address.to_owned(), |(_, rest)| rest.to_owned());
+    let address = (bare(old), bare(new));
+    let old = &address.0;
     for (name, column, title) in LEFT {
-        let mut found = rows_with(site, name, column, title, address).unwrap_or_default();
+        let mut found = rows_with(site, name, column, title, &address).unwrap_or_default();
         found.retain(|row| (name, row.as_str()) != NO_LINK);
         if found.is_empty() {
             continue;
@@ -117,17 +120,22 @@ fn left(site: &Site, old: &str, log: &Log) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         log.warn(format!("Moodle's tool leaves the table {name} alone, and {old} is still in: {named}{more}"));
     }
-    for block in blocks_with(site, address).unwrap_or_default() {
+    for block in blocks_with(site, old).unwrap_or_default() {
         log.warn(format!("{old} is still in the settings of blocks of the kind {block}"));
     }
 }
 
-fn rows_with(site: &Site, name: &str, column: &str, title: &str, address: &str) -> Result<Vec<String>> {
+fn rows_with(site: &Site, name: &str, column: &str, title: &str, (old, new): &(String, String)) -> Result<Vec<String>> {
     let (connection, table) = (&site.connection, table(&site.connection, &site.config.prefix, name)?);
-    let address = connection.sql_text(address);
+    // The new address may have the old one in it: test.example.org.
+    let column = match new.contains(old.as_str()) {
+        true => format!("REPLACE({column}, {}, '')", connection.sql_text(new)),
+        false => column.to_owned(),
+    };
+    let old = connection.sql_text(old);
     let holds = match connection.engine {
-        Engine::MariaDb => format!("LOCATE({address}, {column}) > 0"),
-        Engine::Postgres => format!("strpos({column}, {address}) > 0"),
+        Engine::MariaDb => format!("LOCATE({old}, {column}) > 0"),
+        Engine::Postgres => format!("strpos({column}, {old}) > 0"),
     };
     let rows = connection.session()?.query(&format!("SELECT {title} FROM {table} WHERE {holds} ORDER BY 1"))?;
     Ok(rows.into_iter().flatten().flatten().collect())

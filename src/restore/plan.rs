@@ -296,11 +296,25 @@ fn warnings(job: &Job, here: &Here, environment: &Comparison) -> Result<Vec<Stri
     if is(&Part::Database) != is(&Part::Moodledata) {
         warnings.push("database and moodledata belong together: restored apart they are of two different times".into());
     }
+    warnings.extend(shared_account(job));
     warnings.extend(lacking::told(job, here)?);
     warnings.extend(environment.warnings(job));
     warnings.extend(definers(job, here));
     warnings.extend(here.unknown_connection());
     Ok(warnings)
+}
+
+/// Whoever tries things out in a clone is not to reach the original's database by a slip.
+fn shared_account(job: &Job) -> Option<String> {
+    let place = job.place.as_ref().filter(|place| place.clone)?;
+    let is_shared = place.database.user.is_none() && place.database.server.is_none();
+    is_shared.then(|| {
+        format!(
+            "the clone comes to its database by the original's account, {}, which may change the original's too: --database-user NAME, \
+             with --database-password-file FILE, gives it one of its own",
+            job.backup.manifest.database.user
+        )
+    })
 }
 
 fn refused(job: &Job, here: &Here, environment: &Comparison) -> Vec<String> {

@@ -143,6 +143,9 @@ fn question(plan: &Plan) -> String {
     if plan.new {
         return "A site is put where none is now; nothing that is there is changed.".into();
     }
+    if !plan.pieces.iter().any(|piece| ["database", "moodledata"].contains(&piece.part.as_str())) {
+        return "Only what is named above is replaced, until that is undone; what users have done stays.".into();
+    }
     let since = plan.when.with_timezone(&chrono::Local).format("%Y-%m-%d %H:%M");
     format!("What users have done since {since} is gone from the site after this, until it is undone.")
 }

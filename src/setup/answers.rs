@@ -169,9 +169,12 @@ impl Answers {
     pub fn read(file: &Path) -> Result<Answers> {
         let text = std::fs::read_to_string(file)
             .or_fault(|| Fault::unfit(format!("cannot read the answers in {}", file.display())))?;
-        toml::from_str(&text).or_fault(|| {
-            Fault::unfit(format!("{} is not as answers must be", file.display()))
+        toml::from_str(&text).map_err(|error: toml::de::Error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let (file, what) = (file.display(), error.message());
+            Fault::unfit(format!("{file} is not as answers must be, in line {line}: {what}"))
                 .hint("\"moodle-backup setup --print-answers\" shows how they are written")
+                .into()
         })
     }
 

@@ -58,9 +58,10 @@ fn directories(paths: &[PathBuf]) -> String {
 
 /// They are asked for nowhere: so it is said why they are there.
 fn services(units: &[String]) -> String {
+    let them = if units.len() == 1 { "it" } else { "them" };
     format!(
-        "remember that the site is served by {}, which run here now (\"services\" of the settings): a restore has them read its code \
-         anew; a backup does not stop them",
+        "remember that the site is served by {}, as it is now (\"services\" of the settings): a restore has {them} read its code \
+         anew; a backup does not stop {them}",
         units.join(", ")
     )
 }

@@ -11,6 +11,7 @@ use crate::setup::disks::guard::{self, Danger};
 use crate::setup::disks::{self, Device, Kind, Signature, Way, own, partition};
 use crate::setup::measure;
 use crate::setup::place;
+use crate::store::layout;
 use crate::sys::{files, mounts};
 use std::path::{Path, PathBuf};
 
@@ -191,6 +192,9 @@ fn to_be_formatted(wizard: &Wizard, device: &Device, dangers: &[Danger]) -> Opti
     }
     let what = match (device.is_empty(), guard::has_data(&device.path)) {
         (true, false) => "empty, to be formatted".into(),
+        (true, true) if device.kind == Kind::Crypt => {
+            "nothing known on it, as if it had never been written to, to be formatted".into()
+        }
         (true, true) => "nothing known on it, but NOT empty, to be formatted".into(),
         (false, _) => format!("NOT empty ({}), to be formatted: all that is on it is lost", known_on(device)),
     };
@@ -231,10 +235,17 @@ fn named(device: &Device) -> String {
     format!("{kind} {}{model}, {}", device.path.display(), human::bytes(device.size))
 }
 
-/// What was answered before, or is so now; else the first disk of its own. A disk with something on it is proposed to nobody, also
+/// What was answered before, or is so now; else the first disk of its own. A disk with something of others on it is proposed to nobody, also
 /// not to who has looked at it and come back: it is another's, unless it is said anew.
 fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
-    let fit = |it: &Offer| it.unfit.is_none() && !it.loses && !matches!(it.kind, What::Mount(_));
+    let fit = |it: &Offer| {
+        let is_others = match &it.kind {
+            What::Mount(_) => true,
+            What::Mounted(point) => holds_others(point),
+            _ => false,
+        };
+        it.unfit.is_none() && !it.loses && !is_others
+    };
     let first = || offers.iter().position(fit);
     let Some(now) = &wizard.answers.target else { return first() };
     let at = |is_now: &dyn Fn(&What) -> bool| offers.iter().position(|it| is_now(&it.kind));
@@ -254,6 +265,14 @@ fn default(wizard: &Wizard, offers: &[Offer]) -> Option<usize> {
         // It has gone, or is something else by now.
         _ => found.filter(|at| fit(&offers[*at])).or_else(first),
     }
+}
+
+/// Whether there is anything on a mounted disk but backups.
+fn holds_others(point: &Path) -> bool {
+    let entries = std::fs::read_dir(point).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|path| !path.ends_with("lost+found") && !path.join(layout::SITE_FILE).exists())
 }
 
 /// A folder on a disk that is mounted.

@@ -1,7 +1,7 @@
 //! What stands against giving a device a new file system, and what would be lost. The tools that make file systems are not
 //! relied on: mkfs.ext4 writes over another one without a word where nobody sits at a terminal. Changes nothing.
 
-use super::{Device, Signature, list};
+use super::{Device, Kind, Signature, list};
 use crate::error::{Fault, OrFault, Result};
 use crate::sys::human::bytes;
 use crate::sys::signals;
@@ -37,7 +37,7 @@ pub fn dangers(device: &Device, needed: u64, system: &[PathBuf], all: &[Device])
         dangers.push(Danger::Refused("it cannot be written (read-only)".into()));
     }
     if device.signatures.is_empty() && device.partitions.is_empty() && has_data(&device.path) {
-        dangers.push(Danger::Loss("there is something on it of which nobody knows what it is".into()));
+        dangers.push(Danger::Loss(unknown(device).into()));
     }
     dangers.extend(device.signatures.iter().map(|it| Danger::Loss(told(it))));
     if !device.partitions.is_empty() {
@@ -51,6 +51,16 @@ pub fn dangers(device: &Device, needed: u64, system: &[PathBuf], all: &[Device])
         dangers.push(Danger::Loss(format!("it has {size}, and the first backup needs about {needed}")));
     }
     dangers
+}
+
+/// What is said of data that has no signature. What was never written through an encryption reads as if it were something.
+fn unknown(device: &Device) -> &'static str {
+    match device.kind {
+        Kind::Crypt => {
+            "nothing known is on it, but it is not empty: so looks an encrypted volume that was never written to"
+        }
+        _ => "there is something on it of which nobody knows what it is",
+    }
 }
 
 /// Who uses it now.
