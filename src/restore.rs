@@ -146,13 +146,14 @@ impl Work {
 
 /// Brings the parts back. On an error everything is as it was before.
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
-    unpanicked(|| restored(job, log)).map_err(|error| begun(error, log))
+    unpanicked(|| restored(job, log)).map_err(|error| begun(job, error, log))
 }
 
-/// What was found unfit only when the site was closed already is a failure of the work.
-fn begun(error: anyhow::Error, log: &Log) -> anyhow::Error {
+/// What was found unfit only when the site was closed already is a failure of the work. In another place none is closed as a rule, and
+/// only what is brought there shows whether it fits.
+fn begun(job: &Job, error: anyhow::Error, log: &Log) -> anyhow::Error {
     let step = log.activity().step;
-    let is_changing = STEPS.iter().skip_while(|it| **it != "exchange").any(|it| *it == step);
+    let is_changing = job.place.is_none() && STEPS.iter().skip_while(|it| **it != "exchange").any(|it| *it == step);
     match error::kind(&error) {
         Kind::Unfit if is_changing => {
             error.context(Fault::failed(format!("the restore failed at the step {step}, and everything was put back")))

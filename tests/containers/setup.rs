@@ -2,8 +2,6 @@
 
 use crate::nights;
 use crate::server::{SITE_FOLDER, Server};
-use crate::support::wait_for;
-use std::time::Duration;
 
 /// By a file of answers, as a tool for many servers would do it.
 pub fn answers_set_everything_up(server: &mut Server) {
@@ -89,7 +87,7 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
     );
     let mut terminal = machine.terminal(&["moodle-backup", "setup"]);
     let mut read = 0;
-    let first = [("What is to be changed?", "\n"), ("backup now", "no\n")];
+    let first = [("This site is set up already", "\n"), ("backup now", "no\n")];
     let second = [
         ("What is it to be called here?", "two\n"),
         ("Where are the backups to go?", "\n"),
@@ -103,9 +101,7 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
         ("backup now", "yes\n"),
     ];
     for (question, keys) in [("Which site is to be backed up?", "all\n")].into_iter().chain(first).chain(second) {
-        let shown = || terminal.text()[read..].find(question);
-        wait_for(question, Duration::from_secs(60), || shown().is_some());
-        read += shown().unwrap_or(0) + question.len();
+        read = terminal.wait_for_text_behind(read, question);
         terminal.type_keys(keys);
     }
     assert!(terminal.wait().success(), "{}", terminal.text());
@@ -125,7 +121,7 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
 pub fn a_person_changes_something(server: &mut Server) {
     let mut terminal = server.machine.terminal(&["moodle-backup", "setup"]);
     for (question, keys) in [
-        ("What is to be changed?", "4 5\n"),
+        ("This site is set up already", "4 5\n"),
         ("read again each week", "no\n"),
         ("How many backups are to be kept?", "1 2 3 4 5\n"),
         ("Do all of this now?", "yes\n"),

@@ -74,9 +74,19 @@ impl Terminal {
     /// Waits until something is shown.
     #[track_caller]
     pub fn wait_for_text(&mut self, wanted: &str) {
+        self.wait_for_text_behind(0, wanted);
+    }
+
+    /// The same behind what was read already; up to where it is read by then.
+    #[track_caller]
+    pub fn wait_for_text_behind(&mut self, read: usize, wanted: &str) -> usize {
         let end = Instant::now() + LIMIT;
-        while !self.text().contains(wanted) {
-            assert!(Instant::now() < end, "{wanted:?} was never shown:\n{}", self.text());
+        loop {
+            let text = self.text();
+            if let Some(at) = text[read..].find(wanted) {
+                return read + at + wanted.len();
+            }
+            assert!(Instant::now() < end, "{wanted:?} was never shown:\n{text}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
