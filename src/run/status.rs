@@ -148,7 +148,7 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
     let why = failure.map_or(String::new(), |failure| format!(": {}", failure.error));
     let next = match failure.and_then(|failure| failure.next.as_ref()) {
         // What was to be done then may be done.
-        _ if restored > Some(run.ended.timestamp()) => {
+        _ if restored >= Some(run.ended.timestamp()) => {
             "; the site is another since a restore: whether that still holds \"moodle-backup check\" tells".to_owned()
         }
         next => next.map_or(String::new(), |next| format!("; {next}")),

@@ -92,7 +92,7 @@ pub fn a_further_site_gets_timers_of_its_own(server: &mut Server) {
         ("What is it to be called here?", "two\n"),
         ("Where are the backups to go?", "\n"),
         ("In which folder there?", "\n"),
-        ("When is the backup to be made", "\n"),
+        ("When is the backup to be made", "00:45\n"),
         ("read again each week", "\n"),
         ("How many backups are to be kept?", "\n"),
         ("in another database", "\n"),
