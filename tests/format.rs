@@ -191,9 +191,10 @@ fn what_has_changed_since_its_name_was_typed_is_not_lost() {
         fs::create_dir(disk.scratch.join("mnt")).unwrap();
         succeed(Command::new("mount").args(["-o", "ro"]).arg(&disk.path).arg(disk.scratch.join("mnt")));
     };
-    let changes: [(&dyn Fn(&Disk), _, fn(&World) -> Person); 2] =
-        [(&relabel, "has changed since it was chosen", at_the_list), (&mount, "it is mounted at", anew_at_the_list)];
-    for (change, why, begin) in changes {
+    let changes = [(&relabel as &dyn Fn(&Disk), "has changed since it was chosen"), (&mount, "it is mounted at")];
+    // The second time there are answers of the first.
+    let begin: [fn(&World) -> Person; 2] = [at_the_list, anew_at_the_list];
+    for ((change, why), begin) in changes.into_iter().zip(begin) {
         let disk = photos();
         let mut person = begin(&world);
         up_to_the_summary(&mut person, &disk, &place);
