@@ -502,7 +502,8 @@ pub struct Restore {
     #[arg(long, value_name = "FILE", help_heading = ELSEWHERE)]
     pub config_php: Option<PathBuf>,
     /// A copy to live beside the original: sends no mail, runs no cron, has a
-    /// site identifier of its own, and shares nothing with it
+    /// site identifier of its own, and shares neither files nor database
+    /// with it
     #[arg(long, verbatim_doc_comment, help_heading = ELSEWHERE)]
     pub clone: bool,
     /// Where to: a folder that is empty or not there yet; with --path or

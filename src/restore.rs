@@ -27,7 +27,7 @@ pub use plan::{Piece, Plan, plan};
 pub use revert::{Found, Undoing, discard, kept, last, nothing_aside, take_back, undone};
 
 use crate::backup;
-use crate::error::{self, Fault, Kind, OrFault, Result, unpanicked};
+use crate::error::{Fault, OrFault, Result, unpanicked};
 use crate::moodle::{MAINTENANCE_PAGE, maintenance_page};
 use crate::preflight::{Site, read_site};
 use crate::settings::Settings;
@@ -146,20 +146,7 @@ impl Work {
 
 /// Brings the parts back. On an error everything is as it was before.
 pub fn run(job: &Job, log: &Log) -> Result<Outcome> {
-    unpanicked(|| restored(job, log)).map_err(|error| begun(job, error, log))
-}
-
-/// What was found unfit only when the site was closed already is a failure of the work. In another place none is closed as a rule, and
-/// only what is brought there shows whether it fits.
-fn begun(job: &Job, error: anyhow::Error, log: &Log) -> anyhow::Error {
-    let step = log.activity().step;
-    let is_changing = job.place.is_none() && STEPS.iter().skip_while(|it| **it != "exchange").any(|it| *it == step);
-    match error::kind(&error) {
-        Kind::Unfit if is_changing => {
-            error.context(Fault::failed(format!("the restore failed at the step {step}, and everything was put back")))
-        }
-        _ => error,
-    }
+    unpanicked(|| restored(job, log))
 }
 
 fn restored(job: &Job, log: &Log) -> Result<Outcome> {

@@ -190,6 +190,8 @@ pub(super) fn finish(
     }
     let outcome = result.map_err(|error| match error::kind(&error) {
         error::Kind::Interrupted => error.context(Fault::interrupted("the restore was interrupted").hint(INTERRUPTED)),
+        // In another place no site is closed, as a rule, and only what is brought there shows whether it fits.
+        error::Kind::Unfit if place.is_none() => failed_if_begun(error, &session.log.activity().step),
         _ => error,
     })?;
     let warnings = session.log.warnings();
@@ -211,6 +213,14 @@ pub(super) fn finish(
         warnings,
     };
     session.report(&done, view::done_text, done.exit_code)
+}
+
+/// What was found unfit only when the site was closed already is a failure of the work.
+fn failed_if_begun(error: anyhow::Error, step: &str) -> anyhow::Error {
+    match restore::STEPS.iter().skip_while(|it| **it != "exchange").any(|it| *it == step) {
+        true => error.context(Fault::failed(format!("the restore failed at the step {step}"))),
+        false => error,
+    }
 }
 
 /// The parts by name, if they are not those that make a site.

@@ -140,10 +140,10 @@ fn note_runs(paths: &Paths, dataroot: Option<&Path>, last: Option<&record::LastR
         return;
     }
     let Some(run) = last else { return };
-    let restored = dataroot.and_then(|dataroot| undo::kept(paths, dataroot).ok()?.first()?.finished);
     if !matches!(run.outcome.result, Ending::Failed | Ending::Interrupted | Ending::Refused) {
         return;
     }
+    let restored = dataroot.and_then(|dataroot| undo::kept(paths, dataroot).ok()?.first()?.finished);
     let failure = run.outcome.failure.as_ref();
     let why = failure.map_or(String::new(), |failure| format!(": {}", failure.error));
     let next = match failure.and_then(|failure| failure.next.as_ref()) {

@@ -103,6 +103,7 @@ fn undo_restore(closure: &Closure, state: &Path, log: &Log) -> Result<()> {
         let Err(error) = recover.despite_signals().success() else { return Ok(()) };
         let is_waiting = state.exists() && page::stands(closure).unwrap_or(true);
         if !is_waiting || Instant::now() >= deadline {
+            log.error(&error);
             return Err(error);
         }
         if pause == FIRST_PAUSE {

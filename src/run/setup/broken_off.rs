@@ -6,6 +6,7 @@ use super::pages::{self, DATABASES, PLACE};
 use super::{Wizard, site, turns};
 use crate::cli;
 use crate::error::Result;
+use crate::hashes;
 use crate::setup::answers::Answers;
 use crate::setup::disks::{Device, Way};
 use crate::sys::{files, human, time};
@@ -139,5 +140,5 @@ impl Wizard<'_> {
 /// By what a settings file is known to be as it was.
 fn fingerprint(file: &Path) -> Option<String> {
     let text = std::fs::read(file).ok()?;
-    Some(Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hashes::to_hex(&Sha256::digest(text)))
 }
