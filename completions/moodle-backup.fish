@@ -188,7 +188,7 @@ complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l 
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l undo -d 'Put back what the last restore has replaced; again: what the one before has replaced'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l redo -d 'Bring back what the last --undo has replaced'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l discard -d 'Delete what restores have set aside'
-complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l clone -d 'A copy to live beside the original: sends no mail, runs no cron, has a site identifier of its own, and shares nothing with it'
+complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l clone -d 'A copy to live beside the original: sends no mail, runs no cron, has a site identifier of its own, and shares neither files nor database with it'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l plain -d 'Write dumps of databases uncompressed'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l force -d 'Go on where the backup is damaged, and bring back what is left of it. In place: where it has lost some of users\' files, no more'
 complete -c moodle-backup -n "__fish_moodle_backup_using_subcommand restore" -l json -d 'Print the result as JSON, for other programs'
